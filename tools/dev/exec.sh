@@ -1,0 +1,75 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # lib.sh
+# Running a program where the product runs: on this machine, or in the Debian 13 root.
+
+# True when this machine (or this root) is Debian 13 or newer.
+runs_natively() {
+  [[ -e $in_root_marker ]] && return
+  local ID='' VERSION_ID=''
+  # shellcheck disable=SC1091
+  . /etc/os-release
+  [[ $ID == debian && ${VERSION_ID:-99} -ge 13 ]]
+}
+
+# Makes the platform ready and sets root ("" when native).
+prepare_platform() {
+  if runs_natively; then
+    root=
+    ensure_native_packages
+    return
+  fi
+  root=$(root_path)
+  ensure_root "$root" || exit 1
+  ensure_mounts "$root"
+  copy_host_files "$root"
+}
+
+platform_environment() {
+  local dir go
+  PATH=$MASQUE_VPN_CHECKOUT/build/release/bin:$PATH
+  for dir in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+    [[ :$PATH: == *:$dir:* ]] || PATH=$PATH:$dir
+  done
+  # A newer Go from backports is in no directory of PATH.
+  for go in "$root"/usr/lib/go-1.*/bin; do
+    [[ -d $go ]] && PATH=${PATH/:/:${go#"$root"}:} && break
+  done
+  export PATH
+  export CCACHE_DIR=${CCACHE_DIR:-$shared_dir/ccache} GOPATH=${GOPATH:-$shared_dir/go}
+  export GOCACHE=${GOCACHE:-$shared_dir/go-build} PIP_CACHE_DIR=${PIP_CACHE_DIR:-$shared_dir/pip}
+  export npm_config_cache=${npm_config_cache:-$shared_dir/npm}
+  [[ -z $root ]] && return
+  # The root has no locales but these.
+  [[ ${LANG-} == C* ]] || export LANG=C.UTF-8
+  [[ -z ${LC_ALL-} || $LC_ALL == C* ]] || export LC_ALL=C.UTF-8
+}
+
+# True when the command $1 is a program where it would run.
+program_exists() {
+  local dir dirs
+  if [[ $1 == */* ]]; then
+    # A relative path is one of the current directory, which is the same inside.
+    [[ -e $1 || -e $root$1 || -L $root$1 ]]
+    return
+  fi
+  IFS=: read -ra dirs <<<"$PATH"
+  for dir in "${dirs[@]}"; do
+    [[ -x $root$dir/$1 || -L $root$dir/$1 || ( $dir == "$MASQUE_VPN_CHECKOUT"/* && -x $dir/$1 ) ]] && return
+  done
+  return 1
+}
+
+# Replaces this process by the program: same pid, signals, streams, exit code, network namespace.
+run_on_platform() {
+  prepare_platform
+  platform_environment
+  if ! program_exists "$1"; then
+    [[ -d $MASQUE_VPN_CHECKOUT/build/release/bin ]] || die "$1: not found; nothing is built yet: ./dev build"
+    die "$1: not found"
+  fi
+  [[ -z $root ]] && exec -- "$@"
+  # The same directory when the root has it: the checkout and /tmp always.
+  local dir=$PWD
+  [[ -d $root$dir ]] || dir=/
+  exec chroot "$root" /usr/bin/env -C "$dir" -- "$@"
+}

@@ -1,0 +1,20 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034  # used by the files that include this one
+# What every part of ./dev shares: where things are, and how to talk to the person.
+
+# Set by ./dev: the checkout.
+: "${MASQUE_VPN_CHECKOUT:?is set by ./dev}"
+
+cache_dir=${MASQUE_VPN_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/masque-vpn}
+# The part of the cache that is at the same path inside the root: compiler and package caches.
+shared_dir=$cache_dir/shared
+
+# Exists only in a build root: ./dev called in there runs everything directly.
+in_root_marker=/etc/masque-vpn-root
+
+say() { printf 'dev: %s\n' "$*" >&2; }
+
+die() {
+  printf 'dev: %s\n' "$*" >&2
+  exit 1
+}

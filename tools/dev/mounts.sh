@@ -1,0 +1,90 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # cache_dir, shared_dir: lib.sh
+# Mounts that make the root see this machine: its devices, processes, networks, /tmp, the checkout.
+# Whoever enters the root makes what is missing; whoever removes the root unmounts first.
+
+# Fills mount_device: mount point -> major:minor of what is on top there. Names a path as
+# /proc/self/mountinfo does (blanks as \040).
+declare -A mount_device
+read_mounts() {
+  local line fields
+  mount_device=()
+  while read -r line; do
+    read -ra fields <<<"$line"
+    mount_device[${fields[4]}]=${fields[2]}
+  done </proc/self/mountinfo
+}
+
+# True when everything that enter needs is mounted in this mount namespace.
+mounts_complete() {
+  local root=$1 dir
+  read_mounts
+  for dir in "" /proc /sys /dev /run /tmp; do
+    [[ -n ${mount_device[$root$dir]-} ]] || return 1
+  done
+  # "ip netns exec" puts another /sys in place.
+  [[ ${mount_device[/sys]} == "${mount_device[$root/sys]}" ]] || return 1
+  for dir in "$MASQUE_VPN_CHECKOUT" "$shared_dir" /etc/resolv.conf /etc/hosts; do
+    [[ ! -e $dir || $dir -ef $root$dir ]] || return 1
+  done
+}
+
+ensure_mounts() {
+  local root=$1
+  mounts_complete "$root" && return
+  [[ $EUID -eq 0 ]] || die "entering the Debian 13 root needs root"
+  mkdir -p "$shared_dir"
+  (
+    flock 9
+    mounts_complete "$root" || make_mounts "$root"
+  ) 9>"$cache_dir/mounts.lock" || die "cannot mount into $root: is this a container without CAP_SYS_ADMIN?"
+}
+
+make_mounts() {
+  local root=$1 dir
+  share_netns_dir || return
+  # The root onto itself: "ip netns exec" wants / to be a mount point. Private: what is mounted
+  # below must not appear a second time through a shared parent.
+  if [[ -z ${mount_device[$root]-} ]]; then
+    mount --bind "$root" "$root" && mount --make-private "$root" || return
+  fi
+  for dir in /proc /dev /run /tmp; do
+    [[ -n ${mount_device[$root$dir]-} ]] || bind "$dir" "$root$dir" || return
+  done
+  [[ ${mount_device[/sys]} == "${mount_device[$root/sys]-}" ]] || bind /sys "$root/sys" || return
+  for dir in "$MASQUE_VPN_CHECKOUT" "$shared_dir"; do
+    [[ $dir -ef $root$dir ]] && continue
+    mkdir -p "$root$dir" && mount --bind "$dir" "$root$dir" || return
+  done
+  for dir in /etc/resolv.conf /etc/hosts; do
+    [[ ! -e $dir || $dir -ef $root$dir ]] && continue
+    [[ -z ${mount_device[$root$dir]-} ]] || umount -l "$root$dir"
+    mount --bind "$dir" "$root$dir" || return
+  done
+}
+
+# With what is mounted below, unless the root itself lies below.
+bind() {
+  if [[ $2 == "$1"/*"$1" ]]; then mount --bind "$1" "$2"; else mount --rbind "$1" "$2"; fi
+}
+
+# Named network namespaces are mounts; shared as iproute2 does it, those made on either side later
+# are seen on both.
+share_netns_dir() {
+  [[ -n ${mount_device[/run/netns]-} ]] && return
+  mkdir -p /run/netns && mount --bind /run/netns /run/netns && mount --make-shared /run/netns
+}
+
+# Unmounts everything below and at $1; fails when something is left.
+remove_mounts() {
+  local root=$1 point
+  read_mounts
+  if [[ -n ${mount_device[$root]-} ]]; then
+    # Private first: an unmount below a shared mount happens to the machine's own mounts too.
+    mount --make-rprivate "$root" && umount -R -l "$root" || return
+  fi
+  read_mounts
+  for point in "${!mount_device[@]}"; do
+    [[ $point != "$root" && $point != "$root"/* ]] || return 1
+  done
+}

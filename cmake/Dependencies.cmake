@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# Libraries of Debian 13 and its backports. The floors are security floors: older ngtcp2 lacks the
+# optimistic-ACK defence and the glitch limiter, so the build refuses it.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(NGTCP2 REQUIRED IMPORTED_TARGET libngtcp2>=1.22.1)
+pkg_check_modules(NGTCP2_OSSL REQUIRED IMPORTED_TARGET libngtcp2_crypto_ossl>=1.22.1)
+pkg_check_modules(NGHTTP3 REQUIRED IMPORTED_TARGET libnghttp3>=1.12)
+pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.5)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(LIBMNL REQUIRED IMPORTED_TARGET libmnl)
+pkg_check_modules(NFTABLES REQUIRED IMPORTED_TARGET libnftables)
+pkg_check_modules(LIBCAPNG REQUIRED IMPORTED_TARGET libcap-ng)
+find_package(CLI11 REQUIRED)
+find_package(tomlplusplus REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(GTest REQUIRED)
+find_package(benchmark QUIET)
+find_path(RAPIDCHECK_INCLUDE rapidcheck.h REQUIRED)
+find_library(RAPIDCHECK_LIBRARY rapidcheck REQUIRED)
+add_library(rapidcheck_lib INTERFACE)
+target_include_directories(rapidcheck_lib SYSTEM INTERFACE ${RAPIDCHECK_INCLUDE})
+target_link_libraries(rapidcheck_lib INTERFACE ${RAPIDCHECK_LIBRARY})

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+# masque_module(NAME [LINK target...] [PRIVATE target...])
+# A folder of sources is one static library, `masque_NAME`. Files named *_test.cc beside them make one
+# test program, `NAME_test` (label `fast`). New files are picked up by themselves.
+function(masque_module name)
+  cmake_parse_arguments(ARG "" "" "LINK;PRIVATE" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  if(sources)
+    add_library(masque_${name} STATIC ${sources})
+    target_include_directories(masque_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(masque_${name} PUBLIC masque_options ${ARG_LINK} PRIVATE ${ARG_PRIVATE})
+  else()
+    add_library(masque_${name} INTERFACE)
+    target_include_directories(masque_${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(masque_${name} INTERFACE masque_options ${ARG_LINK} ${ARG_PRIVATE})
+  endif()
+  if(tests AND NOT MASQUE_FUZZ)
+    masque_test(${name}_test SOURCES ${tests} LINK masque_${name} ${ARG_PRIVATE} LABELS fast)
+  endif()
+endfunction()
+
+# masque_test(NAME SOURCES ... [LINK ...] [LABELS ...]): one GoogleTest program, one ctest entry per test.
+function(masque_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} masque_options rapidcheck_lib GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE MASQUE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600)
+endfunction()

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# Compiler and linker settings shared by every target.
+add_library(masque_options INTERFACE)
+
+target_compile_options(masque_options INTERFACE
+  -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
+  -Wno-missing-field-initializers  # designated initialisers leave the rest at their defaults
+  -fno-strict-aliasing)
+if(MASQUE_WERROR)
+  target_compile_options(masque_options INTERFACE -Werror)
+endif()
+
+if(MASQUE_SANITIZE)
+  target_compile_options(masque_options INTERFACE
+    -fsanitize=${MASQUE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(masque_options INTERFACE -fsanitize=${MASQUE_SANITIZE})
+  target_compile_definitions(masque_options INTERFACE MASQUE_SANITIZED=1)
+else()
+  target_compile_options(masque_options INTERFACE -fstack-protector-strong -fPIE)
+  target_compile_definitions(masque_options INTERFACE $<$<CONFIG:Release,RelWithDebInfo>:_FORTIFY_SOURCE=3>)
+  target_link_options(masque_options INTERFACE -pie -Wl,-z,relro,-z,now)
+endif()
+
+if(MASQUE_FUZZ)
+  target_compile_options(masque_options INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(masque_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+if(MASQUE_COVERAGE)
+  target_compile_options(masque_options INTERFACE --coverage)
+  target_link_options(masque_options INTERFACE --coverage)
+endif()
+if(MASQUE_LTO)
+  set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ON)
+endif()
+if(MASQUE_TIDY)
+  set(CMAKE_CXX_CLANG_TIDY clang-tidy-19)
+endif()

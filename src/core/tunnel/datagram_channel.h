@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a CONNECT-IP session sends HTTP Datagrams (RFC 9297 2) without knowing of HTTP or QUIC.
+#pragma once
+
+#include <cstdint>
+
+#include "base/bytes.h"
+#include "base/time.h"
+
+namespace masque {
+
+// One IP packet in at most two pieces: headers that were rewritten (TSO split, TTL) and a payload that
+// still lies in the buffer it was read into. Neither is kept after the call.
+struct PacketSlices {
+  Bytes head;
+  Bytes body;
+  size_t size() const { return head.size() + body.size(); }
+};
+
+enum class SendResult : uint8_t {
+  Sent,
+  Blocked,   // congestion, pacing, or the transmit batch is full: keep it and try again later
+  TooLarge,  // does not fit into one DATAGRAM frame now: answer with Packet Too Big (RFC 9484 7.2)
+  Closed,    // the request stream is gone or datagrams were not negotiated
+};
+
+class DatagramChannel {
+ public:
+  virtual ~DatagramChannel() = default;
+  // Sends `packet` as the payload of an HTTP Datagram with Context ID 0 (RFC 9484 5).
+  virtual SendResult send_packet(Instant now, const PacketSlices& packet) = 0;
+  // Largest IP packet that fits now: it moves with the path MTU of the live tunnel.
+  virtual size_t packet_size_max() const = 0;
+};
+
+}  // namespace masque

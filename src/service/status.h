@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `masque-vpn status` tells, as plain values: the worker fills them, status_to_json() writes the
+// stable JSON of docs/operating.md (fields are only ever added) and status_to_text() the text for people.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "core/ip/address.h"
+
+namespace masque {
+
+// Printed in lower case; scripts wait for "connected" (client) and "listening" (server).
+enum class ServiceState : uint8_t {
+  Starting,      // not on the network yet
+  Connecting,    // client: first attempt under way
+  Connected,     // client: addresses assigned, packets flow
+  Reconnecting,  // client: was connected, trying again
+  Listening,     // server: accepts clients
+  Draining,      // says goodbye, SIGTERM was received
+};
+std::string_view to_string(ServiceState state);
+
+struct DropCount {
+  std::string reason;  // stable: the name of the counter
+  uint64_t packets = 0;
+};
+
+// Inner packets; sent = into the tunnel towards the peer, received = out of it.
+struct TrafficCounters {
+  uint64_t packets_sent = 0;
+  uint64_t bytes_sent = 0;
+  uint64_t packets_received = 0;
+  uint64_t bytes_received = 0;
+  std::vector<DropCount> drops;  // only reasons that occurred
+};
+
+// The connection under a session; what is not known yet is 0.
+struct PathStatus {
+  std::string transport = "h3";
+  std::string peer;         // "192.0.2.1:4433"
+  Duration rtt{};           // smoothed
+  uint64_t udp_sent = 0;    // outer packets
+  uint64_t udp_received = 0;
+  uint64_t udp_lost = 0;    // as QUIC counts them
+  uint64_t congestion_window_bytes = 0;
+  std::string cipher;       // "TLS_AES_128_GCM_SHA256"
+  std::string key_exchange; // "X25519MLKEM768"
+};
+
+// One CONNECT-IP session: the client's own, or one of the server's.
+struct SessionStatus {
+  std::string user;                     // server: who it is
+  std::vector<IpPrefix> addresses;      // assigned to the client
+  std::vector<IpPrefix> routes;         // advertised by the gateway to the client
+  std::vector<IpPrefix> site_routes;    // advertised by the client, accepted by the gateway
+  uint32_t mtu = 0;
+  Duration connected_for{};
+  PathStatus path;
+  TrafficCounters counters;
+};
+
+enum class ServiceRole : uint8_t { Client, Server };
+
+struct ServiceStatus {
+  ServiceRole role = ServiceRole::Client;
+  ServiceState state = ServiceState::Starting;
+  std::string version;
+  std::string config_file;
+  uint32_t pid = 0;
+  Duration uptime{};
+  std::string interface;                // the TUN's name
+  std::string last_error;               // why it is not connected; empty when nothing is wrong
+  uint64_t reconnects = 0;              // client
+
+  // Client: its session, also while reconnecting (the last known values). Empty on the server.
+  std::optional<SessionStatus> session;
+
+  // Server
+  std::string listen;
+  std::vector<IpPrefix> addresses;      // the gateway's own inner addresses
+  std::vector<IpPrefix> pools;
+  std::vector<IpPrefix> routes;
+  std::vector<SessionStatus> sessions;
+  TrafficCounters counters;             // sum over all sessions, ended ones too
+};
+
+// One line, no newline at its end.
+std::string status_to_json(const ServiceStatus& status);
+// For people; several lines, ends with a newline. Takes the JSON, so that a newer daemon can be asked too.
+std::string status_to_text(std::string_view json);
+// The `state` of a status JSON; nullopt when the text is not one.
+std::optional<std::string> state_of(std::string_view json);
+
+}  // namespace masque

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # lib.sh
+# SPDX-License-Identifier: Apache-2.0
 # Running a program where the product runs: on this machine, or in the Debian 13 root.
 
 # True when this machine (or this root) is Debian 13 or newer.
@@ -38,6 +38,9 @@ platform_environment() {
   export CCACHE_DIR=${CCACHE_DIR:-$shared_dir/ccache} GOPATH=${GOPATH:-$shared_dir/go}
   export GOCACHE=${GOCACHE:-$shared_dir/go-build} PIP_CACHE_DIR=${PIP_CACHE_DIR:-$shared_dir/pip}
   export npm_config_cache=${npm_config_cache:-$shared_dir/npm}
+  if [[ -x $root/usr/bin/ccache ]]; then
+    export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
+  fi
   [[ -z $root ]] && return
   # The root has no locales but these.
   [[ ${LANG-} == C* ]] || export LANG=C.UTF-8
@@ -70,6 +73,7 @@ run_on_platform() {
   [[ -z $root ]] && exec -- "$@"
   # The same directory when the root has it: the checkout and /tmp always.
   local dir=$PWD
+  [[ -d $root$dir ]] || dir=$(pwd -P)
   [[ -d $root$dir ]] || dir=/
   exec chroot "$root" /usr/bin/env -C "$dir" -- "$@"
 }

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
 # The host's settings for package registries and its own certificate authorities, copied into the
 # root when they change: pip, npm, cargo and go in there reach what they reach outside.
 

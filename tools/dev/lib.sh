@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2034  # used by the files that include this one
 # What every part of ./dev shares: where things are, and how to talk to the person.
 

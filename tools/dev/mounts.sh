@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # cache_dir, shared_dir: lib.sh
+# SPDX-License-Identifier: Apache-2.0
 # Mounts that make the root see this machine: its devices, processes, networks, /tmp, the checkout.
 # Whoever enters the root makes what is missing; whoever removes the root unmounts first.
 
@@ -37,7 +37,8 @@ ensure_mounts() {
   (
     flock 9
     mounts_complete "$root" || make_mounts "$root"
-  ) 9>"$cache_dir/mounts.lock" || die "cannot mount into $root: is this a container without CAP_SYS_ADMIN?"
+  ) 9>"$cache_dir/mounts.lock" || 
+    die "cannot mount into $root: is this a container without CAP_SYS_ADMIN?"
 }
 
 make_mounts() {

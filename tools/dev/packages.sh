@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
 # The package list, in the forms that its users want.
 
 packages_file=$MASQUE_VPN_CHECKOUT/tools/dev/packages.txt
@@ -13,6 +14,6 @@ packages_hash() { package_lines | sort | sha256sum | cut -c1-12; }
 # apt preferences for the sources that come from the backports suite of the release $1.
 package_pins() {
   printf 'Package:'
-  package_lines | sed -n 's/.* backports=/src:/p' | sort -u | sed 's/^/ /' | tr -d '\n'
+  package_lines | sed -n 's/.* backports=/ src:/p' | sort -u | tr -d '\n'
   printf '\nPin: release n=%s-backports\nPin-Priority: 600\n' "$1"
 }

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
 # The Debian 13 root in which hosts older than Debian 13 build and run the product. Made once for
 # each package list, in the cache, from the mirror that the host's apt is set up for.
 

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # What mmdebstrap runs while it makes the root (see root.sh): root_hooks.sh setup|customize ROOT
 set -eu
 root=$2

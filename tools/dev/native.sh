@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Debian 13 and newer: the packages are installed on the machine itself, with its own apt.
+
+# Remembered on the machine, not in the cache: a cache may move to another machine.
+native_stamps=/var/lib/masque-vpn-dev
+
+ensure_native_packages() {
+  local stamp missing
+  stamp=$native_stamps/packages-$(packages_hash)
+  [[ -e $in_root_marker || -e $stamp ]] && return
+  missing=$(native_missing)
+  if [[ -n $missing ]]; then
+    [[ $EUID -eq 0 ]] || die "packages are missing; run ./dev as root once, or install: $missing"
+    install_native "$missing"
+  fi
+  [[ $EUID -ne 0 ]] || { mkdir -p "$native_stamps" && touch "$stamp"; }
+}
+
+# Names of the packages that are not installed, or older than the ones wanted from backports.
+native_missing() {
+  local name
+  for name in $(package_names); do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || echo "$name"
+  done | paste -sd' '
+  pkg-config --exists 'libngtcp2 >= 1.22.1' 'libnghttp3 >= 1.12' 2>/dev/null ||
+    echo libngtcp2-dev libngtcp2-crypto-ossl-dev libnghttp3-dev
+}
+
+install_native() {
+  local log=$cache_dir/native-packages.log VERSION_ID='' VERSION_CODENAME=''
+  mkdir -p "$cache_dir"
+  # shellcheck disable=SC1091
+  . /etc/os-release
+  say "installing the packages of tools/dev/packages.txt"
+  if [[ $VERSION_ID == 13 ]]; then
+    debian_sources "$VERSION_CODENAME" | sed "s/^Suites: $VERSION_CODENAME .*/Suites: $VERSION_CODENAME-backports/" |
+      awk -v RS= '/-backports\n/' >/etc/apt/sources.list.d/masque-vpn-backports.sources
+    package_pins "$VERSION_CODENAME" >/etc/apt/preferences.d/masque-vpn
+  fi
+  # shellcheck disable=SC2086  # a list of names
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $1; } \
+    >"$log" 2>&1 </dev/null && return
+  tail -n 15 "$log" >&2
+  die "the packages could not be installed: see $log"
+}

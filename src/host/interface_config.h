@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Brings a TUN interface to a wanted state {addresses, routes, MTU}, by difference, on a live device:
+// new things are added before old ones are removed, so that no packet meets a gap.
+//
+// No routing loop (protocol.md Z6). A route that covers an outer address (that of the server) would
+// swallow our own UDP packets. Such a route R goes into a table of its own, reached by two rules:
+//     not fwmark M to R lookup main suppress_prefixlength len(R)   main's longer prefixes still win
+//     not fwmark M to R lookup T
+// and the UDP socket carries mark M, so it is routed as if the tunnel were not there. The kernel's
+// longest-prefix order is kept exactly, the mark follows every change of the underlying network, and
+// the default route is just the case R = 0/0. All other routes are ordinary routes of the main table.
+//
+// IPv6: no link-local address, no router solicitations, no duplicate address detection: the tunnel
+// carries no chatter of its own. MTU below 1280: the kernel removes IPv6 from the interface.
+//
+// Rules outlive a crashed process (routes and addresses vanish with the TUN): start() removes those of
+// an earlier run with the same mark, remove() and the destructor remove ours.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "core/ip/address.h"
+#include "host/netlink.h"
+
+namespace masque {
+
+struct InterfaceState {
+  std::vector<InterfaceAddress> addresses;
+  std::vector<IpPrefix> routes;
+  uint32_t mtu = 1280;
+  std::vector<IpAddress> outer;  // addresses that must stay reachable outside the tunnel
+  friend bool operator==(const InterfaceState&, const InterfaceState&) = default;
+};
+
+struct ApplyReport {
+  // Wanted routes that somebody else has already on another interface; theirs was left alone.
+  std::vector<IpPrefix> conflicts;
+  uint32_t changes = 0;  // requests to the kernel that changed something
+};
+
+struct TunnelInterfaceOptions {
+  std::string name;         // of an existing TUN device
+  uint32_t mark = 0;        // of outer sockets, and the number of our table; see tunnel_mark()
+  uint32_t metric = 0;      // of our routes
+  uint32_t rule_priority = 5000;  // first of 258 priorities used for the rules
+};
+
+// A mark (and table number) that is the same in every run for this interface name.
+uint32_t tunnel_mark(const std::string& interface_name);
+
+class TunnelInterface {
+ public:
+  static constexpr size_t kRoutesMax = 4096;
+  static constexpr size_t kAddressesMax = 64;
+
+  // Finds the device, silences its IPv6 chatter, removes stale rules, brings it up.
+  static Result<TunnelInterface, SysError> start(const TunnelInterfaceOptions& options);
+  ~TunnelInterface();
+  TunnelInterface(TunnelInterface&&) noexcept = default;
+  TunnelInterface& operator=(TunnelInterface&&) = delete;
+
+  // What is already so is not touched. After an error the state may be partly applied; apply again.
+  Result<ApplyReport, SysError> apply(const InterfaceState& wanted);
+  // Rules, routes and addresses of ours; the link stays. Called by the destructor.
+  void remove();
+
+  uint32_t index() const { return index_; }
+  uint32_t mark() const { return options_.mark; }
+
+ private:
+  TunnelInterface(TunnelInterfaceOptions options, uint32_t index, Netlink netlink);
+  Result<void, SysError> add_addresses(const InterfaceState& wanted, ApplyReport& report);
+  Result<void, SysError> remove_addresses(const InterfaceState& wanted, ApplyReport& report);
+  Result<void, SysError> add_routes(const std::vector<Route>& wanted, ApplyReport& report);
+  Result<void, SysError> remove_routes(const std::vector<Route>& wanted, ApplyReport& report);
+  Result<void, SysError> add_rules(const std::vector<PolicyRule>& wanted, ApplyReport& report);
+  Result<void, SysError> remove_rules(const std::vector<PolicyRule>& wanted, ApplyReport& report);
+
+  TunnelInterfaceOptions options_;
+  uint32_t index_ = 0;
+  Netlink netlink_;
+  bool active_ = true;
+};
+
+}  // namespace masque

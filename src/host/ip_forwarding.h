@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Switches IP forwarding on for as long as the object lives, and puts back what was there before. Only
+// made when the operator asked for it. A value that was on already, or that somebody else changed
+// meanwhile, is left alone.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "core/ip/address.h"
+
+namespace masque {
+
+class IpForwarding {
+ public:
+  // For each family given. EROFS or ENOENT (container, no IPv6) come back as errors that say so,
+  // unless forwarding is already on.
+  static Result<IpForwarding, SysError> enable(const std::vector<IpVersion>& families);
+  ~IpForwarding();
+  IpForwarding(IpForwarding&& other) noexcept : former_(std::exchange(other.former_, {})) {}
+  IpForwarding& operator=(IpForwarding&&) = delete;
+
+  static Result<bool, SysError> enabled(IpVersion family);
+
+ private:
+  IpForwarding() = default;
+  std::vector<std::pair<std::string, std::string>> former_;  // file, text before
+};
+
+}  // namespace masque

@@ -78,6 +78,10 @@ struct ServerConfig {
   enum class AuthMode : uint8_t { Certificate, CertificateOrToken, Token };
   AuthMode auth_mode = AuthMode::Certificate;  // [auth] mode
 
+  // [auth] unknown_users: a certificate of the CA whose name is not in the database. `init` writes "refuse".
+  enum class UnknownUsers : uint8_t { Admit, Refuse };
+  UnknownUsers unknown_users = UnknownUsers::Admit;
+
   struct Limits {  // [limits]
     uint32_t clients_max = 10'000;   // admitted sessions
     uint32_t half_open_max = 1'000;  // handshakes under way

@@ -6,16 +6,9 @@
 
 #include "base/bytes.h"
 #include "base/time.h"
+#include "core/ip/packet_slices.h"
 
 namespace masque {
-
-// One IP packet in at most two pieces: headers that were rewritten (TSO split, TTL) and a payload that
-// still lies in the buffer it was read into. Neither is kept after the call.
-struct PacketSlices {
-  Bytes head;
-  Bytes body;
-  size_t size() const { return head.size() + body.size(); }
-};
 
 enum class SendResult : uint8_t {
   Sent,

@@ -25,15 +25,15 @@ prepare_platform() {
 }
 
 platform_environment() {
-  local dir go
+  local dir go goes
   PATH=$MASQUE_VPN_CHECKOUT/build/release/bin:$PATH
   for dir in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
     [[ :$PATH: == *:$dir:* ]] || PATH=$PATH:$dir
   done
   # A newer Go from backports is in no directory of PATH.
-  for go in "$root"/usr/lib/go-1.*/bin; do
-    [[ -d $go ]] && PATH=${PATH/:/:${go#"$root"}:} && break
-  done
+  goes=("$root"/usr/lib/go-1.*/bin)
+  go=${goes[-1]}
+  [[ ! -d $go ]] || PATH=${PATH/:/:${go#"$root"}:}
   export PATH
   export CCACHE_DIR=${CCACHE_DIR:-$shared_dir/ccache} GOPATH=${GOPATH:-$shared_dir/go}
   export GOCACHE=${GOCACHE:-$shared_dir/go-build} PIP_CACHE_DIR=${PIP_CACHE_DIR:-$shared_dir/pip}

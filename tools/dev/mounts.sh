@@ -15,7 +15,17 @@ read_mounts() {
   done </proc/self/mountinfo
 }
 
-# True when everything that enter needs is mounted in this mount namespace.
+# Directories that are at the same path inside; /tmp is too.
+bound_dirs=("$MASQUE_VPN_CHECKOUT" "$shared_dir")
+if [[ -f $MASQUE_VPN_CHECKOUT/.git ]]; then
+  # A work tree of git: its repository is elsewhere.
+  read -r _ git_dir <"$MASQUE_VPN_CHECKOUT/.git"
+  bound_dirs+=("${git_dir%/worktrees/*}")
+fi
+# Packages for pip on this machine.
+[[ ! -d ${PIP_FIND_LINKS-} ]] || bound_dirs+=("$PIP_FIND_LINKS")
+
+# True when everything that the root needs is mounted in this mount namespace.
 mounts_complete() {
   local root=$1 dir
   read_mounts
@@ -24,7 +34,7 @@ mounts_complete() {
   done
   # "ip netns exec" puts another /sys in place.
   [[ ${mount_device[/sys]} == "${mount_device[$root/sys]}" ]] || return 1
-  for dir in "$MASQUE_VPN_CHECKOUT" "$shared_dir" /etc/resolv.conf /etc/hosts; do
+  for dir in "${bound_dirs[@]}" /etc/resolv.conf /etc/hosts; do
     [[ ! -e $dir || $dir -ef $root$dir ]] || return 1
   done
 }
@@ -53,7 +63,7 @@ make_mounts() {
     [[ -n ${mount_device[$root$dir]-} ]] || bind "$dir" "$root$dir" || return
   done
   [[ ${mount_device[/sys]} == "${mount_device[$root/sys]-}" ]] || bind /sys "$root/sys" || return
-  for dir in "$MASQUE_VPN_CHECKOUT" "$shared_dir"; do
+  for dir in "${bound_dirs[@]}"; do
     [[ $dir -ef $root$dir ]] && continue
     mkdir -p "$root$dir" && mount --bind "$dir" "$root$dir" || return
   done

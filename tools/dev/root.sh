@@ -26,6 +26,7 @@ ensure_root() {
 make_root() {
   local root=$1 work=$1.new.$$ log=$1.log started=$SECONDS
   [[ $EUID -eq 0 ]] || die "making the Debian 13 root needs root; run ./dev as root once"
+  need_keyring
   need_mmdebstrap
   rm -rf --one-file-system "$cache_dir"/root-*.new.*
   say "making the Debian 13 root (once; some minutes): $root"
@@ -44,6 +45,8 @@ make_root() {
   touch "$work$in_root_marker"
   mv -T "$work" "$root"
   say "the root is ready after $((SECONDS - started)) s"
+  [[ $(compgen -G "$cache_dir/root-*.log" | wc -l) -lt 2 ]] ||
+    say "roots of older package lists take space in $cache_dir: ./dev clean --all removes all"
 }
 
 # One changing line on a terminal, a line every 10 s or so elsewhere.
@@ -58,11 +61,19 @@ root_progress() {
 }
 
 need_mmdebstrap() {
-  command -v mmdebstrap >/dev/null && return
-  say "installing mmdebstrap"
-  apt-get install -y -qq --no-install-recommends mmdebstrap >&2 ||
-    { apt-get update -qq >&2 && apt-get install -y -qq --no-install-recommends mmdebstrap >&2; } ||
-    die "mmdebstrap cannot be installed: apt-get install mmdebstrap must work first"
+  command -v mmdebstrap >/dev/null || install_on_host mmdebstrap
+}
+
+# The first keyrings of Debian 12 were older than the keys of Debian 13; its updates have them.
+need_keyring() {
+  [[ -e /usr/share/keyrings/debian-archive-$root_release-stable.gpg ]] ||
+    install_on_host debian-archive-keyring
+}
+
+install_on_host() {
+  say "installing $1 on this machine"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"; } >&2 ||
+    die "$1 cannot be installed: mend this machine's apt (apt-get update; apt-get install $1)"
 }
 
 # Runs mmdebstrap into the directory $1.

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace masque {
+
+// RFC 9484 7.2: the tunnel must carry 1280-byte IPv6 packets end to end. QUIC's own path MTU search
+// proves its leg; the ping proves what lies behind an HTTP intermediary.
+enum class MtuProbePolicy : uint8_t {
+  Off,      // an out-of-band guarantee holds: the TLS peer is the tunnel's end
+  Measure,  // ping and report; some peers (connect-ip-go) never answer
+  Require,  // ping, and abort the tunnel when no answer comes
+};
+
+}  // namespace masque

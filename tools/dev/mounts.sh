@@ -3,15 +3,16 @@
 # Mounts that make the root see this machine: its devices, processes, networks, /tmp, the checkout.
 # Whoever enters the root makes what is missing; whoever removes the root unmounts first.
 
-# Fills mount_device: mount point -> major:minor of what is on top there. Names a path as
-# /proc/self/mountinfo does (blanks as \040).
+# Fills mount_points, in the order of mounting, and mount_device: mount point -> major:minor of what
+# is on top there.
 declare -A mount_device
 read_mounts() {
-  local line fields
-  mount_device=()
-  while read -r line; do
-    read -ra fields <<<"$line"
-    mount_device[${fields[4]}]=${fields[2]}
+  local device point
+  mount_device=() mount_points=()
+  while read -r _ _ device _ point _; do
+    point=${point//\\040/ }
+    mount_points+=("$point")
+    mount_device[$point]=$device
   done </proc/self/mountinfo
 }
 
@@ -86,16 +87,15 @@ share_netns_dir() {
   mkdir -p /run/netns && mount --bind /run/netns /run/netns && mount --make-shared /run/netns
 }
 
-# Unmounts everything below and at $1; fails when something is left.
+# Unmounts everything below and at the root $1, the last mounted first.
 remove_mounts() {
-  local root=$1 point
+  local root=$1 point points=()
   read_mounts
-  if [[ -n ${mount_device[$root]-} ]]; then
-    # Private first: an unmount below a shared mount happens to the machine's own mounts too.
-    mount --make-rprivate "$root" && umount -R -l "$root" || return
-  fi
-  read_mounts
-  for point in "${!mount_device[@]}"; do
-    [[ $point != "$root" && $point != "$root"/* ]] || return 1
+  for point in "${mount_points[@]}"; do
+    [[ $point != "$root" && $point != "$root"/* ]] || points=("$point" "${points[@]}")
   done
+  ((${#points[@]})) || return 0
+  # Private first, with all that is hidden below others: an unmount below a shared mount happens to
+  # the machine's own mounts too. The last point is the root itself, bound onto itself.
+  mount --make-rprivate "${points[-1]}" && umount "${points[@]}"
 }

@@ -24,11 +24,13 @@ ensure_root() {
 
 # The lock is not for children (9>&-): a daemon started by a package must not keep it.
 make_root() {
-  local root=$1 work=$1.new.$$ log=$1.log started=$SECONDS
+  local root=$1 work=$1.new.$$ log=$1.log started=$SECONDS stale
   [[ $EUID -eq 0 ]] || die "making the Debian 13 root needs root; run ./dev as root once"
   need_keyring
   need_mmdebstrap
-  rm -rf --one-file-system "$cache_dir"/root-*.new.*
+  for stale in "$cache_dir"/root-*.new.*; do
+    [[ ! -d $stale ]] || remove_root "$stale"
+  done
   say "making the Debian 13 root (once; some minutes): $root"
   bootstrap "$work" >"$log" 2>&1 9>&- &
   local job=$!
@@ -39,7 +41,8 @@ make_root() {
   done
   [[ -t 2 ]] && printf '\n' >&2
   wait $job || {
-    tail -n 15 "$log" >&2
+    tail -n 15 "$log" | cut -c1-300 >&2
+    remove_root "$work"
     die "no Debian 13 root: see $log, mend the cause and run ./dev again"
   }
   touch "$work$in_root_marker"
@@ -96,4 +99,16 @@ bootstrap() {
   local status=$?
   rm -rf "$setup"
   return $status
+}
+
+# Only when nothing runs in it, and after nothing is mounted below: rm follows bind mounts of the same
+# file system.
+remove_root() {
+  local root=$1 process users=()
+  for process in /proc/[0-9]*; do
+    [[ ! $process/root -ef $root ]] || users+=("${process#/proc/}")
+  done
+  ((${#users[@]} == 0)) || die "$root is in use: end the processes ${users[*]} first"
+  remove_mounts "$root" || die "$root cannot be unmounted"
+  rm -rf --one-file-system "$root"
 }

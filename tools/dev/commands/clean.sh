@@ -4,12 +4,6 @@
 #
 # Removes build/; with --all also the Debian 13 roots and what compilers and package clients cached.
 
-# Only after nothing is mounted below: rm follows bind mounts of the same file system.
-remove_root() {
-  remove_mounts "$1" || die "$1 is in use: end what runs in it, then try again"
-  rm -rf --one-file-system "$1" "$1.log"
-}
-
 case ${1-} in
   '' | --all) ;;
   *) die "usage: ./dev clean [--all]" ;;
@@ -20,4 +14,4 @@ rm -rf --one-file-system "$build_dir"
 for root in "$cache_dir"/root-*; do
   [[ ! -d $root ]] || remove_root "$root"
 done
-rm -rf --one-file-system "$cache_dir"/{debs,shared} "$cache_dir"/*.{lock,log}
+rm -rf --one-file-system "$cache_dir"/{debs,shared} "$cache_dir"/{*.lock,*.log}

@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/quic/quic_connection.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/log.h"
+#include "core/quic/quic_connection_impl.h"
+
+namespace masque {
+
+namespace {
+
+constexpr uint64_t kNever = UINT64_MAX;
+
+ngtcp2_cid random_id(Rng& rng, size_t length) {
+  ngtcp2_cid id;
+  id.datalen = length;
+  rng.fill(MutableBytes(id.data, length));
+  return id;
+}
+
+std::string reason_text(const ngtcp2_ccerr& error) {
+  return std::string(reinterpret_cast<const char*>(error.reason), error.reasonlen);
+}
+
+}  // namespace
+
+QuicConnection::QuicConnection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+QuicConnection::~QuicConnection() = default;
+
+std::unique_ptr<QuicConnection> QuicConnection::create_client(Instant now, const QuicSettings& settings,
+                                                              TlsContext& tls, Rng& rng,
+                                                              const ClientStart& start) {
+  auto impl = std::make_unique<Impl>(Impl::Role::Client, settings, tls, rng);
+  if (!impl->tls) return nullptr;
+  // The first destination connection ID is the client's choice, at least 8 bytes (RFC 9000 7.2).
+  const ngtcp2_cid dcid = random_id(rng, 18);
+  const ngtcp2_cid scid = random_id(rng, kConnectionIdLength);
+  ngtcp2_settings library_settings = impl->ngtcp2_settings_for(now);
+  library_settings.token = reinterpret_cast<const uint8_t*>(start.token.data());
+  library_settings.tokenlen = start.token.size();
+  const ngtcp2_transport_params parameters = impl->transport_parameters();
+  const ngtcp2_callbacks callbacks = impl->callbacks();
+  rng.fill(impl->static_secret);
+  const PathStorage path(start.path);
+  if (ngtcp2_conn_client_new(&impl->connection, &dcid, &scid, &path.path, NGTCP2_PROTO_VER_V1, &callbacks,
+                             &library_settings, &parameters, nullptr, impl.get()) != 0) {
+    return nullptr;
+  }
+  if (!impl->start()) return nullptr;
+  return std::unique_ptr<QuicConnection>(new QuicConnection(std::move(impl)));
+}
+
+std::unique_ptr<QuicConnection> QuicConnection::create_server(Instant now, const QuicSettings& settings,
+                                                              TlsContext& tls, Rng& rng,
+                                                              const ServerStart& start) {
+  auto impl = std::make_unique<Impl>(Impl::Role::Server, settings, tls, rng);
+  if (!impl->tls) return nullptr;
+  impl->static_secret = start.static_secret;
+  const ngtcp2_cid client_scid = to_ngtcp2(start.client_scid);
+  const ngtcp2_cid scid = random_id(rng, kConnectionIdLength);
+  ngtcp2_settings library_settings = impl->ngtcp2_settings_for(now);
+  library_settings.token = start.token.data();
+  library_settings.tokenlen = start.token.size();
+  ngtcp2_transport_params parameters = impl->transport_parameters();
+  parameters.original_dcid_present = 1;
+  parameters.original_dcid = to_ngtcp2(start.original_dcid.value_or(start.client_chosen_dcid));
+  switch (start.token_kind) {
+    case ServerStart::Token::None: break;
+    case ServerStart::Token::Retry:
+      library_settings.token_type = NGTCP2_TOKEN_TYPE_RETRY;
+      parameters.retry_scid_present = 1;
+      parameters.retry_scid = to_ngtcp2(start.client_chosen_dcid);
+      break;
+    case ServerStart::Token::Regular: library_settings.token_type = NGTCP2_TOKEN_TYPE_NEW_TOKEN; break;
+  }
+  parameters.stateless_reset_token_present = 1;
+  if (ngtcp2_crypto_generate_stateless_reset_token(parameters.stateless_reset_token, impl->static_secret.data(),
+                                                   impl->static_secret.size(), &scid) != 0) {
+    return nullptr;
+  }
+  const ngtcp2_callbacks callbacks = impl->callbacks();
+  const PathStorage path(start.path);
+  if (ngtcp2_conn_server_new(&impl->connection, &client_scid, &scid, &path.path, start.version, &callbacks,
+                             &library_settings, &parameters, nullptr, impl.get()) != 0) {
+    return nullptr;
+  }
+  if (!impl->start()) return nullptr;
+  return std::unique_ptr<QuicConnection>(new QuicConnection(std::move(impl)));
+}
+
+bool QuicConnection::Impl::start() {
+  reference.user_data = this;
+  reference.get_conn = [](ngtcp2_crypto_conn_ref* ref) { return static_cast<Impl*>(ref->user_data)->connection; };
+  if (!tls->bind(connection, &reference)) return false;
+  if (role == Role::Client && settings.keep_alive > Duration::zero()) {
+    // RFC 9114 5.1: the client keeps a tunnel's connection alive, the server should not.
+    ngtcp2_conn_set_keep_alive_timeout(connection, static_cast<uint64_t>(settings.keep_alive.count()));
+  }
+  return true;
+}
+
+void QuicConnection::set_application(QuicApplication* application) { impl_->application = application; }
+
+void QuicConnection::set_registry(ConnectionIdRegistry* registry) {
+  impl_->registry = registry;
+  if (registry == nullptr) return;
+  std::vector<ngtcp2_cid> ids(ngtcp2_conn_get_scid(impl_->connection, nullptr));
+  ngtcp2_conn_get_scid(impl_->connection, ids.data());
+  for (const ngtcp2_cid& id : ids) registry->add_connection_id(from_ngtcp2(id));
+}
+
+void QuicConnection::set_wake(std::move_only_function<void()> wake) { impl_->wake_function = std::move(wake); }
+void QuicConnection::wake() { impl_->wake(); }
+
+void QuicConnection::Impl::wake() {
+  if (awake) return;
+  awake = true;
+  if (wake_function) wake_function();
+}
+
+// ---- receive ----------------------------------------------------------------------------------
+
+QuicConnection::ReadResult QuicConnection::on_datagram(Instant now, const ReceivedDatagram& datagram) {
+  Impl& impl = *impl_;
+  impl.wake();
+  if (impl.state == Impl::State::Closing) {
+    // RFC 9000 10.2.1: answer again, but ever more rarely.
+    ++impl.packets_since_close;
+    impl.resend_close = std::has_single_bit(impl.packets_since_close);
+    return ReadResult::Ok;
+  }
+  if (impl.state == Impl::State::Draining || impl.state == Impl::State::Dead) return ReadResult::Ok;
+
+  const PathStorage path(datagram.path);
+  const ngtcp2_pkt_info info{.ecn = static_cast<uint8_t>(datagram.ecn)};
+  const int rv = ngtcp2_conn_read_pkt(impl.connection, &path.path, &info, datagram.bytes.data(),
+                                      datagram.bytes.size(), to_ns(now));
+  switch (rv) {
+    case 0: return ReadResult::Ok;
+    case NGTCP2_ERR_RETRY: return ReadResult::IncompleteInitial;
+    case NGTCP2_ERR_DROP_CONN:
+      impl.state = Impl::State::Dead;
+      return ReadResult::Discard;
+    case NGTCP2_ERR_DRAINING: {
+      if (!impl.close_reason) {
+        const ngtcp2_ccerr& error = *ngtcp2_conn_get_ccerr(impl.connection);
+        impl.close_reason = CloseReason{.cause = CloseReason::Cause::Peer,
+                                        .application = error.type == NGTCP2_CCERR_TYPE_APPLICATION,
+                                        .code = error.error_code,
+                                        .text = reason_text(error)};
+      }
+      impl.enter_closing(now, Impl::State::Draining);
+      return ReadResult::Ok;
+    }
+    case NGTCP2_ERR_RECV_VERSION_NEGOTIATION:
+      impl.close_reason = CloseReason{.cause = CloseReason::Cause::VersionNegotiation,
+                                      .text = "the peer does not speak QUIC version 1"};
+      impl.state = Impl::State::Dead;
+      return ReadResult::Ok;
+    default:
+      impl.fail(rv);
+      return ReadResult::Ok;
+  }
+}
+
+// A library error ends the connection with the transport error that fits it.
+void QuicConnection::Impl::fail(int library_error) {
+  if (close_pending || state == State::Closing || state == State::Dead) return;
+  CloseReason reason{.cause = CloseReason::Cause::Transport,
+                     .code = ngtcp2_err_infer_quic_transport_error_code(library_error),
+                     .text = ngtcp2_strerror(library_error)};
+  if (library_error == NGTCP2_ERR_CRYPTO) {
+    reason.cause = CloseReason::Cause::Tls;
+    constexpr uint64_t kCryptoError = 0x100;  // RFC 9001 4.8
+    reason.code = kCryptoError | ngtcp2_conn_get_tls_alert(connection);
+    reason.text = tls->failure();
+  }
+  queue_close(std::move(reason));
+}
+
+void QuicConnection::Impl::queue_close(CloseReason reason) {
+  if (close_pending || state == State::Closing || state == State::Draining || state == State::Dead) return;
+  close_reason = std::move(reason);
+  close_pending = true;
+  wake();
+}
+
+void QuicConnection::Impl::enter_closing(Instant now, State next) {
+  state = next;
+  // RFC 9000 10.2: at least three times the probe timeout.
+  close_deadline = now + 3 * Duration(static_cast<int64_t>(ngtcp2_conn_get_pto(connection)));
+}
+
+// ---- transmit ---------------------------------------------------------------------------------
+
+QuicConnection::Flushed QuicConnection::poll_transmit(Instant now, TransmitBatch& batch) {
+  Impl& impl = *impl_;
+  impl.awake = false;
+  switch (impl.state) {
+    case Impl::State::Handshaking:
+    case Impl::State::Open:
+      if (impl.close_pending) return impl.write_close(now, batch);
+      return impl.write_packets(now, batch);
+    case Impl::State::Closing:
+      if (impl.resend_close && !impl.close_packet.empty()) {
+        const MutableBytes room = batch.room();
+        if (room.size() < impl.close_packet.size()) return Flushed::Full;
+        std::ranges::copy(impl.close_packet, room.begin());
+        batch.commit(impl.close_path, Ecn::NotEct, impl.close_packet.size());
+        impl.resend_close = false;
+      }
+      return Flushed::All;
+    case Impl::State::Draining:
+    case Impl::State::Dead: return Flushed::All;
+  }
+  std::unreachable();
+}
+
+QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, TransmitBatch& batch) {
+  StreamChunk chunk;
+  for (;;) {
+    const MutableBytes room = batch.room();
+    if (room.empty()) return Flushed::Full;
+    chunk.stream = -1;
+    chunk.piece_count = 0;
+    chunk.fin = false;
+    if (application != nullptr && state == State::Open && !application->next_stream_chunk(chunk)) {
+      return close_pending ? write_close(now, batch) : Flushed::All;
+    }
+    ngtcp2_vec vec[StreamChunk::kPiecesMax];
+    for (size_t i = 0; i < chunk.piece_count; ++i) {
+      vec[i] = {.base = const_cast<uint8_t*>(chunk.pieces[i].data()), .len = chunk.pieces[i].size()};
+    }
+    uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_MORE;
+    if (chunk.fin) flags |= NGTCP2_WRITE_STREAM_FLAG_FIN;
+    ngtcp2_ssize written = -1;
+    ngtcp2_pkt_info info{};
+    const ngtcp2_ssize n =
+        ngtcp2_conn_writev_stream(connection, &path_storage.path, &info, room.data(), room.size(), &written, flags,
+                                  chunk.stream, vec, chunk.piece_count, to_ns(now));
+    if (written >= 0 && chunk.stream >= 0) {
+      application->on_stream_written(StreamId(static_cast<uint64_t>(chunk.stream)), static_cast<size_t>(written));
+    }
+    if (n == NGTCP2_ERR_WRITE_MORE) continue;
+    if (n == NGTCP2_ERR_STREAM_DATA_BLOCKED) {
+      application->on_stream_blocked(StreamId(static_cast<uint64_t>(chunk.stream)));
+      continue;
+    }
+    if (n == NGTCP2_ERR_STREAM_SHUT_WR || n == NGTCP2_ERR_STREAM_NOT_FOUND) {
+      application->on_stream_write_shut(StreamId(static_cast<uint64_t>(chunk.stream)));
+      continue;
+    }
+    if (n < 0) {
+      fail(static_cast<int>(n));
+      return write_close(now, batch);
+    }
+    if (n == 0) {
+      end_burst(now);
+      return Flushed::All;
+    }
+    commit(batch, static_cast<size_t>(n), info, now);
+  }
+}
+
+// Files the packet that lies in batch.room() and keeps the pacer honest.
+void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info, Instant now) {
+  // Converting an address costs more than comparing it, and it hardly ever changes.
+  if (std::memcmp(&cached_remote, &path_storage.remote, sizeof(cached_remote)) != 0 ||
+      std::memcmp(&cached_local, &path_storage.local, sizeof(cached_local)) != 0) {
+    cached_remote = path_storage.remote;
+    cached_local = path_storage.local;
+    cached_path = from_ngtcp2(path_storage.path);
+  }
+  batch.commit(cached_path, static_cast<Ecn>(info.ecn & 3), length);
+  burst += length;
+  if (burst >= ngtcp2_conn_get_send_quantum(connection)) end_burst(now);
+}
+
+void QuicConnection::Impl::end_burst(Instant now) {
+  if (burst == 0) return;
+  burst = 0;
+  ngtcp2_conn_update_pkt_tx_time(connection, to_ns(now));
+}
+
+QuicConnection::Flushed QuicConnection::Impl::write_close(Instant now, TransmitBatch& batch) {
+  const MutableBytes room = batch.room();
+  if (room.empty()) return Flushed::Full;
+  close_pending = false;
+  ngtcp2_ccerr error;
+  ngtcp2_ccerr_default(&error);
+  const CloseReason& reason = *close_reason;
+  const auto* text = reinterpret_cast<const uint8_t*>(reason.text.data());
+  // RFC 9000 10.2.3: details of TLS faults are for our log, not for the peer.
+  const size_t text_length = reason.cause == CloseReason::Cause::Local ? std::min<size_t>(reason.text.size(), 256) : 0;
+  if (reason.application) {
+    ngtcp2_ccerr_set_application_error(&error, reason.code, text, text_length);
+  } else {
+    ngtcp2_ccerr_set_transport_error(&error, reason.code, text, text_length);
+  }
+  ngtcp2_pkt_info info{};
+  const ngtcp2_ssize n = ngtcp2_conn_write_connection_close(connection, &path_storage.path, &info, room.data(),
+                                                            room.size(), &error, to_ns(now));
+  enter_closing(now, State::Closing);
+  if (n <= 0) {
+    state = State::Dead;
+    return Flushed::All;
+  }
+  close_packet.assign(room.begin(), room.begin() + n);
+  close_path = from_ngtcp2(path_storage.path);
+  batch.commit(close_path, Ecn::NotEct, static_cast<size_t>(n));
+  return Flushed::All;
+}
+
+// ---- timers -----------------------------------------------------------------------------------
+
+std::optional<Instant> QuicConnection::next_timeout() const {
+  const Impl& impl = *impl_;
+  switch (impl.state) {
+    case Impl::State::Handshaking:
+    case Impl::State::Open: {
+      const uint64_t expiry = ngtcp2_conn_get_expiry(impl.connection);
+      if (expiry == kNever) return std::nullopt;
+      return instant_from_ns(expiry);
+    }
+    case Impl::State::Closing:
+    case Impl::State::Draining: return impl.close_deadline;
+    case Impl::State::Dead: return std::nullopt;
+  }
+  std::unreachable();
+}
+
+void QuicConnection::on_timeout(Instant now) {
+  Impl& impl = *impl_;
+  impl.wake();
+  if (impl.state == Impl::State::Closing || impl.state == Impl::State::Draining) {
+    if (now >= *impl.close_deadline) impl.state = Impl::State::Dead;
+    return;
+  }
+  if (impl.state == Impl::State::Dead) return;
+  const int rv = ngtcp2_conn_handle_expiry(impl.connection, to_ns(now));
+  if (rv == 0) return;
+  if (rv == NGTCP2_ERR_IDLE_CLOSE || rv == NGTCP2_ERR_HANDSHAKE_TIMEOUT) {
+    // RFC 9000 10.1: an idle connection is closed silently.
+    const bool idle = rv == NGTCP2_ERR_IDLE_CLOSE && impl.state == Impl::State::Open;
+    impl.close_reason =
+        CloseReason{.cause = idle ? CloseReason::Cause::IdleTimeout : CloseReason::Cause::HandshakeTimeout,
+                    .text = idle ? "nothing was heard from the peer" : "no answer from the peer"};
+    impl.state = Impl::State::Dead;
+    return;
+  }
+  impl.fail(rv);
+}
+
+// ---- streams and datagrams --------------------------------------------------------------------
+
+std::optional<StreamId> QuicConnection::open_bidirectional_stream() {
+  int64_t id = 0;
+  if (ngtcp2_conn_open_bidi_stream(impl_->connection, &id, nullptr) != 0) return std::nullopt;
+  return StreamId(static_cast<uint64_t>(id));
+}
+
+std::optional<StreamId> QuicConnection::open_unidirectional_stream() {
+  int64_t id = 0;
+  if (ngtcp2_conn_open_uni_stream(impl_->connection, &id, nullptr) != 0) return std::nullopt;
+  return StreamId(static_cast<uint64_t>(id));
+}
+
+void QuicConnection::consume_stream_data(StreamId stream, size_t bytes) {
+  ngtcp2_conn_extend_max_stream_offset(impl_->connection, static_cast<int64_t>(stream.value()), bytes);
+  ngtcp2_conn_extend_max_offset(impl_->connection, bytes);
+}
+
+void QuicConnection::shutdown_stream(StreamId stream, uint64_t code) {
+  ngtcp2_conn_shutdown_stream(impl_->connection, 0, static_cast<int64_t>(stream.value()), code);
+  impl_->wake();
+}
+
+void QuicConnection::shutdown_stream_read(StreamId stream, uint64_t code) {
+  ngtcp2_conn_shutdown_stream_read(impl_->connection, 0, static_cast<int64_t>(stream.value()), code);
+  impl_->wake();
+}
+
+SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
+                                         TransmitBatch& batch) {
+  Impl& impl = *impl_;
+  if (impl.state != Impl::State::Open || impl.close_pending) return SendResult::Closed;
+  if (prefix.size() + packet.size() > datagram_size_max()) {
+    return datagrams_negotiated() ? SendResult::TooLarge : SendResult::Closed;
+  }
+  const ngtcp2_vec vec[3] = {
+      {.base = const_cast<uint8_t*>(prefix.data()), .len = prefix.size()},
+      {.base = const_cast<uint8_t*>(packet.head.data()), .len = packet.head.size()},
+      {.base = const_cast<uint8_t*>(packet.body.data()), .len = packet.body.size()},
+  };
+  // A packet may go out without our frame (a probe, a handshake flight): then once more.
+  constexpr int kPacketsBeforeOurs = 8;
+  for (int attempt = 0; attempt < kPacketsBeforeOurs; ++attempt) {
+    const MutableBytes room = batch.room();
+    if (room.empty()) return SendResult::Blocked;
+    int accepted = 0;
+    ngtcp2_pkt_info info{};
+    const ngtcp2_ssize n =
+        ngtcp2_conn_writev_datagram(impl.connection, &impl.path_storage.path, &info, room.data(), room.size(),
+                                    &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_NONE, 0, vec, 3, to_ns(now));
+    if (n < 0) {
+      impl.fail(static_cast<int>(n));
+      return SendResult::Closed;
+    }
+    if (n == 0) {
+      impl.end_burst(now);
+      impl.wake();
+      return SendResult::Blocked;
+    }
+    impl.commit(batch, static_cast<size_t>(n), info, now);
+    if (accepted != 0) {
+      impl.wake();
+      return SendResult::Sent;
+    }
+  }
+  return SendResult::Blocked;
+}
+
+bool QuicConnection::datagrams_negotiated() const {
+  const ngtcp2_transport_params* peer = ngtcp2_conn_get_remote_transport_params(impl_->connection);
+  return peer != nullptr && peer->max_datagram_frame_size > 0;
+}
+
+size_t QuicConnection::datagram_size_max() const {
+  const ngtcp2_transport_params* peer = ngtcp2_conn_get_remote_transport_params(impl_->connection);
+  if (peer == nullptr || peer->max_datagram_frame_size == 0) return 0;
+  // Short header: flags, destination connection ID, 4-byte packet number, AEAD tag.
+  const size_t packet_overhead = 1 + ngtcp2_conn_get_dcid(impl_->connection)->datalen + 4 + 16;
+  constexpr size_t kFrameOverhead = 1 + 2;  // ngtcp2 always writes type 0x31 with a length
+  const size_t path_max = ngtcp2_conn_get_path_max_tx_udp_payload_size(impl_->connection);
+  const size_t by_path = path_max - packet_overhead - kFrameOverhead;
+  // Some peers compare the payload instead of the whole frame: leave slack (RFC 9221 3).
+  constexpr size_t kFrameSlack = 9;
+  const size_t by_peer =
+      peer->max_datagram_frame_size > kFrameSlack ? peer->max_datagram_frame_size - kFrameSlack : 0;
+  return std::min(by_path, by_peer);
+}
+
+// ---- state ------------------------------------------------------------------------------------
+
+void QuicConnection::close_application(uint64_t code, std::string_view reason) {
+  impl_->queue_close({.cause = CloseReason::Cause::Local, .application = true, .code = code, .text = std::string(reason)});
+}
+
+void QuicConnection::initiate_key_update(Instant now) {
+  ngtcp2_conn_initiate_key_update(impl_->connection, to_ns(now));
+  impl_->wake();
+}
+
+bool QuicConnection::handshake_completed() const { return impl_->state != Impl::State::Handshaking; }
+bool QuicConnection::handshake_confirmed() const { return impl_->confirmed; }
+bool QuicConnection::closing() const {
+  return impl_->close_pending || (impl_->state != Impl::State::Handshaking && impl_->state != Impl::State::Open);
+}
+bool QuicConnection::dead() const { return impl_->state == Impl::State::Dead; }
+const std::optional<CloseReason>& QuicConnection::close_reason() const { return impl_->close_reason; }
+PeerCertificate QuicConnection::peer_certificate() const { return impl_->tls->peer_certificate(); }
+std::string QuicConnection::cipher() const { return impl_->tls->cipher(); }
+bool QuicConnection::export_key(std::string_view label, MutableBytes out) const {
+  return impl_->tls->export_key(label, out);
+}
+NetworkPath QuicConnection::path() const { return from_ngtcp2(*ngtcp2_conn_get_path(impl_->connection)); }
+
+QuicStats QuicConnection::stats() const {
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info(impl_->connection, &info);
+  const auto duration = [](ngtcp2_duration d) { return d == kNever ? Duration::zero() : Duration(static_cast<int64_t>(d)); };
+  return {.smoothed_rtt = duration(info.smoothed_rtt),
+          .min_rtt = duration(info.min_rtt),
+          .latest_rtt = duration(info.latest_rtt),
+          .congestion_window = info.cwnd,
+          .bytes_in_flight = info.bytes_in_flight,
+          .packets_sent = info.pkt_sent,
+          .packets_received = info.pkt_recv,
+          .packets_lost = info.pkt_lost,
+          .bytes_sent = info.bytes_sent,
+          .bytes_received = info.bytes_recv,
+          .udp_payload_max = ngtcp2_conn_get_path_max_tx_udp_payload_size(impl_->connection)};
+}
+
+}  // namespace masque

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inside of QuicConnection, shared by quic_connection.cc (verbs) and quic_callbacks.cc (what
+// ngtcp2 calls). Nobody else includes it.
+#pragma once
+
+#include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+
+#include "core/quic/ngtcp2_address.h"
+#include "core/quic/quic_connection.h"
+
+namespace masque {
+
+struct QuicConnection::Impl {
+  enum class Role : uint8_t { Client, Server };
+  enum class State : uint8_t { Handshaking, Open, Closing, Draining, Dead };
+
+  Impl(Role role_in, const QuicSettings& settings_in, TlsContext& tls_in, Rng& rng_in)
+      : role(role_in), settings(settings_in), tls(tls_in.new_session()), rng(rng_in) {}
+  ~Impl() {
+    if (connection != nullptr) ngtcp2_conn_del(connection);
+  }
+
+  // quic_callbacks.cc
+  ngtcp2_callbacks callbacks();
+  ngtcp2_settings ngtcp2_settings_for(Instant now) const;
+  ngtcp2_transport_params transport_parameters() const;
+
+  // quic_connection.cc
+  bool start();  // after `connection` exists
+  void fail(int library_error);
+  void queue_close(CloseReason reason);
+  void enter_closing(Instant now, State next);
+  Flushed write_close(Instant now, TransmitBatch& batch);
+  Flushed write_packets(Instant now, TransmitBatch& batch);
+  void commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info, Instant now);
+  void end_burst(Instant now);
+  void wake();
+
+  Role role;
+  State state = State::Handshaking;
+  QuicSettings settings;
+  std::unique_ptr<TlsSession> tls;
+  Rng& rng;
+  ngtcp2_conn* connection = nullptr;
+  ngtcp2_crypto_conn_ref reference{};
+  QuicApplication* application = nullptr;
+  ConnectionIdRegistry* registry = nullptr;
+  std::move_only_function<void()> wake_function;
+  bool awake = false;
+  std::array<uint8_t, 32> static_secret{};
+
+  bool confirmed = false;
+  std::optional<CloseReason> close_reason;
+  bool close_pending = false;
+  std::vector<uint8_t> close_packet;       // sent again while the peer keeps talking
+  NetworkPath close_path;
+  uint64_t packets_since_close = 0;
+  bool resend_close = false;
+  std::optional<Instant> close_deadline;   // end of the closing or draining period
+
+  size_t burst = 0;                        // bytes since pacing was last told
+  mutable NetworkPath cached_path;         // what `path_storage` held when it was last converted
+  PathStorage path_storage;                // where the packet being written goes
+  ngtcp2_sockaddr_union cached_remote{};
+  ngtcp2_sockaddr_union cached_local{};
+};
+
+}  // namespace masque

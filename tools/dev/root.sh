@@ -87,13 +87,13 @@ bootstrap() {
     die "no Debian mirror in this machine's apt configuration"
   package_pins "$root_release" >"$setup/pins"
   mirror_apt_conf >"$setup/apt.conf"
-  MASQUE_SETUP=$setup MASQUE_DEBS=$debs mmdebstrap --mode=root --variant=minbase \
+  # shellcheck disable=SC2016  # for mmdebstrap's shell
+  MASQUE_SETUP=$setup MASQUE_DEBS=$debs MASQUE_HOOKS=$MASQUE_VPN_CHECKOUT/tools/dev/root_hooks.sh mmdebstrap --mode=root --variant=minbase \
     --aptopt="$setup/apt.conf" --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --skip=essential/unlink --skip=cleanup/apt/cache \
-    --setup-hook="$MASQUE_VPN_CHECKOUT/tools/dev/root_hooks.sh setup \"\$1\"" \
-    --customize-hook="$MASQUE_VPN_CHECKOUT/tools/dev/root_hooks.sh customize \"\$1\"" \
+    --setup-hook='"$MASQUE_HOOKS" setup "$1"' --customize-hook='"$MASQUE_HOOKS" customize "$1"' \
     --include="$(package_names | paste -sd,)" \
     "$root_release" "$work" "$setup/sources"
   local status=$?

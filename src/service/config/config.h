@@ -30,7 +30,7 @@ enum class RetryChoice : uint8_t { Auto, Always, Never };  // Auto: only under a
 enum class LogFormat : uint8_t { Text, Json };
 
 // [quic]
-struct QuicSettings {
+struct QuicConfig {
   CongestionChoice congestion = CongestionChoice::Cubic;
   // A PING after so long without a packet, so that NATs on the path keep their state. Zero: never.
   Duration keep_alive = 20s;
@@ -87,7 +87,7 @@ struct ServerConfig {
     uint32_t half_open_max = 1'000;  // handshakes under way
   } limits;
 
-  QuicSettings quic;
+  QuicConfig quic;
   LogSettings log;
   std::string control_socket;  // [control] socket, or default_control_socket(file)
   std::string database;        // [state] database, or api_server.database_path, or state.db beside the file
@@ -127,7 +127,7 @@ struct ClientConfig {
   std::optional<uint32_t> fwmark;               // [network] fwmark: mark of the outer packets
   std::optional<uint32_t> route_table;          // [network] table
 
-  QuicSettings quic;
+  QuicConfig quic;
   LogSettings log;
   std::string control_socket;
 };

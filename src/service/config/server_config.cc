@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <format>
+
+#include "service/config/settings.h"
+#include "service/files.h"
+#include "service/pki/certificate.h"
+
+namespace masque {
+
+namespace {
+
+using AuthMode = ServerConfig::AuthMode;
+using UnknownUsers = ServerConfig::UnknownUsers;
+
+constexpr uint8_t kPoolFreeBitsMin = 2;  // the gateway and one client, at least
+constexpr auto kAuthModes =
+    std::to_array<NamedChoice<AuthMode>>({{"certificate", AuthMode::Certificate},
+                                          {"certificate-or-token", AuthMode::CertificateOrToken},
+                                          {"token", AuthMode::Token}});
+constexpr auto kUnknownUsers = std::to_array<NamedChoice<UnknownUsers>>(
+    {{"admit", UnknownUsers::Admit}, {"refuse", UnknownUsers::Refuse}});
+
+void read_listen(ConfigReader& reader, ServerConfig& config) {
+  const auto text = reader.text("listen_addr");
+  if (!text) {
+    if (!reader.has("listen_addr")) reader.missing("listen_addr", "for example listen_addr = \"0.0.0.0:4433\"");
+    return;
+  }
+  // ":4433" is how Go programs say all addresses; [::] takes IPv4 too.
+  const std::string wanted = text->value.starts_with(':') ? "[::]" + text->value : text->value;
+  const auto listen = SocketAddress::parse(wanted);
+  if (!listen || listen->port == 0) {
+    return reader.error(*text, "must be an IP address and a port of 1 to 65535: for example \"0.0.0.0:4433\" or "
+                               "\"[::]:4433\"");
+  }
+  config.listen = *listen;
+}
+
+void read_server_name(ConfigReader& reader, ServerConfig& config) {
+  const auto name = reader.text("server_name");
+  if (!name) {
+    if (!reader.has("server_name")) reader.missing("server_name", "the name that clients know this server by");
+    return;
+  }
+  if (!is_host_name(name->value)) {
+    return reader.error(*name, "must be a host name or an IP address, without scheme and port");
+  }
+  config.server_name = name->value;
+}
+
+bool is_usable_pool(ConfigReader& reader, const LocatedPrefix& pool) {
+  const IpAddress& address = pool.value.address();
+  const uint8_t bits = address_bits(address.version());
+  if (pool.value.length() + kPoolFreeBitsMin > bits) {
+    reader.error(pool, std::format("{} is too small: it must hold the gateway and its clients, so /{} or shorter",
+                                   pool.value.to_string(), bits - kPoolFreeBitsMin));
+    return false;
+  }
+  if (address.is_multicast() || address.is_loopback() || address.is_link_local() || address.is_any()) {
+    reader.error(pool, std::format("{} cannot be assigned to clients: take a private network such as "
+                                   "10.8.0.0/24 or fd00:8::/64",
+                                   pool.value.to_string()));
+    return false;
+  }
+  return true;
+}
+
+void read_pools(ConfigReader& reader, ServerConfig& config) {
+  const auto pools = reader.prefixes("assign_cidr");
+  if (!reader.has("assign_cidr")) {
+    return reader.missing("assign_cidr", "the network that clients get addresses of, such as \"10.8.0.0/24\"");
+  }
+  if (!pools) return;
+  for (const auto& pool : *pools) {
+    if (!is_usable_pool(reader, pool)) continue;
+    const auto same = std::ranges::find_if(config.pools, [&](const IpPrefix& p) { return p.overlaps(pool.value); });
+    if (same != config.pools.end()) {
+      reader.error(pool, std::format("{} overlaps {}: pools must be apart", pool.value.to_string(),
+                                     same->to_string()));
+      continue;
+    }
+    config.pools.push_back(pool.value);
+  }
+  if (config.pools.empty() && pools->empty() && reader.errors.empty()) {
+    reader.missing("assign_cidr", "an empty list leaves no addresses for clients");
+  }
+}
+
+// A route may be a pool or contain it; a part of a pool is a slip: clients on the rest would be cut off.
+void read_routes(ConfigReader& reader, ServerConfig& config) {
+  const auto routes = reader.prefixes("advertise_routes");
+  if (!routes) {
+    config.routes = config.pools;
+    return;
+  }
+  for (const auto& route : *routes) {
+    const auto cut = std::ranges::find_if(
+        config.pools, [&](const IpPrefix& p) { return p.contains(route.value) && p != route.value; });
+    if (cut != config.pools.end()) {
+      reader.error(route, std::format("{} overlaps the pool {}, of which it is a part: advertise the whole pool "
+                                      "or another network",
+                                      route.value.to_string(), cut->to_string()));
+      continue;
+    }
+    if (std::ranges::contains(config.routes, route.value)) {
+      reader.warn(route, std::format("{} is listed twice", route.value.to_string()));
+      continue;
+    }
+    config.routes.push_back(route.value);
+  }
+}
+
+void read_identity(ConfigReader& reader, ServerConfig& config) {
+  Place certificate_place, key_place, ca_place;
+  config.certificate = read_pem(reader, {"cert_file", "cert_pem", PemKind::Certificate}, certificate_place);
+  config.key = read_pem(reader, {"key_file", "key_pem", PemKind::Key}, key_place);
+  config.ca_certificate = read_pem(reader, {"ca_cert_file", "ca_cert_pem", PemKind::Certificate}, ca_place);
+  const auto set = [&](std::string_view a, std::string_view b) { return reader.text(a) || reader.text(b); };
+  if (!set("cert_file", "cert_pem")) {
+    reader.missing("cert_file", "the server's certificate; `masque-vpn init` makes one");
+  }
+  if (!set("key_file", "key_pem")) reader.missing("key_file", "the key of the server's certificate");
+  if (config.auth_mode != AuthMode::Token && !set("ca_cert_file", "ca_cert_pem")) {
+    reader.missing("ca_cert_file", "the CA that clients' certificates are verified with");
+  }
+  if (config.certificate.present() && config.key.present()) {
+    check_certificate_pair(reader, config.certificate, config.key, certificate_place, "cert_file");
+    const auto info = read_certificate(config.certificate.pem);
+    if (info && !config.server_name.empty() && !certificate_names(*info, config.server_name)) {
+      reader.warn(certificate_place, "cert_file",
+                  std::format("the certificate is not for \"{}\" (server_name): clients will refuse it",
+                              config.server_name));
+    }
+  }
+  if (config.ca_certificate.present()) {
+    const auto info = read_certificate(config.ca_certificate.pem);
+    const auto fault = !info ? info.error() : check_validity(*info, unix_now()).error_or("");
+    if (!fault.empty()) reader.error(ca_place, "ca_cert_file", fault);
+  }
+}
+
+// Only `user add` loads the CA's key: here its file must merely be there, and be secret.
+void read_ca_key(ConfigReader& reader, ServerConfig& config) {
+  const auto file = read_path(reader, "ca_key_file");
+  const auto text = reader.text("ca_key_pem");
+  if (file && text) {
+    return reader.error(*text, "both ca_key_file and ca_key_pem are set: remove one of them");
+  }
+  if (file) {
+    config.ca_key_file = file->value;
+    if (const auto secret = check_secret_file(file->value); !secret) reader.error(*file, secret.error());
+  }
+  if (text) config.ca_key_pem = text->value;
+}
+
+void read_state(ConfigReader& reader, ServerConfig& config) {
+  const auto database = read_path(reader, "state.database");
+  const auto older = read_path(reader, "api_server.database_path");
+  config.database = database ? database->value : older ? older->value : resolve_beside(reader.path(), "state.db");
+  config.state_dir = directory_of(config.database);
+  if (database && older) reader.warn(*older, "has no effect beside [state] database");
+  const auto& at = database ? database : older;
+  std::error_code ignored;
+  if (at && !std::filesystem::is_directory(config.state_dir, ignored)) {
+    reader.error(*at, std::format("the directory {} is not there: make it first", config.state_dir));
+  }
+}
+
+void read_api(ConfigReader& reader, ServerConfig& config) {
+  for (const auto key : {"api_server.listen_addr", "api_server.static_dir"}) {
+    if (const auto text = reader.text(key)) {
+      reader.warn(*text, "has no effect: this version has no web interface, use `masque-vpn user` and `status`");
+      (key == std::string_view("api_server.static_dir") ? config.api.static_dir : config.api.listen_addr) = text->value;
+    }
+  }
+}
+
+void read_forwarding(ConfigReader& reader, ServerConfig& config) {
+  if (const auto enabled = reader.boolean("nat.enabled")) config.nat.enabled = enabled->value;
+  if (const auto interfaces = reader.texts("nat.interfaces")) {
+    for (const auto& name : *interfaces) {
+      if (!is_interface_name(name.value)) {
+        reader.error(name, std::format("\"{}\" is not the name of an interface", name.value));
+      }
+      config.nat.interfaces.push_back(name.value);
+    }
+    if (!config.nat.enabled && !interfaces->empty()) {
+      reader.warn(interfaces->front(), "has no effect without enabled = true");
+    }
+  }
+  if (const auto forwarding = reader.boolean("network.ip_forwarding"); forwarding && forwarding->value) {
+    config.ip_forwarding = ServerConfig::IpForwarding::Enable;
+  }
+}
+
+void read_limits(ConfigReader& reader, ServerConfig& config) {
+  constexpr int64_t kClientsMax = 1'000'000;
+  constexpr int64_t kHalfOpenMax = 1'000'000;
+  auto& limits = config.limits;
+  if (const auto n = reader.integer("limits.max_clients", 1, kClientsMax)) {
+    limits.clients_max = static_cast<uint32_t>(n->value);
+  }
+  if (const auto n = reader.integer("limits.max_half_open", 1, kHalfOpenMax)) {
+    limits.half_open_max = static_cast<uint32_t>(n->value);
+  }
+}
+
+// A key inside the file makes the file itself a secret.
+void check_file_secrecy(ConfigReader& reader, const FileText* file) {
+  if (file == nullptr) return;
+  for (const auto key : {"key_pem", "ca_key_pem"}) {
+    const auto text = reader.text(key);
+    if (!text) continue;
+    if (const auto secret = check_secrecy(reader.path(), file->mode, file->owner); !secret) {
+      return reader.error(*text, secret.error());
+    }
+  }
+}
+
+ServerConfig read_server(ConfigReader& reader) {
+  ServerConfig config;
+  config.file = reader.path();
+  read_listen(reader, config);
+  read_server_name(reader, config);
+  config.auth_mode = reader.choice<AuthMode>("auth.mode", kAuthModes).value_or(config.auth_mode);
+  config.unknown_users = reader.choice<UnknownUsers>("auth.unknown_users", kUnknownUsers).value_or(config.unknown_users);
+  read_identity(reader, config);
+  read_ca_key(reader, config);
+  read_pools(reader, config);
+  read_routes(reader, config);
+  config.tun_name = read_tun_name(reader);
+  config.mtu = read_mtu(reader);
+  read_api(reader, config);
+  read_forwarding(reader, config);
+  read_limits(reader, config);
+  read_state(reader, config);
+  config.quic = read_quic(reader, QuicRole::Server);
+  config.log = read_log(reader);
+  config.control_socket = read_control_socket(reader);
+  return config;
+}
+
+Loaded<ServerConfig> parse(std::string_view text, const std::string& path, const FileText* file) {
+  const auto root = parse_toml(text, path);
+  if (!root) return {.config = {}, .errors = {root.error()}, .warnings = {}};
+  ConfigReader reader(path, *root);
+  ServerConfig config = read_server(reader);
+  check_file_secrecy(reader, file);
+  const ConfigTable nothing;
+  ConfigReader client("", nothing);
+  read_client_keys(client);
+  reader.set_foreign_keys(client.known_keys(), "it belongs into a client's configuration");
+  reader.finish();
+  if (!reader.errors.empty()) return {.config = {}, .errors = reader.errors, .warnings = reader.warnings};
+  return {.config = std::move(config), .errors = {}, .warnings = reader.warnings};
+}
+
+}  // namespace
+
+void read_server_keys(ConfigReader& reader) { (void)read_server(reader); }
+
+Loaded<ServerConfig> parse_server_config(std::string_view text, const std::string& path) {
+  return parse(text, absolute_path(path), nullptr);
+}
+
+Loaded<ServerConfig> load_server_config(const std::string& path) {
+  const auto file = read_text_file(path);
+  if (!file) {
+    return {.config = {}, .errors = {{.file = path, .key = {}, .text = file.error().message()}}, .warnings = {}};
+  }
+  return parse(file->text, absolute_path(path), &*file);
+}
+
+}  // namespace masque

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/config/settings.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <format>
+
+#include "host/clock.h"
+#include "service/files.h"
+#include "service/pki/certificate.h"
+
+namespace masque {
+
+namespace {
+
+constexpr size_t kInterfaceNameBytesMax = 15;  // IFNAMSIZ - 1
+constexpr size_t kHostNameBytesMax = 253;      // RFC 1035 2.3.4
+constexpr uint32_t kMtuMin = 1280;             // RFC 8200 5; IPv6 inside needs it
+constexpr uint32_t kMtuMax = 65'535;
+// What a 1500-byte path carries at most, less our headers: above it a value only looks precise.
+constexpr uint32_t kMtuOfEthernet = 1400;
+constexpr uint32_t kEthernet = 1500;
+
+constexpr auto kCongestion = std::to_array<NamedChoice<CongestionChoice>>(
+    {{"cubic", CongestionChoice::Cubic}, {"bbr", CongestionChoice::Bbr}, {"reno", CongestionChoice::Reno}});
+constexpr auto kRetry = std::to_array<NamedChoice<RetryChoice>>(
+    {{"auto", RetryChoice::Auto}, {"always", RetryChoice::Always}, {"never", RetryChoice::Never}});
+constexpr auto kLogLevels = std::to_array<NamedChoice<LogLevel>>({{"trace", LogLevel::Trace},
+                                                                  {"debug", LogLevel::Debug},
+                                                                  {"info", LogLevel::Info},
+                                                                  {"warn", LogLevel::Warn},
+                                                                  {"warning", LogLevel::Warn},
+                                                                  {"error", LogLevel::Error},
+                                                                  {"off", LogLevel::Off}});
+constexpr auto kLogFormats =
+    std::to_array<NamedChoice<LogFormat>>({{"text", LogFormat::Text}, {"json", LogFormat::Json}});
+
+void check_pem_form(ConfigReader& reader, const LocatedText& at, std::string_view pem, PemKind kind) {
+  const std::string_view wanted = kind == PemKind::Key ? "PRIVATE KEY-----" : "-----BEGIN CERTIFICATE-----";
+  if (pem.contains(wanted)) return;
+  reader.error(at, std::format("holds no {} in PEM form (\"{}\")",
+                               kind == PemKind::Key ? "private key" : "certificate",
+                               kind == PemKind::Key ? "-----BEGIN PRIVATE KEY-----" : wanted));
+}
+
+PemSource read_pem_file(ConfigReader& reader, const LocatedText& at, PemKind kind) {
+  const std::string path = resolve_beside(reader.path(), at.value);
+  const auto file = read_text_file(path);
+  if (!file) {
+    reader.error(at, std::format("cannot read the file: {}", file.error().message()));
+    return {};
+  }
+  if (kind == PemKind::Key) {
+    if (const auto secret = check_secrecy(path, file->mode, file->owner); !secret) {
+      reader.error(at, secret.error());
+      return {};
+    }
+  }
+  check_pem_form(reader, at, file->text, kind);
+  return {.file = path, .pem = file->text};
+}
+
+}  // namespace
+
+PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place) {
+  const auto file = reader.text(keys.file_key);
+  const auto text = reader.text(keys.text_key);
+  if (file && text) {
+    const auto& later = file->place < text->place ? *text : *file;
+    reader.error(later, std::format("both {} and {} are set: remove one of them", keys.file_key, keys.text_key));
+    return {};
+  }
+  if (file) {
+    place = file->place;
+    return read_pem_file(reader, *file, keys.kind);
+  }
+  if (!text) return {};
+  place = text->place;
+  check_pem_form(reader, *text, text->value, keys.kind);
+  return {.file = {}, .pem = text->value};
+}
+
+void check_certificate_pair(ConfigReader& reader, const PemSource& certificate, const PemSource& key,
+                            Place place, std::string_view key_name) {
+  constexpr int64_t kWarnSeconds = int64_t{30} * 24 * 3600;
+  const auto info = read_certificate(certificate.pem);
+  if (!info) return reader.error(place, key_name, info.error());
+  if (const auto fits = check_pair(certificate.pem, key.pem); !fits) {
+    return reader.error(place, key_name, fits.error());
+  }
+  const int64_t now = unix_now();
+  if (const auto valid = check_validity(*info, now); !valid) return reader.error(place, key_name, valid.error());
+  if (info->not_after - now < kWarnSeconds) {
+    reader.warn(place, key_name,
+                std::format("the certificate expires in {} days", (info->not_after - now) / (24 * 3600)));
+  }
+}
+
+std::optional<LocatedText> read_path(ConfigReader& reader, std::string_view key) {
+  auto path = reader.text(key);
+  if (path) path->value = resolve_beside(reader.path(), path->value);
+  return path;
+}
+
+uint32_t read_mtu(ConfigReader& reader) {
+  const auto mtu = reader.integer("mtu", 0, kMtuMax);
+  if (!mtu || mtu->value == kMtuAutomatic) return kMtuAutomatic;
+  const auto value = static_cast<uint32_t>(mtu->value);
+  if (value < kMtuMin) {
+    reader.error(*mtu, std::format("{} is less than {}, which IPv6 needs: leave mtu out to have it measured",
+                                   value, kMtuMin));
+    return kMtuAutomatic;
+  }
+  if (value > kMtuOfEthernet && value <= kEthernet) {
+    reader.warn(*mtu, std::format("{} is only an upper limit: the tunnel's MTU follows the path, and a "
+                                  "{}-byte path carries less",
+                                  value, kEthernet));
+  }
+  return value;
+}
+
+bool is_interface_name(std::string_view name) {
+  if (name.empty() || name.size() > kInterfaceNameBytesMax || name == "." || name == "..") return false;
+  return std::ranges::all_of(name, [](unsigned char c) {
+    return c > 0x20 && c < 0x7f && c != '/' && c != ':' && c != '"' && c != '%' && c != '\\';
+  });
+}
+
+bool is_host_name(std::string_view name) {
+  if (IpAddress::parse(name)) return true;
+  if (name.empty() || name.size() > kHostNameBytesMax || name.front() == '-' || name.front() == '.') return false;
+  return std::ranges::all_of(name, [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
+  });
+}
+
+std::string read_tun_name(ConfigReader& reader) {
+  const auto name = reader.text("tun_name");
+  if (!name) return {};
+  if (is_interface_name(name->value)) return name->value;
+  reader.error(*name, std::format("an interface name has 1 to {} printable characters without space, / : % \" \\",
+                                  kInterfaceNameBytesMax));
+  return {};
+}
+
+QuicConfig read_quic(ConfigReader& reader, QuicRole role) {
+  QuicConfig quic;
+  quic.congestion = reader.choice<CongestionChoice>("quic.congestion", kCongestion).value_or(quic.congestion);
+  quic.keep_alive =
+      reader.duration("quic.keep_alive", 1s, 1h, ConfigReader::Zero::Allowed).value_or(quic.keep_alive);
+  quic.idle_timeout =
+      reader.duration("quic.idle_timeout", 2s, 1h, ConfigReader::Zero::Refused).value_or(quic.idle_timeout);
+  if (role == QuicRole::Server) {
+    quic.retry = reader.choice<RetryChoice>("quic.retry", kRetry).value_or(quic.retry);
+  }
+  const auto place = reader.place("quic.keep_alive");
+  if (!place) {
+    quic.keep_alive = std::min(quic.keep_alive, quic.idle_timeout / 3);
+  } else if (quic.keep_alive >= quic.idle_timeout) {
+    reader.error(*place, "quic.keep_alive",
+                 "must be shorter than idle_timeout, or idle tunnels break: a third of it is a good value");
+  }
+  return quic;
+}
+
+LogSettings read_log(ConfigReader& reader) {
+  LogSettings log;
+  log.level = reader.choice<LogLevel>("log_level", kLogLevels).value_or(log.level);
+  log.format = reader.choice<LogFormat>("log.format", kLogFormats).value_or(log.format);
+  return log;
+}
+
+std::string read_control_socket(ConfigReader& reader) {
+  constexpr size_t kSocketPathBytesMax = 107;  // sun_path with its NUL
+  const auto path = read_path(reader, "control.socket");
+  if (!path) return default_control_socket(reader.path());
+  if (path->value.size() > kSocketPathBytesMax) {
+    reader.error(*path, std::format("the path of a socket has at most {} bytes", kSocketPathBytesMax));
+  }
+  return path->value;
+}
+
+int64_t unix_now() {
+  return std::chrono::duration_cast<std::chrono::seconds>(wall_clock_now().time_since_epoch()).count();
+}
+
+}  // namespace masque

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the two kinds of configuration have in common: PEM sources, MTU, [quic], [log], [control].
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "service/config/config.h"
+#include "service/config/reader.h"
+
+namespace masque {
+
+enum class PemKind : uint8_t { Certificate, Key };
+struct PemKeys {
+  std::string_view file_key;  // "cert_file"
+  std::string_view text_key;  // "cert_pem"
+  PemKind kind = PemKind::Certificate;
+};
+// Loads either; both at once is a fault. `place` is where it was set, for faults found later.
+PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place);
+// The pair fits, is within its time and (server: for the name) usable.
+void check_certificate_pair(ConfigReader& reader, const PemSource& certificate, const PemSource& key,
+                            Place place, std::string_view key_name);
+
+// A path of the file, absolute.
+std::optional<LocatedText> read_path(ConfigReader& reader, std::string_view key);
+uint32_t read_mtu(ConfigReader& reader);
+std::string read_tun_name(ConfigReader& reader);
+enum class QuicRole : uint8_t { Client, Server };
+QuicConfig read_quic(ConfigReader& reader, QuicRole role);
+LogSettings read_log(ConfigReader& reader);
+std::string read_control_socket(ConfigReader& reader);
+
+bool is_interface_name(std::string_view name);
+// A DNS name or an IP address without port and brackets.
+bool is_host_name(std::string_view name);
+
+int64_t unix_now();
+
+// For finish(): the keys of each kind, without reading anything.
+void read_server_keys(ConfigReader& reader);
+void read_client_keys(ConfigReader& reader);
+
+}  // namespace masque

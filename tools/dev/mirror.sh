@@ -14,10 +14,9 @@ mirror_uri() {
       sub("/$", "", $1); print $1; exit }'
 }
 
-# Prints deb822 sources of the release $1 with its updates and backports, and its security suite
-# when this machine has one. Fails when this machine's apt knows no Debian mirror.
-debian_sources() {
-  local release=$1 main security
+# The main archive. Fails when this machine's apt knows none.
+debian_mirror() {
+  local main
   # An index of a plain suite ("trixie", "stable"), never of "-updates" or "-security".
   main=$(mirror_uri '^[a-z]+$')
   if [[ -z $main ]]; then
@@ -25,7 +24,14 @@ debian_sources() {
     apt-get update -qq >&2 || return
     main=$(mirror_uri '^[a-z]+$')
   fi
-  [[ -n $main ]] || return
+  [[ -n $main ]] && printf '%s\n' "$main"
+}
+
+# Prints deb822 sources of the release $1 with its updates and backports, and its security suite
+# when this machine has one.
+debian_sources() {
+  local release=$1 main security
+  main=$(debian_mirror) || return
   print_source "$main" "$release $release-updates $release-backports"
   security=$(mirror_uri '-security$')
   [[ -z $security ]] || print_source "$security" "$release-security"

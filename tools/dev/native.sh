@@ -34,8 +34,7 @@ install_native() {
   . /etc/os-release
   say "installing the packages of tools/dev/packages.txt"
   if [[ $VERSION_ID == 13 ]]; then
-    debian_sources "$VERSION_CODENAME" | sed "s/^Suites: $VERSION_CODENAME .*/Suites: $VERSION_CODENAME-backports/" |
-      awk -v RS= '/-backports\n/' >/etc/apt/sources.list.d/masque-vpn-backports.sources
+    add_backports "$VERSION_CODENAME" || die "no Debian mirror in this machine's apt configuration"
     package_pins "$VERSION_CODENAME" >/etc/apt/preferences.d/masque-vpn
   fi
   # shellcheck disable=SC2086  # a list of names
@@ -43,4 +42,12 @@ install_native() {
     >"$log" 2>&1 </dev/null && return
   tail -n 15 "$log" >&2
   die "the packages could not be installed: see $log"
+}
+
+# The backports suite of this machine's own mirror, unless its apt has it already.
+add_backports() {
+  local main
+  [[ -z $(mirror_uri "^$1-backports\$") ]] || return 0
+  main=$(debian_mirror) && print_source "$main" "$1-backports" \
+    >/etc/apt/sources.list.d/masque-vpn-backports.sources
 }

@@ -88,7 +88,8 @@ bootstrap() {
   package_pins "$root_release" >"$setup/pins"
   mirror_apt_conf >"$setup/apt.conf"
   # shellcheck disable=SC2016  # for mmdebstrap's shell
-  MASQUE_SETUP=$setup MASQUE_DEBS=$debs MASQUE_HOOKS=$MASQUE_VPN_CHECKOUT/tools/dev/root_hooks.sh mmdebstrap --mode=root --variant=minbase \
+  MASQUE_SETUP=$setup MASQUE_DEBS=$debs MASQUE_HOOKS=$MASQUE_VPN_CHECKOUT/tools/dev/root_hooks.sh \
+    mmdebstrap --mode=root --variant=minbase \
     --aptopt="$setup/apt.conf" --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \

@@ -3,12 +3,14 @@
 // new things are added before old ones are removed, so that no packet meets a gap.
 //
 // No routing loop (protocol.md Z6). A route that covers an outer address (that of the server) would
-// swallow our own UDP packets. Such a route R goes into a table of its own, reached by two rules:
-//     not fwmark M to R lookup main suppress_prefixlength len(R)   main's longer prefixes still win
-//     not fwmark M to R lookup T
-// and the UDP socket carries mark M, so it is routed as if the tunnel were not there. The kernel's
-// longest-prefix order is kept exactly, the mark follows every change of the underlying network, and
-// the default route is just the case R = 0/0. All other routes are ordinary routes of the main table.
+// swallow our own UDP packets. Such a route R goes into a table T of its own:
+//     fwmark M goto end                             the UDP socket's packets, marked M, pass it by
+//     to R lookup main suppress_prefixlength len(R)    main's longer prefixes still win
+//     to R lookup T
+//     end: nop
+// Marked packets are routed as if the tunnel were not there, the kernel's longest-prefix order is kept
+// exactly for all others, nothing has to follow the changes of the underlying network, and the default
+// route is just the case R = 0/0. All other routes are ordinary routes of the main table.
 //
 // IPv6: no link-local address, no router solicitations, no duplicate address detection: the tunnel
 // carries no chatter of its own. MTU below 1280: the kernel removes IPv6 from the interface.
@@ -43,12 +45,14 @@ struct ApplyReport {
 
 struct TunnelInterfaceOptions {
   std::string name;         // of an existing TUN device
-  uint32_t mark = 0;        // of outer sockets, and the number of our table; see tunnel_mark()
   uint32_t metric = 0;      // of our routes
-  uint32_t rule_priority = 5000;  // first of 258 priorities used for the rules
+  // 0: from the interface's name, the same in every run.
+  uint32_t mark = 0;           // of outer sockets, and the number of table T; see tunnel_mark()
+  uint32_t rule_priority = 0;  // first of kRulePriorities priorities
 };
 
-// A mark (and table number) that is the same in every run for this interface name.
+constexpr uint32_t kRulePriorities = 260;
+// What SO_MARK must be on the sockets that carry this interface's tunnel.
 uint32_t tunnel_mark(const std::string& interface_name);
 
 class TunnelInterface {

@@ -46,14 +46,23 @@ struct Route {
   friend bool operator==(const Route&, const Route&) = default;
 };
 
+// The kernel inverts all of a rule's selectors together, so there is no `not`: marked packets are led
+// past other rules with Goto, whose target is a Nothing rule.
 struct PolicyRule {
+  enum class Action : uint8_t {
+    Lookup,   // in `table`
+    Goto,     // the rule with priority `target`
+    Nothing,  // passes on to the next rule
+    Other,    // only read: prohibit, blackhole...
+  };
   IpVersion version = IpVersion::V4;
   uint32_t priority = 0;
-  uint32_t table = kMainTable;
+  Action action = Action::Lookup;
+  uint32_t table = 0;
+  uint32_t target = 0;
   std::optional<IpPrefix> destination;
   std::optional<uint32_t> mark;
-  enum class Match : uint8_t { Normal, Inverted } match = Match::Normal;  // Inverted: `not`
-  std::optional<uint32_t> suppress_prefix_length;
+  std::optional<uint32_t> suppress_prefix_length;  // routes of at most this length do not count
   uint8_t protocol = kRouteProtocol;
   friend bool operator==(const PolicyRule&, const PolicyRule&) = default;
 };

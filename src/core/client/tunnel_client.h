@@ -10,8 +10,8 @@
 //    +---- any state
 //   Failed: the gateway refused us for good (401, 403, 400, 501): no retry storm, retried slowly.
 //
-// The host owns sockets and connections. On the Dial event it makes a connection whose handler is an
-// Http3Adapter over this object and calls on_dialed; when that connection ends, on_connection_lost.
+// The host owns sockets and connections. On the Dial event it makes a connection whose handler is
+// this object and calls on_dialed; when that connection ends, on_connection_lost.
 //
 // A turn: begin_turn(now, transmit, tun); received datagrams into the connection; on_tun_packet ...;
 // on_timeout(now) when due; flush(); poll_transmit of the connection; poll_event.

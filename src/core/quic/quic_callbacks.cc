@@ -37,8 +37,16 @@ int on_stream_acked(ngtcp2_conn*, int64_t id, uint64_t, uint64_t length, void* u
   return 0;
 }
 
-int on_stream_close(ngtcp2_conn*, uint32_t flags, int64_t id, uint64_t code, void* user_data, void*) {
+int on_stream_close(ngtcp2_conn* connection, uint32_t flags, int64_t id, uint64_t code, void* user_data, void*) {
   constexpr uint64_t kH3NoError = 0x100;
+  if (ngtcp2_conn_is_local_stream(connection, id) == 0) {
+    // The peer may open another in its place.
+    if (ngtcp2_is_bidi_stream(id) != 0) {
+      ngtcp2_conn_extend_max_streams_bidi(connection, 1);
+    } else {
+      ngtcp2_conn_extend_max_streams_uni(connection, 1);
+    }
+  }
   const bool has_code = (flags & NGTCP2_STREAM_CLOSE_FLAG_APP_ERROR_CODE_SET) != 0;
   impl_of(user_data).application->on_stream_closed(stream_of(id), has_code ? code : kH3NoError);
   return 0;
@@ -64,7 +72,7 @@ int on_remote_streams(ngtcp2_conn*, uint64_t max_streams, void* user_data) {
   return 0;
 }
 
-int on_datagram(ngtcp2_conn*, uint32_t, const uint8_t* data, size_t length, void* user_data) {
+int on_datagram_frame(ngtcp2_conn*, uint32_t, const uint8_t* data, size_t length, void* user_data) {
   impl_of(user_data).application->on_datagram(Bytes(data, length));
   return 0;
 }
@@ -117,7 +125,7 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
   out.stream_stop_sending = on_stop_sending;
   out.extend_max_stream_data = on_stream_unblocked;
   out.extend_max_remote_streams_bidi = on_remote_streams;
-  out.recv_datagram = on_datagram;
+  out.recv_datagram = on_datagram_frame;
   out.rand = on_random;
   out.get_new_connection_id2 = on_new_connection_id;
   out.remove_connection_id = on_remove_connection_id;

@@ -50,6 +50,12 @@ QuicServerEndpoint::~QuicServerEndpoint() {
   }
 }
 
+void QuicServerEndpoint::for_each(const std::function<void(EndpointConnection&)>& visit) {
+  for (const auto& slot : slots_) {
+    if (slot) visit(*slot->connection);
+  }
+}
+
 // ---- receive ----------------------------------------------------------------------------------
 
 void QuicServerEndpoint::on_datagram(Instant now, const ReceivedDatagram& datagram) {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -75,12 +76,7 @@ class QuicServerEndpoint {
   void refuse_new_connections() { draining_ = true; }
   size_t connection_count() const { return live_; }
   bool idle() const { return live_ == 0; }
-  template <class Visitor>
-  void for_each(Visitor&& visit) {
-    for (auto& slot : slots_) {
-      if (slot) visit(*slot->connection);
-    }
-  }
+  void for_each(const std::function<void(EndpointConnection&)>& visit);
   const Counters& counters() const { return counters_; }
 
  private:

@@ -184,7 +184,7 @@ class Gateway final : public RequestHandler {
   size_t session_count() const;
   GatewayCounters counters() const;
 
-  // --- RequestHandler; connections reach it through Http3Adapter ---
+  // --- RequestHandler ---
   void on_settings(HttpConnection& connection) override;
   void on_request(HttpConnection& connection, StreamId stream, const HeaderFields& fields,
                   bool fin) override;

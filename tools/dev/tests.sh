@@ -11,22 +11,25 @@ run_tests() {
     --output-junit "$build_dir/junit-$preset.xml" "$@"
 }
 
-# Runs clang-format with the options $@ over the C++ sources that git knows or would add.
-format_sources() {
+# Runs the command $@ once for each C++ source that git knows or would add, its name last.
+for_each_source() {
   (
     cd "$MASQUE_VPN_CHECKOUT" || exit
     git ls-files -z --cached --others --exclude-standard '*.cc' '*.h' |
       while IFS= read -rd '' file; do [[ ! -e $file ]] || printf '%s\0' "$file"; done |
-      (run_on_platform xargs -0r -n 50 -P 2 clang-format-19 --style=file "$@")
+      (run_on_platform xargs -0r -n 1 -P "$(nproc)" "$@")
   )
 }
+
+format_sources() { for_each_source clang-format-19 --style=file -i; }
 
 # Names the files that are not formatted; fails when there are any.
 check_format() {
   local wrong
   say "checking the format"
-  wrong=$(format_sources --dry-run -Werror 2>&1 | sed -n 's/^\([^:]*\):[0-9].* error: .*/\1/p' | sort -u)
+  # shellcheck disable=SC2016  # for the inner shell
+  wrong=$(for_each_source sh -c 'clang-format-19 --style=file --dry-run -Werror "$0" 2>/dev/null || echo "$0"')
   [[ -n $wrong ]] || return 0
-  printf '%s\n' "$wrong" >&2
+  sort <<<"$wrong" >&2
   return 1
 }

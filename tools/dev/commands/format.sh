@@ -6,6 +6,6 @@
 
 case ${1-} in
   --check) check_format ;;
-  '') format_sources -i ;;
+  '') format_sources ;;
   *) run_on_platform clang-format-19 --style=file -i -- "$@" ;;
 esac

@@ -329,7 +329,7 @@ class Lab:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self.print_outputs()
+            print(self.outputs(), file=sys.stderr)
         self.close()
 
     def namespace(self, name: str) -> Namespace:
@@ -396,11 +396,13 @@ class Lab:
             listening.kill()
         return json.loads(report)
 
-    def print_outputs(self) -> None:
+    def outputs(self) -> str:
+        """The ends of what all processes printed, for a failure's report."""
+        text = ""
         for process in self._processes:
             state = "running" if process.running else f"ended with {process.exit_code}"
-            print(f"=== {process.name} (pid {process.pid}, {state})\n{process.tail()}",
-                  file=sys.stderr)
+            text += f"=== {process.name} (pid {process.pid}, {state})\n{process.tail()}"
+        return text
 
     def close(self) -> None:
         """Ends processes (newest first, politely, then hard) and removes namespaces and files."""

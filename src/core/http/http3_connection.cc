@@ -367,7 +367,10 @@ void Http3Connection::Impl::on_stream_reset(StreamId id, uint64_t code) {
 }
 
 void Http3Connection::Impl::on_stop_sending(StreamId id, uint64_t code) {
-  if (find(id) == nullptr) return;
+  const RequestStream* stream = find(id);
+  if (stream == nullptr) return;
+  // RFC 9114 4.1: "enough of the request" before a complete response, which must still be read.
+  if (role == Role::Client && !stream->headers_done && code == static_cast<uint64_t>(HttpError::NoError)) return;
   quic.shutdown_stream(id, static_cast<uint64_t>(HttpError::RequestCancelled));
   tell_closed(id, code);
 }

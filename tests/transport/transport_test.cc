@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: Apache-2.0
+// Client and server transport joined by a lossless wire of 10 ms each way, with real TLS: handshake and
+// its refusals, Retry, version negotiation, stateless reset, extended CONNECT, capsule bytes, datagrams,
+// closing. The clock is virtual; nothing sleeps.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "base/rng.h"
+#include "core/http/http3_connection.h"
+#include "support/certificates.h"
+
+namespace masque {
+namespace {
+
+using ::testing::HasSubstr;
+
+const testing::TestCa& ca() {
+  static const testing::TestCa instance;
+  return instance;
+}
+
+SocketAddress address(uint32_t ip, uint16_t port) { return {.address = IpAddress::v4(ip), .port = port}; }
+const NetworkPath kClientPath{.local = address(0x0a000002, 50000), .remote = address(0x0a000001, 4433)};
+const NetworkPath kServerPath{.local = kClientPath.remote, .remote = kClientPath.local};
+constexpr Duration kOneWay = 10ms;
+
+// Writes down what happens; the server accepts every request.
+struct Recorder : RequestHandler {
+  void on_settings(HttpConnection&) override { ++settings; }
+  void on_request(HttpConnection& connection, StreamId id, const HeaderFields& fields, bool) override {
+    request = fields;
+    stream = id;
+    if (accept) {
+      connection.respond(id, {{":status", "200"}, {"capsule-protocol", "?1"}}, StreamEnd::KeepOpen);
+      connection.enable_datagrams(id);
+    } else {
+      connection.respond(id, {{":status", "403"}}, StreamEnd::Fin);
+    }
+  }
+  void on_response(HttpConnection& connection, StreamId id, const HeaderFields& fields, bool at_end) override {
+    response = fields;
+    response_fin = at_end;
+    if (find_field(fields, ":status") == "200") connection.enable_datagrams(id);
+  }
+  void on_stream_data(HttpConnection&, StreamId, Bytes data) override { stream_bytes += as_text(data); }
+  void on_stream_fin(HttpConnection&, StreamId) override { fin = true; }
+  void on_stream_closed(HttpConnection&, StreamId, uint64_t code) override { closed.push_back(code); }
+  void on_http_datagram(HttpConnection&, StreamId, Bytes payload) override { datagrams.emplace_back(as_text(payload)); }
+  void on_goaway(HttpConnection&, StreamId id) override { goaways.push_back(id.value()); }
+
+  bool accept = true;
+  int settings = 0;
+  HeaderFields request, response;
+  bool response_fin = false;
+  std::optional<StreamId> stream;
+  std::string stream_bytes;
+  bool fin = false;
+  std::vector<uint64_t> closed;
+  std::vector<std::string> datagrams;
+  std::vector<uint64_t> goaways;
+};
+
+struct Options {
+  TlsClientOptions client_tls{.server_name = "vpn.example", .ca_pem = ca().pem()};
+  ClientCertificates client_certificates = ClientCertificates::Required;
+  testing::Identity client_identity = ca().client("alice");
+  testing::Identity server_identity = ca().server("vpn.example");
+  RetryPolicy retry = RetryPolicy::Never;
+};
+
+class Pair : public ConnectionFactory {
+ public:
+  explicit Pair(Options options = {}) : client_rng(7), server_rng(8) {
+    server_tls = make_tls_server({.certificate_pem = options.server_identity.certificate_pem,
+                                  .key_pem = options.server_identity.key_pem,
+                                  .client_ca_pem = ca().pem(),
+                                  .client_certificates = options.client_certificates})
+                     .value();
+    options.client_tls.certificate_pem = options.client_identity.certificate_pem;
+    options.client_tls.key_pem = options.client_identity.key_pem;
+    client_tls = make_tls_client(options.client_tls).value();
+    endpoint_options.retry = options.retry;
+    endpoint_options.static_secret.fill(0x5a);
+    restart_server();
+    dial();
+  }
+  void restart_server() {
+    endpoint = std::make_unique<QuicServerEndpoint>(endpoint_options, *server_tls, server_rng, *this);
+  }
+  void dial() {
+    auto quic = QuicConnection::create_client(now, {}, *client_tls, client_rng, {.path = kClientPath});
+    client = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic), client_events);
+  }
+  std::unique_ptr<EndpointConnection> create(std::unique_ptr<QuicConnection> quic) override {
+    auto connection = std::make_unique<Http3Connection>(Http3Connection::Role::Server, std::move(quic), server_events);
+    server = connection.get();
+    return connection;
+  }
+
+  // Runs until nothing is on the wire and no timer is due within `span`.
+  void run(Duration span = 1s) {
+    const Instant end = now + span;
+    while (true) {
+      flush();
+      std::optional<Instant> next = earlier(client->next_timeout(), endpoint->next_timeout());
+      if (!wire.empty()) next = earlier(next, wire.front().at);
+      if (!next || *next > end) break;
+      now = std::max(now, *next);
+      while (!wire.empty() && wire.front().at <= now) {
+        Packet packet = std::move(wire.front());
+        wire.pop_front();
+        if (packet.to_server) {
+          bytes_to_server += packet.bytes.size();
+          endpoint->on_datagram(now, {.path = kServerPath, .ecn = Ecn::NotEct, .bytes = packet.bytes});
+        } else {
+          bytes_to_client += packet.bytes.size();
+          client->on_datagram(now, {.path = kClientPath, .ecn = Ecn::NotEct, .bytes = packet.bytes});
+        }
+      }
+      if (client->next_timeout() && *client->next_timeout() <= now) client->on_timeout(now);
+      endpoint->on_timeout(now);
+    }
+    now = end;
+  }
+  void flush() {
+    while (client->poll_transmit(now, batch) == QuicConnection::Flushed::Full) send(true);
+    send(true);
+    while (endpoint->poll_transmit(now, batch) == QuicConnection::Flushed::Full) send(false);
+    send(false);
+  }
+  void send(bool to_server) {
+    for (const TransmitRun& run : batch.runs()) {
+      const Bytes bytes = batch.bytes(run);
+      for (size_t at = 0; at < bytes.size(); at += run.segment_size) {
+        const Bytes one = bytes.subspan(at, std::min<size_t>(run.segment_size, bytes.size() - at));
+        if (!drop || !drop(to_server, one)) wire.push_back({now + kOneWay, to_server, {one.begin(), one.end()}});
+      }
+    }
+    batch.clear();
+  }
+  std::optional<StreamId> connect() {
+    return client->open_request(now, {{":method", "CONNECT"},
+                                      {":protocol", "connect-ip"},
+                                      {":scheme", "https"},
+                                      {":authority", "vpn.example"},
+                                      {":path", "/.well-known/masque/ip/*/*/"},
+                                      {"capsule-protocol", "?1"}});
+  }
+  SendResult send_packet(HttpConnection& from, StreamId stream, std::string_view text) {
+    const SendResult result = from.send_packet(now, stream, {.head = as_bytes(text), .body = {}}, batch);
+    send(&from == client.get());
+    return result;
+  }
+
+  struct Packet {
+    Instant at;
+    bool to_server;
+    std::vector<uint8_t> bytes;
+  };
+  Instant now = instant_from_ns(1'000'000'000);
+  SeededRng client_rng, server_rng;
+  std::unique_ptr<TlsContext> server_tls, client_tls;
+  QuicServerEndpoint::Options endpoint_options;
+  Recorder client_events, server_events;
+  std::unique_ptr<QuicServerEndpoint> endpoint;
+  std::unique_ptr<Http3Connection> client;
+  Http3Connection* server = nullptr;
+  TransmitBatch batch;
+  std::deque<Packet> wire;
+  std::function<bool(bool, Bytes)> drop;
+  size_t bytes_to_server = 0, bytes_to_client = 0;
+};
+
+// proves: C1, H8, H11, W1, W2, G1
+TEST(Transport, handshake_exchanges_settings_and_post_quantum_keys) {
+  Pair pair;
+  pair.run();
+  EXPECT_TRUE(pair.client->quic().handshake_confirmed());
+  EXPECT_TRUE(pair.client->usable()) << pair.client->why_not();
+  EXPECT_EQ(pair.server_events.settings, 1);
+  EXPECT_THAT(pair.client->quic().cipher(), HasSubstr("X25519MLKEM768"));
+  const PeerCertificate peer = pair.server->peer_certificate();
+  EXPECT_TRUE(peer.present);
+  EXPECT_EQ(peer.common_name, "alice");
+  EXPECT_THAT(peer.names, ::testing::ElementsAre("masque-vpn:alice"));
+}
+
+TEST(Transport, both_ends_export_the_same_key) {
+  Pair pair;
+  pair.run();
+  std::array<uint8_t, 32> a, b;
+  ASSERT_TRUE(pair.client->quic().export_key("EXPORTER-masque-vpn", a));
+  ASSERT_TRUE(pair.server->quic().export_key("EXPORTER-masque-vpn", b));
+  EXPECT_EQ(a, b);
+}
+
+// A large ClientHello spans two Initials; here its halves arrive in the wrong order.
+TEST(Transport, second_half_of_the_client_hello_may_come_first) {
+  Pair pair;
+  pair.flush();
+  ASSERT_GE(pair.wire.size(), 2u);
+  std::swap(pair.wire[0].bytes, pair.wire[1].bytes);
+  pair.run();
+  EXPECT_TRUE(pair.client->quic().handshake_confirmed());
+  EXPECT_EQ(pair.endpoint->counters().connections_created, 1u);
+}
+
+// proves: V1t, V2t, V3t, V4t
+TEST(Transport, retry_proves_the_address_first) {
+  Pair pair({.retry = RetryPolicy::Always});
+  pair.run();
+  EXPECT_TRUE(pair.client->quic().handshake_confirmed());
+  EXPECT_GE(pair.endpoint->counters().retries, 1u);
+  EXPECT_EQ(pair.endpoint->counters().connections_created, 1u);
+}
+
+// proves: V4t, V5t
+TEST(Transport, a_retry_token_of_another_address_is_refused) {
+  Pair pair({.retry = RetryPolicy::Always});
+  pair.flush();
+  // Steal the first flight with its token and replay it from elsewhere.
+  std::vector<std::vector<uint8_t>> with_token;
+  pair.drop = [&](bool to_server, Bytes bytes) {
+    if (to_server && pair.endpoint->counters().retries > 0) with_token.emplace_back(bytes.begin(), bytes.end());
+    return to_server && pair.endpoint->counters().retries > 0;
+  };
+  pair.run(100ms);
+  ASSERT_FALSE(with_token.empty());
+  NetworkPath elsewhere = kServerPath;
+  elsewhere.remote.port = 1;
+  for (auto& bytes : with_token) pair.endpoint->on_datagram(pair.now, {.path = elsewhere, .bytes = bytes});
+  EXPECT_GE(pair.endpoint->counters().bad_tokens, 1u);
+  EXPECT_EQ(pair.endpoint->counters().connections_created, 0u);
+}
+
+// proves: V1t
+TEST(Transport, a_silent_address_gets_at_most_three_times_its_bytes) {
+  Pair pair;
+  pair.flush();
+  pair.drop = [&](bool to_server, Bytes) { return to_server; };
+  pair.run(30s);
+  EXPECT_GT(pair.bytes_to_client, 0u);
+  EXPECT_LE(pair.bytes_to_client, 3 * pair.bytes_to_server);
+}
+
+TEST(Transport, unknown_version_is_negotiated_only_for_full_datagrams) {
+  Pair pair;
+  std::vector<uint8_t> initial(1200, 0);
+  initial[0] = 0xc0;
+  store_be32(&initial[1], 0x1a2a3a4a);
+  initial[5] = 8;
+  pair.endpoint->on_datagram(pair.now, {.path = kServerPath, .bytes = initial});
+  EXPECT_EQ(pair.endpoint->counters().version_negotiations, 1u);
+  pair.endpoint->on_datagram(pair.now, {.path = kServerPath, .bytes = MutableBytes(initial).first(1199)});
+  EXPECT_EQ(pair.endpoint->counters().version_negotiations, 1u);
+}
+
+// proves: I4, I5, I6
+TEST(Transport, a_restarted_server_resets_old_connections) {
+  Pair pair;
+  pair.run();
+  pair.restart_server();  // same static secret, no connections
+  const auto stream = pair.connect();
+  ASSERT_TRUE(stream);
+  pair.run();
+  ASSERT_TRUE(pair.client->quic().close_reason());
+  EXPECT_EQ(pair.client->quic().close_reason()->cause, CloseReason::Cause::StatelessReset);
+}
+
+// proves: I4
+TEST(Transport, stateless_reset_is_smaller_than_its_cause_and_rate_limited) {
+  Pair pair;
+  std::vector<uint8_t> stray(60, 0x40);
+  for (int i = 0; i < 500; ++i) pair.endpoint->on_datagram(pair.now, {.path = kServerPath, .bytes = stray});
+  EXPECT_EQ(pair.endpoint->counters().stateless_resets, pair.endpoint_options.stateless_resets_per_second);
+  pair.endpoint->poll_transmit(pair.now, pair.batch);
+  for (const TransmitRun& run : pair.batch.runs()) EXPECT_LT(run.segment_size, stray.size());
+  pair.batch.clear();
+}
+
+struct Refusal {
+  const char* name;
+  std::function<void(Options&)> arrange;
+  const char* text;  // in the client's or server's reason
+};
+
+TEST(Transport, tls_refuses_wrong_peers_with_a_reason) {
+  static const testing::TestCa stranger("another CA");
+  const Refusal cases[] = {
+      {"wrong name", [](Options& o) { o.server_identity = ca().server("other.example"); }, "hostname mismatch"},
+      {"expired", [](Options& o) { o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "serverAuth", -1); },
+       "expired"},
+      {"other CA", [](Options& o) { o.server_identity = stranger.server("vpn.example"); }, "unable to get local issuer"},
+      {"server certificate of a client", [](Options& o) { o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "clientAuth"); },
+       "purpose"},
+  };
+  for (const Refusal& refusal : cases) {
+    SCOPED_TRACE(refusal.name);
+    Options options;
+    refusal.arrange(options);
+    Pair pair(options);
+    pair.run();
+    ASSERT_TRUE(pair.client->quic().close_reason());
+    EXPECT_EQ(pair.client->quic().close_reason()->cause, CloseReason::Cause::Tls);
+    EXPECT_THAT(pair.client->quic().close_reason()->text, HasSubstr(refusal.text));
+  }
+}
+
+TEST(Transport, the_server_refuses_wrong_client_certificates) {
+  static const testing::TestCa stranger("another CA");
+  const std::pair<const char*, testing::Identity> cases[] = {
+      {"none", {}},
+      {"other CA", stranger.client("alice")},
+      {"expired", ca().issue("alice", "", "clientAuth", -1)},
+      {"wrong usage", ca().issue("alice", "", "serverAuth")},
+  };
+  for (const auto& [name, identity] : cases) {
+    SCOPED_TRACE(name);
+    Options options;
+    options.client_identity = identity;
+    Pair pair(options);
+    pair.run();
+    ASSERT_TRUE(pair.client->quic().close_reason());
+    EXPECT_EQ(pair.server_events.settings, 0);
+    EXPECT_FALSE(pair.client->usable());
+  }
+}
+
+// proves: Q2, Q3, Q4, Q6, H12, H15, C3, C4
+TEST(Transport, extended_connect_carries_capsules_both_ways) {
+  Pair pair;
+  pair.run();
+  const auto stream = pair.connect();
+  ASSERT_TRUE(stream);
+  pair.run();
+  EXPECT_EQ(find_field(pair.server_events.request, ":protocol"), "connect-ip");
+  EXPECT_EQ(find_field(pair.client_events.response, ":status"), "200");
+  EXPECT_FALSE(pair.client_events.response_fin);
+  const std::string large(100'000, 'x');
+  EXPECT_TRUE(pair.client->send_stream_data(*stream, as_bytes(large)));
+  EXPECT_TRUE(pair.server->send_stream_data(*stream, as_bytes("pong")));
+  pair.run();
+  EXPECT_EQ(pair.server_events.stream_bytes, large);
+  EXPECT_EQ(pair.client_events.stream_bytes, "pong");
+  pair.client->finish_stream(*stream);
+  pair.run();
+  EXPECT_TRUE(pair.server_events.fin);
+}
+
+// proves: H2, D1, G5
+TEST(Transport, datagrams_carry_quarter_stream_id_and_context_zero) {
+  Pair pair;
+  pair.run();
+  const auto stream = pair.connect();
+  pair.run();
+  EXPECT_EQ(pair.send_packet(*pair.client, *stream, "up"), SendResult::Sent);
+  EXPECT_EQ(pair.send_packet(*pair.server, *stream, "down"), SendResult::Sent);
+  pair.run();
+  using namespace std::string_literals;
+  EXPECT_THAT(pair.server_events.datagrams, ::testing::ElementsAre("\0up"s));
+  EXPECT_THAT(pair.client_events.datagrams, ::testing::ElementsAre("\0down"s));
+}
+
+// proves: H6
+TEST(Transport, datagrams_before_the_answer_wait_in_a_bounded_buffer) {
+  Pair pair;
+  pair.run();
+  const auto stream = pair.connect();
+  for (int i = 0; i < 40; ++i) pair.send_packet(*pair.client, *stream, "early");
+  // The datagrams overtake the request.
+  pair.run();
+  EXPECT_EQ(pair.server_events.datagrams.size(), Http3Limits{}.early_datagrams_max);
+}
+
+// proves: H4, H5
+TEST(Transport, no_datagram_after_the_stream_has_ended) {
+  Pair pair;
+  pair.run();
+  const auto stream = pair.connect();
+  pair.run();
+  pair.client->finish_stream(*stream);
+  EXPECT_EQ(pair.send_packet(*pair.client, *stream, "late"), SendResult::Closed);
+  pair.client->abort_stream(*stream, HttpError::RequestCancelled);
+  EXPECT_EQ(pair.send_packet(*pair.server, *stream, "late"), SendResult::Sent);
+  pair.run();
+  EXPECT_TRUE(pair.client_events.datagrams.empty());
+  EXPECT_THAT(pair.server_events.closed, ::testing::ElementsAre(static_cast<uint64_t>(HttpError::RequestCancelled)));
+}
+
+// proves: U5, G2, G8, J2
+TEST(Transport, the_packet_budget_follows_the_path) {
+  Pair pair;
+  pair.run();
+  const auto stream = pair.connect();
+  pair.run();
+  // 1472 found by the search: minus 1 flags, 8 connection ID, 4 number, 16 tag, 3 frame, 2 ids.
+  EXPECT_EQ(pair.client->packet_size_max(*stream), 1438u);
+  const std::string fits(1438, 'a');
+  EXPECT_EQ(pair.send_packet(*pair.client, *stream, fits), SendResult::Sent);
+  EXPECT_EQ(pair.send_packet(*pair.client, *stream, fits + "a"), SendResult::TooLarge);
+}
+
+// proves: M10, J1
+TEST(Transport, a_path_of_1200_bytes_gives_the_least_budget) {
+  Pair pair;
+  pair.drop = [](bool, Bytes bytes) { return bytes.size() > 1200; };
+  pair.run(20s);
+  const auto stream = pair.connect();
+  pair.run();
+  EXPECT_EQ(pair.client->packet_size_max(*stream), 1166u);
+}
+
+// proves: W8
+TEST(Transport, goaway_forbids_new_requests_and_keeps_old_ones) {
+  Pair pair;
+  pair.run();
+  const auto stream = pair.connect();
+  pair.run();
+  pair.server->send_goaway();
+  pair.run();
+  pair.server->send_goaway();
+  pair.run();
+  EXPECT_THAT(pair.client_events.goaways, ::testing::ElementsAre((uint64_t{1} << 62) - 4, 4u));
+  EXPECT_FALSE(pair.connect());
+  EXPECT_EQ(pair.send_packet(*pair.client, *stream, "still"), SendResult::Sent);
+  pair.run();
+  EXPECT_EQ(pair.server_events.datagrams.size(), 1u);
+}
+
+// proves: I3
+TEST(Transport, closing_tells_the_peer_at_once) {
+  Pair pair;
+  pair.run();
+  pair.server->close(pair.now, HttpError::NoError, "bye");
+  pair.run(50ms);
+  ASSERT_TRUE(pair.client->quic().close_reason());
+  EXPECT_EQ(pair.client->quic().close_reason()->cause, CloseReason::Cause::Peer);
+  EXPECT_EQ(pair.client->quic().close_reason()->text, "bye");
+  pair.run(10s);
+  EXPECT_TRUE(pair.client->quic().dead());
+  EXPECT_TRUE(pair.endpoint->idle());
+}
+
+// proves: I1, I2
+TEST(Transport, keep_alive_holds_an_idle_connection_and_silence_ends_it) {
+  Pair pair;
+  pair.run(300s);
+  EXPECT_FALSE(pair.client->quic().closing());
+  pair.drop = [](bool, Bytes) { return true; };
+  pair.run(120s);
+  EXPECT_TRUE(pair.client->quic().dead());
+  EXPECT_EQ(pair.client->quic().close_reason()->cause, CloseReason::Cause::IdleTimeout);
+  EXPECT_TRUE(pair.endpoint->idle());
+}
+
+TEST(Transport, key_update_keeps_the_session) {
+  Pair pair;
+  pair.run();
+  const auto stream = pair.connect();
+  pair.run();
+  for (int i = 0; i < 5; ++i) {
+    pair.client->quic().initiate_key_update(pair.now);
+    EXPECT_EQ(pair.send_packet(*pair.client, *stream, "x"), SendResult::Sent);
+    pair.run();
+  }
+  EXPECT_EQ(pair.server_events.datagrams.size(), 5u);
+}
+
+TEST(Transport, refusal_ends_the_stream_but_not_the_connection) {
+  Pair pair;
+  pair.server_events.accept = false;
+  pair.run();
+  pair.connect();
+  pair.run();
+  EXPECT_EQ(find_field(pair.client_events.response, ":status"), "403");
+  EXPECT_TRUE(pair.client_events.response_fin);
+  EXPECT_FALSE(pair.client->quic().closing());
+}
+
+}  // namespace
+}  // namespace masque

@@ -360,7 +360,9 @@ void Http3Connection::Impl::tell_closed(StreamId id, uint64_t code) {
 
 void Http3Connection::Impl::on_stream_reset(StreamId id, uint64_t code) {
   nghttp3_conn_shutdown_stream_read(http, raw(id));
-  if (find(id) == nullptr) return;
+  const RequestStream* stream = find(id);
+  // Gone: a refusal is on its way, let it arrive.
+  if (stream == nullptr || stream->gone) return;
   // Half a tunnel is none: our direction ends as well.
   quic.shutdown_stream(id, static_cast<uint64_t>(HttpError::RequestCancelled));
   tell_closed(id, code);
@@ -368,7 +370,7 @@ void Http3Connection::Impl::on_stream_reset(StreamId id, uint64_t code) {
 
 void Http3Connection::Impl::on_stop_sending(StreamId id, uint64_t code) {
   const RequestStream* stream = find(id);
-  if (stream == nullptr) return;
+  if (stream == nullptr || stream->gone) return;
   // RFC 9114 4.1: "enough of the request" before a complete response, which must still be read.
   if (role == Role::Client && !stream->headers_done && code == static_cast<uint64_t>(HttpError::NoError)) return;
   quic.shutdown_stream(id, static_cast<uint64_t>(HttpError::RequestCancelled));

@@ -40,6 +40,8 @@ struct InterfaceState {
 struct ApplyReport {
   // Wanted routes that somebody else has already on another interface; theirs was left alone.
   std::vector<IpPrefix> conflicts;
+  // IPv6 is off on this host or interface: what was wanted of it was passed over.
+  bool ipv6_unavailable = false;
   uint32_t changes = 0;  // requests to the kernel that changed something
 };
 
@@ -63,7 +65,7 @@ class TunnelInterface {
   // Finds the device, silences its IPv6 chatter, removes stale rules, brings it up.
   static Result<TunnelInterface, SysError> start(const TunnelInterfaceOptions& options);
   ~TunnelInterface();
-  TunnelInterface(TunnelInterface&&) noexcept = default;
+  TunnelInterface(TunnelInterface&& other) noexcept;
   TunnelInterface& operator=(TunnelInterface&&) = delete;
 
   // What is already so is not touched. After an error the state may be partly applied; apply again.
@@ -75,13 +77,13 @@ class TunnelInterface {
   uint32_t mark() const { return options_.mark; }
 
  private:
+  struct Plan;
   TunnelInterface(TunnelInterfaceOptions options, uint32_t index, Netlink netlink);
-  Result<void, SysError> add_addresses(const InterfaceState& wanted, ApplyReport& report);
-  Result<void, SysError> remove_addresses(const InterfaceState& wanted, ApplyReport& report);
-  Result<void, SysError> add_routes(const std::vector<Route>& wanted, ApplyReport& report);
-  Result<void, SysError> remove_routes(const std::vector<Route>& wanted, ApplyReport& report);
-  Result<void, SysError> add_rules(const std::vector<PolicyRule>& wanted, ApplyReport& report);
-  Result<void, SysError> remove_rules(const std::vector<PolicyRule>& wanted, ApplyReport& report);
+  Plan make_plan(const InterfaceState& wanted) const;
+  Result<void, SysError> add_missing(const Plan& plan, ApplyReport& report);
+  Result<uint32_t, SysError> remove_surplus(const Plan& plan);
+  Result<std::vector<Route>, SysError> our_routes();
+  Result<std::vector<PolicyRule>, SysError> our_rules();
 
   TunnelInterfaceOptions options_;
   uint32_t index_ = 0;

@@ -95,7 +95,8 @@ class Netlink {
   Result<void, SysError> remove_address(uint32_t index, const InterfaceAddress& address);
 
   // --- routes ---
-  Result<std::vector<Route>, SysError> routes(IpVersion version, uint32_t table);
+  // Of one interface, or of all (0).
+  Result<std::vector<Route>, SysError> routes(IpVersion version, uint32_t table, uint32_t interface = 0);
   Result<void, SysError> add_route(const Route& route, Existing existing);
   Result<void, SysError> remove_route(const Route& route);
   // The route the kernel would take (RTM_GETROUTE); ENETUNREACH when there is none.
@@ -106,8 +107,9 @@ class Netlink {
   Result<void, SysError> add_rule(const PolicyRule& rule);
   Result<void, SysError> remove_rule(const PolicyRule& rule);
 
+  struct Impl;  // for the sources of host
+
  private:
-  struct Impl;
   explicit Netlink(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -32,9 +32,10 @@ std::string explanation_in(const nlmsghdr* message) {
 
 }  // namespace
 
-NetlinkRequest::NetlinkRequest(uint16_t type, int flags) : message_(mnl_nlmsg_put_header(buffer_.data())) {
-  message_->nlmsg_type = type;
-  message_->nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
+NetlinkRequest::NetlinkRequest(uint16_t type, int flags) {
+  nlmsghdr* header = mnl_nlmsg_put_header(buffer_.data());
+  header->nlmsg_type = type;
+  header->nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
 }
 
 void NetlinkRequest::put(uint16_t attribute, const IpAddress& address) { put_bytes(attribute, address.bytes()); }

@@ -23,21 +23,20 @@ class NetlinkRequest {
   NetlinkRequest(uint16_t type, int flags);
   template <class Header>
   Header& header() {
-    return *static_cast<Header*>(mnl_nlmsg_put_extra_header(message_, sizeof(Header)));
+    return *static_cast<Header*>(mnl_nlmsg_put_extra_header(message(), sizeof(Header)));
   }
   void put(uint16_t attribute, const IpAddress& address);
-  void put_u8(uint16_t attribute, uint8_t value) { mnl_attr_put_u8(message_, attribute, value); }
-  void put_u32(uint16_t attribute, uint32_t value) { mnl_attr_put_u32(message_, attribute, value); }
-  void put_text(uint16_t attribute, const std::string& text) { mnl_attr_put_strz(message_, attribute, text.c_str()); }
-  void put_bytes(uint16_t attribute, Bytes bytes) { mnl_attr_put(message_, attribute, bytes.size(), bytes.data()); }
-  nlattr* nest(uint16_t attribute) { return mnl_attr_nest_start(message_, attribute); }
-  void end_nest(nlattr* nested) { mnl_attr_nest_end(message_, nested); }
-  nlmsghdr* message() { return message_; }
+  void put_u8(uint16_t attribute, uint8_t value) { mnl_attr_put_u8(message(), attribute, value); }
+  void put_u32(uint16_t attribute, uint32_t value) { mnl_attr_put_u32(message(), attribute, value); }
+  void put_text(uint16_t attribute, const std::string& text) { mnl_attr_put_strz(message(), attribute, text.c_str()); }
+  void put_bytes(uint16_t attribute, Bytes bytes) { mnl_attr_put(message(), attribute, bytes.size(), bytes.data()); }
+  nlattr* nest(uint16_t attribute) { return mnl_attr_nest_start(message(), attribute); }
+  void end_nest(nlattr* nested) { mnl_attr_nest_end(message(), nested); }
+  nlmsghdr* message() { return reinterpret_cast<nlmsghdr*>(buffer_.data()); }
 
  private:
   static constexpr size_t kBytes = 1024;  // far above what our largest request needs
   alignas(nlmsghdr) std::array<char, kBytes> buffer_{};
-  nlmsghdr* message_;
 };
 
 // The attributes of a message by their type; the last of equal types counts.

@@ -164,7 +164,7 @@ std::optional<Route> parse_route(const nlmsghdr* message) {
   return route;
 }
 
-Result<std::vector<Route>, SysError> Netlink::routes(IpVersion version, uint32_t table) {
+Result<std::vector<Route>, SysError> Netlink::routes(IpVersion version, uint32_t table, uint32_t interface) {
   std::vector<Route> found;
   auto done = impl_->dump(
       [&] {
@@ -172,12 +172,14 @@ Result<std::vector<Route>, SysError> Netlink::routes(IpVersion version, uint32_t
         auto& header = request.header<rtmsg>();
         header.rtm_family = static_cast<uint8_t>(family_of(version));
         request.put_u32(RTA_TABLE, table);
+        if (interface != 0) request.put_u32(RTA_OIF, interface);
         return request;
       },
       "list routes", [&] { found.clear(); },
       [&](const nlmsghdr* message) {
         const auto route = parse_route(message);
-        if (route && route->table == table) found.push_back(*route);
+        if (!route || route->table != table) return;  // kernels before 4.20 do not filter
+        if (interface == 0 || route->interface == interface) found.push_back(*route);
       });
   if (!done && done.error().code == ENOENT) return found;  // a table that was never used
   TRY_VOID(std::move(done));

@@ -23,24 +23,39 @@ constexpr size_t address_bytes(IpVersion v) { return v == IpVersion::V4 ? 4 : 16
 class IpAddress {
  public:
   constexpr IpAddress() = default;  // 0.0.0.0
-  static IpAddress v4(uint32_t host_order);
-  static IpAddress v6(const std::array<uint8_t, 16>& bytes);
+  static constexpr IpAddress v4(uint32_t host_order) {
+    IpAddress out;
+    store_be32(out.bytes_.data(), host_order);
+    return out;
+  }
+  static constexpr IpAddress v6(const std::array<uint8_t, 16>& bytes) {
+    IpAddress out;
+    out.version_ = IpVersion::V6;
+    out.bytes_ = bytes;
+    return out;
+  }
   // 4 or 16 bytes in network order; anything else is BadIpVersion.
   static Result<IpAddress> from_bytes(Bytes bytes);
   // Dotted quad or RFC 4291 text, no zone, no brackets. BadSyntax otherwise.
   static Result<IpAddress> parse(std::string_view text);
-  static IpAddress any(IpVersion version);  // all zero
+  static constexpr IpAddress any(IpVersion version) {  // all zero
+    IpAddress out;
+    out.version_ = version;
+    return out;
+  }
 
   IpVersion version() const { return version_; }
   Bytes bytes() const { return {bytes_.data(), address_bytes(version_)}; }
   uint32_t v4_value() const { return load_be32(bytes_.data()); }
-  bool is_any() const;
-  bool is_multicast() const;
+  bool is_any() const { return *this == any(version_); }
+  bool is_multicast() const {
+    return version_ == IpVersion::V4 ? (bytes_[0] & 0xf0) == 0xe0 : bytes_[0] == 0xff;
+  }
   bool is_loopback() const;
   bool is_link_local() const;  // fe80::/10, 169.254/16
-  // ff02::/16 and 224.0.0.0/24: never forwarded beyond the link (RFC 9484 7.1).
+  // ff02::/16, narrower scopes, and 224.0.0.0/24: never forwarded beyond the link (RFC 9484 7.1).
   bool is_link_local_multicast() const;
-  bool is_broadcast() const;   // 255.255.255.255
+  bool is_broadcast() const { return version_ == IpVersion::V4 && v4_value() == 0xffffffff; }
   std::string to_string() const;
 
   // The next address; nullopt after the last of the family.
@@ -62,7 +77,7 @@ class IpPrefix {
   static Result<IpPrefix> make(const IpAddress& address, uint8_t length);
   // "10.8.0.0/24", "2001:db8::/32"; a bare address is a host prefix.
   static Result<IpPrefix> parse(std::string_view text);
-  static IpPrefix host(const IpAddress& address);
+  static IpPrefix host(const IpAddress& address);  // /32 or /128
   // The block of `length` bits that contains `address`: host bits are cleared.
   static IpPrefix containing(const IpAddress& address, uint8_t length);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Internet checksum (RFC 1071), whole, over pieces, and incremental (RFC 1624).
 //
-// InternetSum adds bytes in machine order with wide words and puts them into network order only when
-// folded, because the one's complement sum does not depend on byte order (RFC 1071 2 B).
+// InternetSum adds bytes in machine order with wide words and puts them into network order only
+// when folded, because the one's complement sum does not depend on byte order (RFC 1071 2 B).
 #pragma once
 
 #include <bit>
@@ -24,7 +24,8 @@ class InternetSum {
     add_u16(static_cast<uint16_t>(value >> 16));
     add_u16(static_cast<uint16_t>(value));
   }
-  // The pseudo header of TCP, UDP (RFC 9293 3.1, RFC 768) and of all upper layers over IPv6 (RFC 8200 8.1).
+  // The pseudo header of TCP, UDP (RFC 9293 3.1, RFC 768) and of all upper layers over IPv6 (RFC
+  // 8200 8.1).
   void add_pseudo_header(const IpAddress& source, const IpAddress& destination, uint8_t protocol,
                          uint32_t upper_length);
 
@@ -36,8 +37,8 @@ class InternetSum {
     return std::endian::native == std::endian::little ? std::byteswap(value) : value;
   }
 
-  uint64_t sum_ = 0;    // far from overflow: every add() contributes less than 2^17
-  bool odd_ = false;    // an odd number of bytes so far
+  uint64_t sum_ = 0;  // far from overflow: every add() contributes less than 2^17
+  bool odd_ = false;  // an odd number of bytes so far
 };
 
 inline uint16_t internet_checksum(Bytes data) {

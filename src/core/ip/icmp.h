@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ICMP and ICMPv6: errors about packets that could not be forwarded (RFC 792, RFC 1812 4.3, RFC 4443),
-// and echo, with which an endpoint proves that the tunnel carries 1280 bytes (RFC 9484 7.2).
+// ICMP and ICMPv6: errors about packets that could not be forwarded (RFC 792, RFC 1812 4.3, RFC
+// 4443), and echo, with which an endpoint proves that the tunnel carries 1280 bytes (RFC 9484 7.2).
 // Everything is written into the caller's buffer. Rate limiting: icmp_limiter.h.
 #pragma once
 
@@ -23,15 +23,16 @@ enum class IcmpErrorKind : uint8_t {
 struct IcmpError {
   IcmpErrorKind kind = IcmpErrorKind::NoRoute;
   uint32_t mtu = 0;  // TooBig only: the largest packet that fits now
-  // IPv4: bytes quoted after the IP header; at least 8. The default fills 576 bytes (RFC 1812 4.3.2.3).
+  // IPv4: bytes quoted after the IP header; at least 8. The default fills 576 bytes (RFC
+  // 1812 4.3.2.3).
   size_t ipv4_quote_max = 520;
 };
 
 constexpr size_t kIcmpErrorSizeMax = kIpv6MinimumMtu;  // RFC 4443 2.4 (c)
 
-// Writes the error about `offending` (parsed as `view`) from `from` to the packet's source and returns
-// its size. nullopt when no error may be sent about this packet (RFC 4443 2.4 (e), RFC 1122 3.2.2) or
-// when `from` is of the other family. `out` has kIcmpErrorSizeMax bytes.
+// Writes the error about `offending` (parsed as `view`) from `from` to the packet's source and
+// returns its size. nullopt when no error may be sent about this packet (RFC 4443 2.4 (e), RFC
+// 1122 3.2.2) or when `from` is of the other family. `out` has kIcmpErrorSizeMax bytes.
 std::optional<size_t> build_icmp_error(const IcmpError& error, const IpAddress& from,
                                        const IpPacketView& view, const PacketSlices& offending,
                                        MutableBytes out);
@@ -54,7 +55,8 @@ constexpr size_t kMtuProbeDataSize = kIpv6MinimumMtu - kIpv6HeaderSize - kIcmpEc
 
 // The packet's size; 0 when `out` is too small. Both addresses are of one family.
 size_t build_icmp_echo(const IcmpEcho& echo, MutableBytes out);
-// An echo request or reply with a right checksum that is not a fragment; `data` points into `packet`.
+// An echo request or reply with a right checksum that is not a fragment; `data` points into
+// `packet`.
 std::optional<IcmpEcho> parse_icmp_echo(const IpPacketView& view, Bytes packet);
 
 // The packet that an ICMP error quotes: its addresses, as far as they can be read (E6).

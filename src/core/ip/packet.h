@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a packet filter and a router need to know of one IP packet: parsed strictly, without allocation
-// and without reading past the bytes given. A packet that passes has a right version, header length,
-// total length and (IPv4) header checksum, and its protocol is the outermost one that is not an IPv6
-// extension header (RFC 9484 4.8).
+// What a packet filter and a router need to know of one IP packet: parsed strictly, without
+// allocation and without reading past the bytes given. A packet that passes has a right version,
+// header length, total length and (IPv4) header checksum, and its protocol is the outermost one
+// that is not an IPv6 extension header (RFC 9484 4.8).
 #pragma once
 
 #include <cstdint>
@@ -45,23 +45,23 @@ constexpr uint8_t icmp_of(IpVersion version) { return version == IpVersion::V4 ?
 constexpr size_t kIpv4HeaderSize = 20;
 constexpr size_t kIpv6HeaderSize = 40;
 constexpr size_t kPacketSizeMax = 65535;
-constexpr size_t kExtensionHeadersMax = 8;   // a longer chain is dropped, never guessed at
-constexpr size_t kIpv6MinimumMtu = 1280;     // RFC 8200 5
+constexpr size_t kExtensionHeadersMax = 8;  // a longer chain is dropped, never guessed at
+constexpr size_t kIpv6MinimumMtu = 1280;    // RFC 8200 5
 
 // Why a packet was dropped before any policy was asked. Each is counted on its own.
 enum class PacketFault : uint8_t {
   Empty,
-  BadVersion,           // neither 4 nor 6
-  Truncated,            // shorter than its fixed header
-  BadHeaderLength,      // IPv4 IHL below 5 or past the end
-  LengthBelowHeader,    // total length smaller than the header
-  LengthTooLong,        // header says more bytes than there are
-  LengthTooShort,       // header says fewer bytes than there are (also IPv6 jumbograms)
-  BadHeaderChecksum,    // IPv4
-  ExtensionTruncated,   // an extension header passes the end of what was given
-  ExtensionMisplaced,   // hop-by-hop options not first, or a second fragment header
-  TooManyExtensions,    // more than kExtensionHeadersMax
-  RoutingHeaderType0,   // deprecated by RFC 5095
+  BadVersion,          // neither 4 nor 6
+  Truncated,           // shorter than its fixed header
+  BadHeaderLength,     // IPv4 IHL below 5 or past the end
+  LengthBelowHeader,   // total length smaller than the header
+  LengthTooLong,       // header says more bytes than there are
+  LengthTooShort,      // header says fewer bytes than there are (also IPv6 jumbograms)
+  BadHeaderChecksum,   // IPv4
+  ExtensionTruncated,  // an extension header passes the end of what was given
+  ExtensionMisplaced,  // hop-by-hop options not first, or a second fragment header
+  TooManyExtensions,   // more than kExtensionHeadersMax
+  RoutingHeaderType0,  // deprecated by RFC 5095
 };
 constexpr size_t kPacketFaultCount = 12;
 std::string_view to_string(PacketFault fault);
@@ -76,17 +76,17 @@ struct IpPacketView {
   IpAddress source;
   IpAddress destination;
   IpVersion version = IpVersion::V4;
-  // Outermost non-extension protocol. Of a later IPv6 fragment it is what the fragment header names,
-  // which may be an extension header: a filter by protocol then does not match it.
+  // Outermost non-extension protocol. Of a later IPv6 fragment it is what the fragment header
+  // names, which may be an extension header: a filter by protocol then does not match it.
   uint8_t protocol = 0;
-  uint8_t ttl = 0;           // TTL or Hop Limit
+  uint8_t ttl = 0;  // TTL or Hop Limit
   uint8_t dscp = 0;
   Ecn ecn = Ecn::NotEct;
   Fragment fragment = Fragment::Whole;
-  bool dont_fragment = false;       // IPv6: always true, routers never fragment
-  uint16_t header_length = 0;       // IPv4 header with options; IPv6 fixed header, 40
-  uint16_t transport_offset = 0;    // where `protocol` begins, after options and extension headers
-  uint32_t length = 0;              // of the whole packet
+  bool dont_fragment = false;     // IPv6: always true, routers never fragment
+  uint16_t header_length = 0;     // IPv4 header with options; IPv6 fixed header, 40
+  uint16_t transport_offset = 0;  // where `protocol` begins, after options and extension headers
+  uint32_t length = 0;            // of the whole packet
 };
 
 // `head` holds the first bytes of a packet of `length` bytes: all headers at least.
@@ -99,7 +99,8 @@ inline std::expected<IpPacketView, PacketFault> parse_ip_packet(const PacketSlic
 }
 
 // For packets that passed parse_ip_packet(). RFC 9484 7.2: once, just before encapsulation of a
-// forwarded packet; the IPv4 checksum follows incrementally. Expired (0 or 1) packets stay unchanged.
+// forwarded packet; the IPv4 checksum follows incrementally. Expired (0 or 1) packets stay
+// unchanged.
 enum class TtlResult : uint8_t { Decremented, Expired };
 TtlResult decrement_ttl(MutableBytes packet);
 

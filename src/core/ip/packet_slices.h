@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One IP packet in at most two pieces, so that headers can be rewritten while the payload stays where
-// it was read: the TUN's super-packets are split without a copy. Neither piece is owned.
+// One IP packet in at most two pieces, so that headers can be rewritten while the payload stays
+// where it was read: the TUN's super-packets are split without a copy. Neither piece is owned.
 #pragma once
 
 #include "base/bytes.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits a super-packet from the TUN (TSO, USO) into the ordinary IP packets that it stands for, as the
-// kernel would: lengths, IPv4 ids, TCP sequence numbers and flags, and complete checksums. The payload
-// is not copied: a segment is a rewritten head, kept here, and a span of the super-packet.
+// Splits a super-packet from the TUN (TSO, USO) into the ordinary IP packets that it stands for, as
+// the kernel would: lengths, IPv4 ids, TCP sequence numbers and flags, and complete checksums. The
+// payload is not copied: a segment is a rewritten head, kept here, and a span of the super-packet.
 // A packet that only lacks its checksum (NEEDS_CSUM) is completed in place.
 #pragma once
 
@@ -32,7 +32,8 @@ constexpr size_t kSegmentsMax = 8192;  // 64 KiB in the smallest segments the ke
 class SuperPacketSplitter {
  public:
   // `packet` stays valid and unchanged by others until the last segment was taken.
-  static std::expected<SuperPacketSplitter, SegmentFault> make(const OffloadInfo& info, MutableBytes packet);
+  static std::expected<SuperPacketSplitter, SegmentFault> make(const OffloadInfo& info,
+                                                               MutableBytes packet);
 
   // The next packet, false after the last one. It is valid until the following call.
   bool next(PacketSlices& out);
@@ -49,22 +50,23 @@ class SuperPacketSplitter {
   void write_ip_header(size_t segment_size);
   void write_tcp_header(Bytes body, bool last);
   void write_udp_header(Bytes body);
+  uint16_t transport_checksum(Bytes body) const;
 
   MutableBytes packet_;
   size_t count_ = 0;
   size_t index_ = 0;
-  size_t head_size_ = 0;         // 0: not segmented, the packet is handed out as it is
+  size_t head_size_ = 0;  // 0: not segmented, the packet is handed out as it is
   size_t transport_offset_ = 0;
   size_t gso_size_ = 0;
-  size_t offset_ = 0;            // payload bytes handed out
+  size_t offset_ = 0;  // payload bytes handed out
   IpVersion version_ = IpVersion::V4;
   uint8_t protocol_ = 0;
-  uint16_t first_id_ = 0;        // IPv4 identification of the super-packet
-  uint32_t first_sequence_ = 0;
   uint8_t flags_ = 0;            // TCP flags of the super-packet
-  uint32_t address_sum_ = 0;     // pseudo-header sum of both addresses and the protocol
+  uint16_t first_id_ = 0;        // IPv4 identification of the super-packet
+  uint32_t first_sequence_ = 0;  // TCP
+  uint16_t address_sum_ = 0;     // pseudo-header sum of both addresses and the protocol
   uint16_t ip_header_sum_ = 0;   // IPv4 header sum without length, id and checksum
-  std::array<uint8_t, kSegmentHeadMax> head_;
+  std::array<uint8_t, kSegmentHeadMax> head_{};
 };
 
 }  // namespace masque

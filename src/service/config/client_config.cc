@@ -40,14 +40,10 @@ std::optional<std::pair<std::string, uint16_t>> split_host_port(std::string_view
 }
 
 void read_server(ConfigReader& reader, ClientConfig& config) {
-  const auto address = reader.text("server_addr");
-  if (!address) {
-    if (!reader.has("server_addr") || config.server_host.empty()) {
-      reader.missing("server_addr", "for example server_addr = \"vpn.example.com:4433\"");
-    }
-  } else if (const auto split = split_host_port(address->value)) {
-    std::tie(config.server_host, config.server_port) = *split;
-  } else {
+  const auto address = reader.required_text("server_addr", "for example server_addr = \"vpn.example.com:4433\"");
+  const auto split = address ? split_host_port(address->value) : std::nullopt;
+  if (split) std::tie(config.server_host, config.server_port) = *split;
+  if (address && !split) {
     reader.error(*address, "must be a host and a port: \"vpn.example.com:4433\", \"192.0.2.1:4433\" or "
                            "\"[2001:db8::1]:4433\"");
   }

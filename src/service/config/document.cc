@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/config/document.h"
 
+#include <algorithm>
+
 // Compiled into this file alone and without exceptions, whatever the library's package says.
 #undef TOML_HEADER_ONLY
 #undef TOML_SHARED_LIB

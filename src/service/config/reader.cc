@@ -47,7 +47,7 @@ std::string joined(std::span<const std::string_view> names) {
 }
 
 // A text of the file inside a message: short and printable.
-std::string quoted(std::string_view text) {
+std::string shown_text(std::string_view text) {
   constexpr size_t kShownBytesMax = 60;
   std::string out = "\"";
   for (const char c : text.substr(0, kShownBytesMax)) {
@@ -203,7 +203,7 @@ std::optional<Duration> ConfigReader::duration(std::string_view key, Duration mi
 std::optional<IpPrefix> ConfigReader::prefix(const LocatedText& text) {
   const auto parsed = IpPrefix::parse(text.value);
   if (parsed) return *parsed;
-  const std::string shown = quoted(text.value);
+  const std::string shown = shown_text(text.value);
   const size_t slash = text.value.find('/');
   const auto address = IpAddress::parse(std::string_view(text.value).substr(0, slash));
   if (!address) {
@@ -244,7 +244,7 @@ std::optional<size_t> ConfigReader::choice_index(std::string_view key, std::span
   if (!value) return std::nullopt;
   const auto found = std::ranges::find(names, std::string_view(value->value));
   if (found != names.end()) return static_cast<size_t>(found - names.begin());
-  error(*value, std::format("{} is not one of {}", quoted(value->value), joined(names)));
+  error(*value, std::format("{} is not one of {}", shown_text(value->value), joined(names)));
   return std::nullopt;
 }
 
@@ -259,7 +259,14 @@ void ConfigReader::warn(Place place, std::string_view key, std::string text) {
 }
 
 void ConfigReader::missing(std::string_view key, std::string hint) {
-  error({.line = 1, .column = 1}, key, "is missing: " + std::move(hint));
+  error(place(key).value_or(Place{.line = 1, .column = 1}), key, "is missing: " + std::move(hint));
+}
+
+std::optional<LocatedText> ConfigReader::required_text(std::string_view key, std::string hint) {
+  const size_t faults = errors.size();
+  auto value = text(key);
+  if (!value && errors.size() == faults) missing(key, std::move(hint));
+  return value;
 }
 
 void ConfigReader::wrong_type(const ConfigNode& node, std::string_view key, std::string_view wanted) {

@@ -66,8 +66,9 @@ class ConfigReader {
   void error(const Located<T>& at, std::string text) { error(at.place, at.key, std::move(text)); }
   template <class T>
   void warn(const Located<T>& at, std::string text) { warn(at.place, at.key, std::move(text)); }
-  // A key that must be there; told without a line, since there is none.
+  // A key that must be there and is not (line 1) or is empty.
   void missing(std::string_view key, std::string hint);
+  std::optional<LocatedText> required_text(std::string_view key, std::string hint);
 
   // Keys of the other kind of configuration file, for the hint.
   void set_foreign_keys(std::set<std::string, std::less<>> keys, std::string hint);

@@ -24,11 +24,8 @@ constexpr auto kUnknownUsers = std::to_array<NamedChoice<UnknownUsers>>(
     {{"admit", UnknownUsers::Admit}, {"refuse", UnknownUsers::Refuse}});
 
 void read_listen(ConfigReader& reader, ServerConfig& config) {
-  const auto text = reader.text("listen_addr");
-  if (!text) {
-    if (!reader.has("listen_addr")) reader.missing("listen_addr", "for example listen_addr = \"0.0.0.0:4433\"");
-    return;
-  }
+  const auto text = reader.required_text("listen_addr", "for example listen_addr = \"0.0.0.0:4433\"");
+  if (!text) return;
   // ":4433" is how Go programs say all addresses; [::] takes IPv4 too.
   const std::string wanted = text->value.starts_with(':') ? "[::]" + text->value : text->value;
   const auto listen = SocketAddress::parse(wanted);
@@ -40,11 +37,8 @@ void read_listen(ConfigReader& reader, ServerConfig& config) {
 }
 
 void read_server_name(ConfigReader& reader, ServerConfig& config) {
-  const auto name = reader.text("server_name");
-  if (!name) {
-    if (!reader.has("server_name")) reader.missing("server_name", "the name that clients know this server by");
-    return;
-  }
+  const auto name = reader.required_text("server_name", "the name that clients know this server by");
+  if (!name) return;
   if (!is_host_name(name->value)) {
     return reader.error(*name, "must be a host name or an IP address, without scheme and port");
   }
@@ -69,11 +63,11 @@ bool is_usable_pool(ConfigReader& reader, const LocatedPrefix& pool) {
 }
 
 void read_pools(ConfigReader& reader, ServerConfig& config) {
+  const size_t faults = reader.errors.size();
   const auto pools = reader.prefixes("assign_cidr");
-  if (!reader.has("assign_cidr")) {
+  if (!pools || (pools->empty() && reader.errors.size() == faults)) {
     return reader.missing("assign_cidr", "the network that clients get addresses of, such as \"10.8.0.0/24\"");
   }
-  if (!pools) return;
   for (const auto& pool : *pools) {
     if (!is_usable_pool(reader, pool)) continue;
     const auto same = std::ranges::find_if(config.pools, [&](const IpPrefix& p) { return p.overlaps(pool.value); });
@@ -83,9 +77,6 @@ void read_pools(ConfigReader& reader, ServerConfig& config) {
       continue;
     }
     config.pools.push_back(pool.value);
-  }
-  if (config.pools.empty() && pools->empty() && reader.errors.empty()) {
-    reader.missing("assign_cidr", "an empty list leaves no addresses for clients");
   }
 }
 

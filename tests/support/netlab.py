@@ -21,6 +21,7 @@ Needs root, iproute2, util-linux, ping; tcpdump and iperf3 for what is named aft
 """
 
 import atexit
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -33,7 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +56,24 @@ _serial = itertools.count(1)
 
 class LabError(RuntimeError):
     """A command that must work did not, or what was waited for did not come."""
+
+
+_whole_depth = 0
+_postponed: list[int] = []
+
+
+@contextlib.contextmanager
+def as_a_whole() -> Iterator[None]:
+    """Signals that end the lab wait until the block is done: what it makes is also written down.
+    (A blocked mask would be inherited by the programs that are started.)"""
+    global _whole_depth  # pylint: disable=global-statement
+    _whole_depth += 1
+    try:
+        yield
+    finally:
+        _whole_depth -= 1
+        if _whole_depth == 0 and _postponed:
+            _interrupt(_postponed.pop(), None)
 
 
 def wait_for(predicate: Callable[[], T], limit: float, what: str,
@@ -81,8 +100,10 @@ def wait_for(predicate: Callable[[], T], limit: float, what: str,
 
 
 def _check_run(argv: Sequence[str], limit: float = RUN_LIMIT_S, **options: Any) -> str:
+    # A session of its own: Ctrl-C must not break `ip netns add` in the middle.
     done = subprocess.run(argv, text=True, timeout=limit, check=False, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          start_new_session=True, **options)
     if done.returncode != 0:
         raise LabError(f"{shlex.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -223,14 +244,16 @@ class Namespace:
                 **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs argv to its end, whatever its exit code."""
         return subprocess.run(self.command(argv), text=True, timeout=limit, check=False,
-                              capture_output=True, stdin=subprocess.DEVNULL, **options)
+                              capture_output=True, stdin=subprocess.DEVNULL,
+                              start_new_session=True, **options)
 
     def start(self, argv: Sequence[str | os.PathLike[str]], name: str,
               env: dict[str, str] | None = None,
               cwd: str | os.PathLike[str] | None = None) -> Process:
         """Starts argv in the background; the lab ends it at last."""
-        return self.lab.adopt(Process(self.lab.file_name(name), self.command(argv), self.lab.dir,
-                                      env, cwd))
+        with as_a_whole():
+            return self.lab.adopt(Process(self.lab.file_name(name), self.command(argv),
+                                          self.lab.dir, env, cwd))
 
     def ip(self, *arguments: str) -> str:
         return self.run(["ip", *arguments])
@@ -293,7 +316,8 @@ class Namespace:
         return process
 
     def remove(self) -> None:
-        subprocess.run(["ip", "netns", "delete", self.full_name], check=False, capture_output=True)
+        subprocess.run(["ip", "netns", "delete", self.full_name], check=False,
+                       capture_output=True, start_new_session=True)
         if self._resolver_dir:
             shutil.rmtree(self._resolver_dir, ignore_errors=True)
 
@@ -316,13 +340,14 @@ class Lab:
         if os.geteuid() != 0:
             raise LabError("namespaces need root")
         self.number = next(_serial)
-        self.dir = Path(tempfile.mkdtemp(prefix=f"{NAME_PREFIX}-{name}-"))
         self._namespaces: list[Namespace] = []
         self._processes: list[Process] = []
         self._names: dict[str, int] = {}
         self._closed = False
         _install_clean_up()
-        _open_labs.append(self)
+        with as_a_whole():
+            self.dir = Path(tempfile.mkdtemp(prefix=f"{NAME_PREFIX}-{name}-"))
+            _open_labs.append(self)
 
     def __enter__(self) -> "Lab":
         return self
@@ -333,8 +358,9 @@ class Lab:
         self.close()
 
     def namespace(self, name: str) -> Namespace:
-        created = Namespace(self, name)
-        self._namespaces.append(created)
+        with as_a_whole():
+            created = Namespace(self, name)
+            self._namespaces.append(created)
         created.prepare()
         return created
 
@@ -409,9 +435,7 @@ class Lab:
         if self._closed:
             return
         # A second Ctrl-C must not leave half of it behind.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK,
-                                         {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-        try:
+        with as_a_whole():
             self._closed = True
             _open_labs.remove(self)
             for process in reversed(self._processes):
@@ -428,8 +452,6 @@ class Lab:
                 print(f"kept {self.dir}", file=sys.stderr)
             else:
                 shutil.rmtree(self.dir, ignore_errors=True)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 _open_labs: list[Lab] = []
@@ -442,13 +464,16 @@ def _install_clean_up() -> None:
         return
     _installed = True
     atexit.register(lambda: [lab.close() for lab in list(_open_labs)])
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
     remove_orphans()
 
 
 def _interrupt(number: int, _: object) -> None:
+    if _whole_depth > 0:
+        _postponed[:] = [number]
+        return
     # Not SystemExit, which pytest would take for the failure of one test.
     raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
 

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control half of a session: capsules, timers, events. The packet half is session_packets.cc.
+#include "core/tunnel/connect_ip_session.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+namespace masque {
+
+std::string_view to_string(SessionAbort::Cause cause) {
+  switch (cause) {
+    case SessionAbort::Cause::Malformed: return "malformed";
+    case SessionAbort::Cause::MtuTooSmall: return "mtu_too_small";
+    case SessionAbort::Cause::ProbeUnanswered: return "probe_unanswered";
+    case SessionAbort::Cause::CapsuleTooSlow: return "capsule_too_slow";
+  }
+  std::unreachable();
+}
+
+ConnectIpSession::ConnectIpSession(Instant now, SessionOptions options)
+    : options_(std::move(options)),
+      filter_({.peer_sources = options_.peer_sources,
+               .our_sources = options_.our_sources,
+               .own_addresses = options_.own_addresses}),
+      reader_(*this),
+      mtu_({.grace = options_.ipv6_mtu_grace, .packet_size_max = options_.packet_size_max}),
+      queue_(options_.queue_bytes_max) {
+  // Some gateways assign unprompted and end the tunnel when asked (protocol.md trap 3): wait first.
+  if (!options_.wanted.empty()) ask_at_ = now + options_.address_wait;
+}
+
+void ConnectIpSession::abort(SessionAbort reason) {
+  if (abort_) return;
+  abort_ = reason;
+  ask_at_.reset();
+  capsule_deadline_.reset();
+  probe_.stop();
+  raise(SessionEvent::Aborted);
+}
+
+void ConnectIpSession::on_stream_data(Instant now, Bytes data, InnerPacketHandler& handler) {
+  if (abort_) return;
+  capsule_packets_ = &handler;
+  capsule_now_ = now;
+  const auto result = reader_.on_bytes(data);
+  capsule_packets_ = nullptr;
+  if (!result) {
+    // RFC 9484 4.7, RFC 9297 3.3: a malformed capsule ends the request stream.
+    abort({.cause = SessionAbort::Cause::Malformed, .error = result.error()});
+    return;
+  }
+  // A capsule may take its time, but not for ever.
+  if (reader_.buffered() == 0) {
+    capsule_deadline_.reset();
+  } else if (!capsule_deadline_ || reader_.counters().capsules != capsules_at_deadline_) {
+    capsule_deadline_ = now + options_.capsule_deadline;
+    capsules_at_deadline_ = reader_.counters().capsules;
+  }
+}
+
+void ConnectIpSession::on_stream_fin(Instant) {
+  if (abort_) return;
+  const auto result = reader_.on_fin();
+  if (!result) abort({.cause = SessionAbort::Cause::Malformed, .error = result.error()});
+}
+
+Result<void> ConnectIpSession::on_address_assign(const AddressAssign& capsule) {
+  const size_t denied_before = book_.denied().size();
+  const auto change = book_.on_address_assign(capsule);
+  // Any assignment is an answer, also one with Request ID 0 (protocol.md trap 8).
+  if (!book_.ours().empty()) ask_at_.reset();
+  if (change == AddressBook::Change::Changed) {
+    filter_.set_assigned_to_us(book_.ours());
+    raise(SessionEvent::AddressesAssigned);
+    start_probe(capsule_now_);
+  }
+  if (book_.denied().size() > denied_before) raise(SessionEvent::AddressesDenied);
+  return {};
+}
+
+Result<void> ConnectIpSession::on_address_request(const AddressRequest& capsule) {
+  TRY_VOID(book_.on_address_request(capsule));
+  raise(SessionEvent::AddressesRequested);
+  return {};
+}
+
+Result<void> ConnectIpSession::on_route_advertisement(const RouteAdvertisement& capsule) {
+  routes_seen_ = true;
+  advertised_by_peer_ = capsule.ranges;
+  raise(SessionEvent::RoutesAdvertised);
+  return {};
+}
+
+void ConnectIpSession::on_datagram_capsule(Bytes http_datagram) {
+  // RFC 9297 3.5: the same meaning as a DATAGRAM frame.
+  ++counters_.datagram_capsules;
+  on_http_datagram(capsule_now_, http_datagram, *capsule_packets_);
+}
+
+void ConnectIpSession::assign_addresses(std::span<const IpPrefix> prefixes) {
+  encode(book_.assign(prefixes), output_);
+  filter_.set_assigned_to_peer(book_.theirs());
+}
+
+void ConnectIpSession::advertise_routes(std::vector<IpAddressRange> ranges) {
+  advertised_by_us_ = in_route_order(std::move(ranges));
+  encode(RouteAdvertisement{.ranges = advertised_by_us_}, output_);
+  filter_.set_our_routes(advertised_by_us_);
+}
+
+void ConnectIpSession::request_addresses(std::span<const IpPrefix> wanted) {
+  ask_at_.reset();
+  if (wanted.empty()) return;  // RFC 9484 4.7.2: an empty request is an error
+  encode(book_.make_request(wanted), output_);
+}
+
+void ConnectIpSession::accept_routes(std::vector<IpAddressRange> ranges) {
+  accepted_ = std::move(ranges);
+  filter_.set_peer_routes(accepted_);
+}
+
+std::optional<IpAddress> ConnectIpSession::our_address(IpVersion version) const {
+  for (const IpAddress& address : options_.own_addresses) {
+    if (address.version() == version) return address;
+  }
+  for (const IpPrefix& prefix : book_.ours()) {
+    if (prefix.version() == version) return prefix.first();
+  }
+  return std::nullopt;
+}
+
+bool ConnectIpSession::carries_ipv6() const {
+  const auto is_v6 = [](const IpPrefix& p) { return p.version() == IpVersion::V6; };
+  return book_.has_ours(IpVersion::V6) || std::ranges::any_of(book_.theirs(), is_v6);
+}
+
+// RFC 9484 7.2: once IPv6 is assigned. The peer's address is known when we assigned it.
+void ConnectIpSession::start_probe(Instant now) {
+  if (options_.ipv6_probe == MtuProbePolicy::Off || !carries_ipv6()) {
+    probe_.stop();
+    return;
+  }
+  if (probe_.state() != MtuProbe::State::Idle || mtu_.limit() < kIpv6MinimumMtu) return;
+  const auto source = our_address(IpVersion::V6);
+  if (!source) return;
+  static const IpAddress kAllNodes =
+      IpAddress::v6({0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
+  IpAddress destination = kAllNodes;
+  for (const IpPrefix& prefix : book_.theirs()) {
+    // Of a whole network we do not know which address the peer uses.
+    if (prefix.version() == IpVersion::V6 && prefix.length() == 128) destination = prefix.first();
+  }
+  probe_.start(now, *source, destination);
+}
+
+bool ConnectIpSession::update_mtu(Instant now, const DatagramChannel& channel) {
+  const auto change = mtu_.on_limit(now, channel.packet_size_max(),
+                                    carries_ipv6() ? Ipv6Use::Yes : Ipv6Use::No);
+  if (!abort_ && probe_.state() == MtuProbe::State::Idle) start_probe(now);
+  return change == MtuMonitor::Change::Changed;
+}
+
+std::optional<Instant> ConnectIpSession::next_timeout() const {
+  if (abort_) return std::nullopt;
+  return earlier(earlier(ask_at_, capsule_deadline_),
+                 earlier(mtu_.next_timeout(), probe_.next_timeout()));
+}
+
+void ConnectIpSession::on_timeout(Instant now, DatagramChannel& channel) {
+  if (abort_) return;
+  if (ask_at_ && now >= *ask_at_) request_addresses(options_.wanted);
+  if (capsule_deadline_ && now >= *capsule_deadline_) {
+    abort({.cause = SessionAbort::Cause::CapsuleTooSlow});
+    return;
+  }
+  update_mtu(now, channel);
+  if (mtu_.must_abort(now)) {
+    // RFC 9484 7.2: IPv6 over QUIC DATAGRAM frames on a path that cannot carry 1280 bytes.
+    abort({.cause = SessionAbort::Cause::MtuTooSmall});
+    return;
+  }
+  run_probe(now, channel);
+}
+
+void ConnectIpSession::run_probe(Instant now, DatagramChannel& channel) {
+  switch (probe_.on_timeout(now)) {
+    case MtuProbe::Due::Nothing: return;
+    case MtuProbe::Due::Send: {
+      std::array<uint8_t, MtuProbe::kPacketSize> packet;
+      const size_t size = probe_.write(packet);
+      const PacketSlices slices{.head = Bytes(packet).first(size), .body = {}};
+      if (channel.send_packet(now, slices) == SendResult::Blocked) enqueue(now, slices);
+      return;
+    }
+    case MtuProbe::Due::GaveUp:
+      raise(SessionEvent::MtuProbeUnanswered);
+      // RFC 9484 7.2: tear the tunnel down when the check fails.
+      if (options_.ipv6_probe == MtuProbePolicy::Require) {
+        abort({.cause = SessionAbort::Cause::ProbeUnanswered});
+      }
+      return;
+  }
+}
+
+std::optional<SessionEvent> ConnectIpSession::poll_event() {
+  if (events_ == 0) return std::nullopt;
+  const int lowest = std::countr_zero(events_);
+  events_ &= events_ - 1;
+  return static_cast<SessionEvent>(lowest);
+}
+
+}  // namespace masque

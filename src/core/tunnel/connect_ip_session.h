@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// One CONNECT-IP request (RFC 9484), either side: addresses, routes, checks, MTU, ICMP. It knows neither
+// HTTP nor QUIC: it is fed the data stream and the HTTP Datagrams of its request and is given a
+// DatagramChannel to send through.
+//
+// A packet to the peer (on_ip_packet):
+//   (1) filter: source, destination, protocol  (2) size against the channel's limit now, else Packet Too
+//   Big  (3) TTL - 1 if no kernel did it  (4) channel, or the queue while it is blocked
+// A packet from the peer (on_http_datagram, DATAGRAM capsules):
+//   (1) Context ID  (2) parse  (3) source  (4) echo requests that are ours to answer, our own probe
+//   (5) destination  (6) InnerPacketHandler
+// Answers to the peer (ICMP errors, echo replies) go into the queue: the connection below is reading.
+//
+// Timers: wait for an unprompted ADDRESS_ASSIGN, MTU grace, MTU probe, unfinished capsule.
+// After poll_event() has said Aborted the session does nothing more; abort_reason() says why.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/capsule/capsule.h"
+#include "core/capsule/capsule_reader.h"
+#include "core/tunnel/address_book.h"
+#include "core/tunnel/counters.h"
+#include "core/tunnel/datagram_channel.h"
+#include "core/tunnel/icmp_responder.h"
+#include "core/tunnel/mtu_monitor.h"
+#include "core/tunnel/mtu_probe.h"
+#include "core/tunnel/mtu_probe_policy.h"
+#include "core/tunnel/packet_filter.h"
+#include "core/tunnel/packet_queue.h"
+#include "core/tunnel/packet_sink.h"
+
+namespace masque {
+
+struct SessionOptions {
+  enum class Role : uint8_t { Client, Proxy };
+  Role role = Role::Client;
+  std::vector<IpAddress> own_addresses;  // ours besides what the peer assigns; ICMP errors come from them
+  PacketFilter::PeerSources peer_sources = PacketFilter::PeerSources::Known;
+  PacketFilter::OurSources our_sources = PacketFilter::OurSources::Ours;
+  enum class LocalEcho : uint8_t { Kernel, Answer };
+  LocalEcho local_echo = LocalEcho::Kernel;  // who answers pings to our own addresses
+
+  // What to ask for when the peer has assigned nothing for `address_wait`; empty: never ask.
+  std::vector<IpPrefix> wanted;
+  Duration address_wait = 1s;
+
+  size_t queue_bytes_max = 256 * 1024;
+  Duration queue_delay_max = 1s;
+  size_t packet_size_max = 65535;
+  MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;
+  Duration ipv6_mtu_grace = 15s;
+  Duration capsule_deadline = 30s;
+};
+
+enum class SessionEvent : uint8_t {
+  AddressesAssigned,   // assigned_to_us() changed
+  AddressesDenied,     // denied_families()
+  AddressesRequested,  // answer with assign_addresses()
+  RoutesAdvertised,    // advertised_by_peer(); nothing is in force before accept_routes()
+  MtuProbeAnswered,
+  MtuProbeUnanswered,
+  Aborted,
+};
+
+struct SessionAbort {
+  enum class Cause : uint8_t { Malformed, MtuTooSmall, ProbeUnanswered, CapsuleTooSlow };
+  Cause cause = Cause::Malformed;
+  WireError error = WireError::Truncated;  // Malformed
+};
+std::string_view to_string(SessionAbort::Cause cause);
+
+// Gets the packets from the peer that passed every check; valid during the call.
+class InnerPacketHandler {
+ public:
+  virtual ~InnerPacketHandler() = default;
+  virtual void on_inner_packet(Bytes packet, const IpPacketView& view) = 0;
+};
+
+enum class SendVerdict : uint8_t { Sent, Queued, Dropped };
+// Who decremented TTL or Hop Limit of a packet to the peer (RFC 9484 7.2: once, when forwarded).
+enum class Forwarding : uint8_t {
+  KernelDecrements,  // it came from a TUN: the kernel forwarded it, or it began here
+  WeDecrement,       // it came from another session, in one piece (`body` is empty)
+};
+
+class ConnectIpSession final : private CapsuleVisitor {
+ public:
+  // `now` starts the wait for addresses.
+  ConnectIpSession(Instant now, SessionOptions options);
+  ~ConnectIpSession() override = default;
+  ConnectIpSession(const ConnectIpSession&) = delete;
+  ConnectIpSession& operator=(const ConnectIpSession&) = delete;
+
+  // --- from the peer ---
+  void on_stream_data(Instant now, Bytes data, InnerPacketHandler& handler);
+  // The peer's clean end; inside a capsule it aborts.
+  void on_stream_fin(Instant now);
+  void on_http_datagram(Instant now, Bytes payload, InnerPacketHandler& handler);
+
+  // --- to the peer ---
+  // ICMP errors about the packet go to `back`: the TUN, or a sink over the queue of another session.
+  SendVerdict on_ip_packet(Instant now, const PacketSlices& packet, const IpPacketView& view,
+                           Forwarding forwarding, DatagramChannel& channel, PacketSink& back);
+  // Puts a packet for the peer into the queue without any check: answers to the peer itself.
+  void enqueue(Instant now, const PacketSlices& packet);
+  // An ICMP error to the peer about a packet of its own, refused outside (policy).
+  void refuse(Instant now, DropReason reason, const IpPacketView& view, Bytes packet);
+  // Sends what waits, as far as the channel takes it.
+  void flush(Instant now, DatagramChannel& channel);
+  bool queue_empty() const { return queue_.empty(); }
+  // False once the queue is half full: leave packets where they are.
+  bool wants_more() const { return queue_.bytes() < queue_.bytes_max() / 2; }
+  // The channel's limit may have moved; call it once a turn. True when mtu() changed.
+  bool update_mtu(Instant now, const DatagramChannel& channel);
+  size_t mtu() const { return mtu_.limit(); }
+
+  // --- what we tell the peer, each the complete list ---
+  void assign_addresses(std::span<const IpPrefix> prefixes);
+  void advertise_routes(std::vector<IpAddressRange> ranges);
+  void request_addresses(std::span<const IpPrefix> wanted);
+  // Which of the peer's routes are in force.
+  void accept_routes(std::vector<IpAddressRange> ranges);
+
+  // Bytes for the data stream: the owner sends them and calls consume_stream_output.
+  Bytes stream_output() const { return output_.view(); }
+  void consume_stream_output(size_t count) { output_.consume(count); }
+
+  // --- timers and events ---
+  std::optional<Instant> next_timeout() const;
+  void on_timeout(Instant now, DatagramChannel& channel);
+  std::optional<SessionEvent> poll_event();
+
+  // --- state ---
+  const std::vector<IpPrefix>& assigned_to_us() const { return book_.ours(); }
+  const std::vector<IpPrefix>& assigned_to_peer() const { return book_.theirs(); }
+  const std::vector<IpAddressRange>& advertised_by_us() const { return advertised_by_us_; }
+  const std::vector<IpAddressRange>& advertised_by_peer() const { return advertised_by_peer_; }
+  const std::vector<IpAddressRange>& accepted_routes() const { return accepted_; }
+  std::vector<IpVersion> denied_families() const { return book_.denied(); }
+  std::span<const RequestedAddress> requests_pending() const { return book_.pending(); }
+  const std::optional<SessionAbort>& abort_reason() const { return abort_; }
+  bool has_routes() const { return routes_seen_; }  // the peer advertised, even if nothing
+  MtuProbe::State probe_state() const { return probe_.state(); }
+  const TunnelCounters& counters() const { return counters_; }
+  TunnelCounters& counters() { return counters_; }
+
+ private:
+  Result<void> on_address_assign(const AddressAssign& capsule) override;
+  Result<void> on_address_request(const AddressRequest& capsule) override;
+  Result<void> on_route_advertisement(const RouteAdvertisement& capsule) override;
+  void on_datagram_capsule(Bytes http_datagram) override;
+
+  void on_packet_from_peer(Instant now, Bytes packet, InnerPacketHandler& handler);
+  bool answer_locally(Instant now, const IpPacketView& view, Bytes packet);
+  void answer_echo(Instant now, const IpPacketView& view, Bytes packet, const IpAddress& from);
+  void drop_from_peer(Instant now, DropReason reason, const IpPacketView& view, Bytes packet);
+  // A packet on its way to the peer, with all that belongs to it.
+  struct Outbound {
+    const PacketSlices& packet;
+    const IpPacketView& view;
+    Forwarding forwarding;
+    DatagramChannel& channel;
+    PacketSink& back;
+  };
+  SendVerdict drop_to_peer(Instant now, DropReason reason, const Outbound& outbound);
+  SendVerdict drop_too_big(Instant now, const Outbound& outbound);
+  SendVerdict decrement_and_send(Instant now, const Outbound& outbound);
+  SendVerdict send_or_queue(Instant now, const PacketSlices& packet, const Outbound& outbound);
+  void report_to_host(Instant now, const IcmpError& error, const Outbound& outbound);
+  std::optional<IpAddress> our_address(IpVersion version) const;
+  bool carries_ipv6() const;
+  void start_probe(Instant now);
+  void run_probe(Instant now, DatagramChannel& channel);
+  void raise(SessionEvent event) { events_ |= 1u << static_cast<unsigned>(event); }
+  void abort(SessionAbort reason);
+
+  SessionOptions options_;
+  AddressBook book_;
+  PacketFilter filter_;
+  CapsuleReader reader_;
+  IcmpResponder errors_to_peer_;
+  IcmpResponder errors_to_host_;
+  TokenBucket echo_replies_{{.per_second = 50, .burst = 50}};
+  MtuMonitor mtu_;
+  MtuProbe probe_;
+  PacketQueue queue_;
+  TunnelCounters counters_;
+  ByteBuffer output_;
+  std::vector<IpAddressRange> advertised_by_us_;
+  std::vector<IpAddressRange> advertised_by_peer_;
+  std::vector<IpAddressRange> accepted_;
+  bool routes_seen_ = false;
+  uint32_t events_ = 0;                        // a bit for each SessionEvent: state is told, not history
+  std::optional<SessionAbort> abort_;
+  std::optional<Instant> ask_at_;              // ADDRESS_REQUEST
+  std::optional<Instant> capsule_deadline_;    // while a capsule is unfinished
+  uint64_t capsules_at_deadline_ = 0;
+  // Only during on_stream_data: where DATAGRAM capsules go.
+  InnerPacketHandler* capsule_packets_ = nullptr;
+  Instant capsule_now_{};
+};
+
+}  // namespace masque

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/tunnel/packet_filter.h"
+
+#include <array>
+#include <cstring>
+
+namespace masque {
+namespace {
+
+AddressClass classify_v4(uint32_t value) {
+  const uint32_t top = value >> 24;
+  if (top == 0) return AddressClass::Unspecified;  // 0.0.0.0/8, "this network" (RFC 1122 3.2.1.3)
+  if (top == 127) return AddressClass::Loopback;
+  if (value >> 16 == 0xa9fe) return AddressClass::LinkLocal;
+  if (value >> 8 == 0xe00000) return AddressClass::LinkLocalMulticast;
+  if (top >= 224 && top < 240) return AddressClass::Multicast;
+  if (value == 0xffffffff) return AddressClass::Broadcast;
+  return AddressClass::Unicast;
+}
+
+AddressClass classify_v6(const uint8_t* bytes) {
+  if (bytes[0] == 0xff) {
+    // Scope 0 to 2: never beyond the link (RFC 4291 2.7).
+    return (bytes[1] & 0x0f) <= 2 ? AddressClass::LinkLocalMulticast : AddressClass::Multicast;
+  }
+  if (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) return AddressClass::LinkLocal;
+  if (bytes[0] != 0) return AddressClass::Unicast;
+  for (size_t i = 1; i < 10; ++i) {
+    if (bytes[i] != 0) return AddressClass::Unicast;
+  }
+  // ::ffff:0:0/96, IPv4-mapped, is an API notation and never valid on the wire (RFC 4291 2.5.5.2).
+  const uint32_t low = load_be32(bytes + 12);
+  if (bytes[10] == 0xff && bytes[11] == 0xff) return AddressClass::Loopback;
+  if (bytes[10] != 0 || bytes[11] != 0) return AddressClass::Unicast;
+  if (low == 0) return AddressClass::Unspecified;
+  return low == 1 ? AddressClass::Loopback : AddressClass::Unicast;
+}
+
+std::optional<DropReason> check_special_source(AddressClass c) {
+  if (c == AddressClass::Unicast) return std::nullopt;
+  return c == AddressClass::LinkLocal ? DropReason::LinkLocal : DropReason::SourceInvalid;
+}
+
+std::optional<DropReason> check_special_destination(AddressClass c) {
+  switch (c) {
+    case AddressClass::Unicast: return std::nullopt;
+    // RFC 9484 7.1: never forwarded beyond the tunnel interface.
+    case AddressClass::LinkLocal:
+    case AddressClass::LinkLocalMulticast: return DropReason::LinkLocal;
+    case AddressClass::Multicast:
+    case AddressClass::Broadcast: return DropReason::Multicast;
+    case AddressClass::Unspecified:
+    case AddressClass::Loopback: return DropReason::DestinationDenied;
+  }
+  return DropReason::DestinationDenied;
+}
+
+std::optional<DropReason> to_drop(RouteMatch match, DropReason when_none) {
+  switch (match) {
+    case RouteMatch::Routed: return std::nullopt;
+    case RouteMatch::OtherProtocol: return DropReason::ProtocolNotAllowed;
+    case RouteMatch::None: return when_none;
+  }
+  return when_none;
+}
+
+}  // namespace
+
+AddressClass classify(const IpAddress& address) {
+  return address.version() == IpVersion::V4 ? classify_v4(address.v4_value())
+                                            : classify_v6(address.bytes().data());
+}
+
+bool is_all_nodes(const IpAddress& address) {
+  static constexpr std::array<uint8_t, 16> kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0,
+                                                        0,    0,    0, 0, 0, 0, 0, 1};
+  return address.version() == IpVersion::V6 &&
+         std::memcmp(address.bytes().data(), kAllNodes.data(), kAllNodes.size()) == 0;
+}
+
+PacketFilter::PacketFilter(Options options) : options_(std::move(options)) { rebuild_ours(); }
+
+void PacketFilter::rebuild_ours() {
+  std::vector<IpPrefix> all = assigned_to_us_;
+  for (const IpAddress& address : options_.own_addresses) all.push_back(IpPrefix::host(address));
+  ours_ = RangeSet(all);
+}
+
+void PacketFilter::set_assigned_to_us(std::span<const IpPrefix> prefixes) {
+  assigned_to_us_.assign(prefixes.begin(), prefixes.end());
+  rebuild_ours();
+}
+void PacketFilter::set_assigned_to_peer(std::span<const IpPrefix> prefixes) {
+  peers_ = RangeSet(prefixes);
+}
+void PacketFilter::set_our_routes(std::span<const IpAddressRange> ranges) {
+  our_routes_ = RouteTable(ranges);
+}
+void PacketFilter::set_peer_routes(std::span<const IpAddressRange> ranges) {
+  peer_routes_ = RouteTable(ranges);
+}
+
+std::optional<DropReason> PacketFilter::check_source_from_peer(const IpPacketView& view) const {
+  if (const auto drop = check_special_source(classify(view.source))) return drop;
+  if (options_.peer_sources == PeerSources::Unknown) {
+    // Nobody but us has our addresses.
+    if (ours_.contains(view.source)) return DropReason::SourceNotAllowed;
+    return std::nullopt;
+  }
+  // RFC 9484 7.2: source validation with what was assigned to the peer or lies behind it.
+  if (peers_.contains(view.source)) return std::nullopt;
+  if (peer_routes_.find(view.source, view.protocol) == RouteMatch::Routed) return std::nullopt;
+  return DropReason::SourceNotAllowed;
+}
+
+std::optional<DropReason> PacketFilter::check_destination_from_peer(const IpPacketView& view) const {
+  if (const auto drop = check_special_destination(classify(view.destination))) return drop;
+  if (ours_.contains(view.destination)) return std::nullopt;
+  return to_drop(our_routes_.find(view.destination, view.protocol), DropReason::NotOurAddress);
+}
+
+std::optional<DropReason> PacketFilter::check_from_peer(const IpPacketView& view) const {
+  if (const auto drop = check_source_from_peer(view)) return drop;
+  return check_destination_from_peer(view);
+}
+
+std::optional<DropReason> PacketFilter::check_source_to_peer(const IpPacketView& view) const {
+  if (const auto drop = check_special_source(classify(view.source))) return drop;
+  if (options_.our_sources == OurSources::Any || ours_.contains(view.source)) return std::nullopt;
+  return to_drop(our_routes_.find(view.source, view.protocol), DropReason::SourceNotAllowed);
+}
+
+std::optional<DropReason> PacketFilter::check_to_peer(const IpPacketView& view) const {
+  if (const auto drop = check_source_to_peer(view)) return drop;
+  // All nodes of the link are us and the peer: the one link-local destination that crosses the tunnel.
+  if (is_all_nodes(view.destination) && view.protocol == ip_protocol::kIcmpV6) return std::nullopt;
+  if (const auto drop = check_special_destination(classify(view.destination))) return drop;
+  if (peers_.contains(view.destination)) return std::nullopt;
+  return to_drop(peer_routes_.find(view.destination, view.protocol), DropReason::NoRoute);
+}
+
+}  // namespace masque

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// The packet half of ConnectIpSession: nothing here allocates, locks or logs.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/capsule/http_datagram.h"
+#include "core/tunnel/connect_ip_session.h"
+
+namespace masque {
+namespace {
+
+// IPv4 header with options, or the IPv6 fixed header: all that a TTL change touches.
+constexpr size_t kTtlHeadMax = 60;
+
+}  // namespace
+
+// --- from the peer ---
+
+void ConnectIpSession::on_http_datagram(Instant now, Bytes payload, InnerPacketHandler& handler) {
+  if (abort_) return;
+  const auto datagram = parse_http_datagram(payload);
+  if (!datagram || datagram->context != kIpPacketContext) {
+    counters_.drop(DropReason::UnknownContext);  // RFC 9484 6: dropped silently
+    return;
+  }
+  on_packet_from_peer(now, datagram->payload, handler);
+}
+
+void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacketHandler& handler) {
+  const auto view = parse_ip_packet(packet);
+  if (!view) {
+    counters_.drop(view.error() == PacketFault::RoutingHeaderType0 ? DropReason::RoutingHeader0
+                                                                   : DropReason::Malformed);
+    return;
+  }
+  if (answer_locally(now, *view, packet)) return;
+  if (const auto drop = filter_.check_from_peer(*view)) {
+    drop_from_peer(now, *drop, *view, packet);
+    return;
+  }
+  ++counters_.packets_received;
+  counters_.bytes_received += packet.size();
+  handler.on_inner_packet(packet, *view);
+}
+
+// Echo requests that no kernel answers for us, and the reply to our own probe. False: an ordinary packet.
+bool ConnectIpSession::answer_locally(Instant now, const IpPacketView& view, Bytes packet) {
+  if (view.protocol != ip_protocol::icmp_of(view.version)) return false;
+  if (is_all_nodes(view.destination)) {
+    // A peer without an address yet may ask from its link-local one.
+    const bool on_link = classify(view.source) == AddressClass::LinkLocal;
+    const auto drop = on_link ? std::nullopt : filter_.check_source_from_peer(view);
+    const auto from = our_address(IpVersion::V6);
+    if (drop) {
+      counters_.drop(*drop);
+    } else if (from) {
+      answer_echo(now, view, packet, *from);
+    }
+    return true;
+  }
+  if (view.protocol == ip_protocol::kIcmpV6 && probe_.state() != MtuProbe::State::Idle) {
+    const bool waiting = probe_.state() != MtuProbe::State::Confirmed;
+    if (probe_.on_packet(view, packet)) {
+      if (waiting) raise(SessionEvent::MtuProbeAnswered);
+      return true;
+    }
+  }
+  if (options_.local_echo != SessionOptions::LocalEcho::Answer) return false;
+  if (!filter_.is_ours(view.destination) || filter_.check_source_from_peer(view)) return false;
+  const auto echo = parse_icmp_echo(view, packet);
+  if (!echo || echo->kind != IcmpEcho::Kind::Request) return false;
+  answer_echo(now, view, packet, view.destination);
+  return true;
+}
+
+void ConnectIpSession::answer_echo(Instant now, const IpPacketView& view, Bytes packet,
+                                   const IpAddress& from) {
+  const auto echo = parse_icmp_echo(view, packet);
+  if (!echo || echo->kind != IcmpEcho::Kind::Request || !echo_replies_.take(now)) return;
+  std::array<uint8_t, 2048> reply;
+  const size_t size = build_icmp_echo({.kind = IcmpEcho::Kind::Reply,
+                                       .source = from,
+                                       .destination = view.source,
+                                       .identifier = echo->identifier,
+                                       .sequence = echo->sequence,
+                                       .data = echo->data},
+                                      reply);
+  if (size == 0) return;
+  ++counters_.echo_replies_sent;
+  enqueue(now, {.head = Bytes(reply).first(size), .body = {}});
+}
+
+void ConnectIpSession::drop_from_peer(Instant now, DropReason reason, const IpPacketView& view,
+                                      Bytes packet) {
+  counters_.drop(reason);
+  const auto kind = icmp_error_for(reason);
+  if (!kind) return;
+  const IpAddress from = our_address(view.version).value_or(view.destination);
+  const Bytes error = errors_to_peer_.respond(now, {.kind = *kind}, from, view,
+                                              {.head = packet, .body = {}}, counters_);
+  if (!error.empty()) enqueue(now, {.head = error, .body = {}});
+}
+
+void ConnectIpSession::refuse(Instant now, DropReason reason, const IpPacketView& view, Bytes packet) {
+  // It had passed our own checks and was counted as received.
+  --counters_.packets_received;
+  counters_.bytes_received -= packet.size();
+  drop_from_peer(now, reason, view, packet);
+}
+
+// --- to the peer ---
+
+SendVerdict ConnectIpSession::on_ip_packet(Instant now, const PacketSlices& packet,
+                                           const IpPacketView& view, Forwarding forwarding,
+                                           DatagramChannel& channel, PacketSink& back) {
+  if (abort_) return SendVerdict::Dropped;
+  const Outbound outbound{packet, view, forwarding, channel, back};
+  if (const auto drop = filter_.check_to_peer(view)) return drop_to_peer(now, *drop, outbound);
+  if (packet.size() > mtu_.limit()) {
+    update_mtu(now, channel);  // the limit may have risen since the last turn
+    if (packet.size() > mtu_.limit()) return drop_too_big(now, outbound);
+  }
+  if (forwarding == Forwarding::KernelDecrements) return send_or_queue(now, packet, outbound);
+  return decrement_and_send(now, outbound);
+}
+
+// RFC 9484 7.2: once, just before encapsulation. The packet's bytes belong to its sender's connection:
+// only the header is copied.
+SendVerdict ConnectIpSession::decrement_and_send(Instant now, const Outbound& outbound) {
+  const Bytes packet = outbound.packet.head;
+  MASQUE_ASSERT(outbound.packet.body.empty());
+  std::array<uint8_t, kTtlHeadMax> head;
+  const size_t head_size = outbound.view.header_length;
+  std::memcpy(head.data(), packet.data(), head_size);
+  if (decrement_ttl(MutableBytes(head).first(head_size)) == TtlResult::Expired) {
+    return drop_to_peer(now, DropReason::TtlExpired, outbound);
+  }
+  return send_or_queue(
+      now, {.head = Bytes(head).first(head_size), .body = packet.subspan(head_size)}, outbound);
+}
+
+SendVerdict ConnectIpSession::send_or_queue(Instant now, const PacketSlices& packet,
+                                            const Outbound& outbound) {
+  if (queue_.empty()) {
+    switch (outbound.channel.send_packet(now, packet)) {
+      case SendResult::Sent:
+        ++counters_.packets_sent;
+        counters_.bytes_sent += packet.size();
+        return SendVerdict::Sent;
+      case SendResult::TooLarge: update_mtu(now, outbound.channel); return drop_too_big(now, outbound);
+      case SendResult::Closed: counters_.drop(DropReason::ChannelClosed); return SendVerdict::Dropped;
+      case SendResult::Blocked: break;
+    }
+  }
+  enqueue(now, packet);
+  return SendVerdict::Queued;
+}
+
+void ConnectIpSession::enqueue(Instant now, const PacketSlices& packet) {
+  ++counters_.packets_queued;
+  const size_t dropped = queue_.push(now, packet);
+  counters_.drops[static_cast<size_t>(DropReason::QueueFull)] += dropped;
+}
+
+SendVerdict ConnectIpSession::drop_to_peer(Instant now, DropReason reason, const Outbound& outbound) {
+  counters_.drop(reason);
+  if (const auto kind = icmp_error_for(reason)) report_to_host(now, {.kind = *kind}, outbound);
+  return SendVerdict::Dropped;
+}
+
+// RFC 9484 7.2: no fallback to a DATAGRAM capsule, but Packet Too Big with the limit of this moment.
+SendVerdict ConnectIpSession::drop_too_big(Instant now, const Outbound& outbound) {
+  if (mtu_.limit() == 0) {
+    counters_.drop(DropReason::NotReady);
+    return SendVerdict::Dropped;
+  }
+  counters_.drop(DropReason::TooBig);
+  // IPv6 has no smaller MTU than 1280 (RFC 8200 5): below it the tunnel recovers or ends soon.
+  const size_t mtu = outbound.view.version == IpVersion::V6
+                         ? std::max(mtu_.limit(), kIpv6MinimumMtu)
+                         : mtu_.limit();
+  if (outbound.packet.size() <= mtu && mtu != mtu_.limit()) return SendVerdict::Dropped;
+  report_to_host(now, {.kind = IcmpErrorKind::TooBig, .mtu = static_cast<uint32_t>(mtu)}, outbound);
+  return SendVerdict::Dropped;
+}
+
+void ConnectIpSession::report_to_host(Instant now, const IcmpError& error, const Outbound& outbound) {
+  if (classify(outbound.view.destination) != AddressClass::Unicast) return;
+  // Towards our own TUN the error comes from the packet's destination: a kernel refuses packets from the
+  // outside that bear an address of its own. Another client gets it from us, the router between.
+  IpAddress from = outbound.view.destination;
+  if (outbound.forwarding == Forwarding::WeDecrement) {
+    from = our_address(outbound.view.version).value_or(from);
+  }
+  const Bytes answer =
+      errors_to_host_.respond(now, error, from, outbound.view, outbound.packet, counters_);
+  if (!answer.empty()) outbound.back.deliver(answer);
+}
+
+void ConnectIpSession::flush(Instant now, DatagramChannel& channel) {
+  const size_t late = queue_.expire(now - options_.queue_delay_max);
+  counters_.drops[static_cast<size_t>(DropReason::QueueFull)] += late;
+  while (!queue_.empty()) {
+    const Bytes packet = queue_.front();
+    switch (channel.send_packet(now, {.head = packet, .body = {}})) {
+      case SendResult::Blocked: return;
+      case SendResult::Sent:
+        ++counters_.packets_sent;
+        counters_.bytes_sent += packet.size();
+        break;
+      case SendResult::TooLarge: counters_.drop(DropReason::TooBig); break;
+      case SendResult::Closed: counters_.drop(DropReason::ChannelClosed); break;
+    }
+    queue_.pop();
+  }
+}
+
+}  // namespace masque

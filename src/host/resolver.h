@@ -23,14 +23,14 @@ class Resolver {
   static constexpr size_t kThreadsMax = 8;
   static constexpr size_t kAddressesMax = 16;
 
-  // In the system's order of preference (RFC 6724), without duplicates. The error's operation is a
-  // sentence: "resolve vpn.example: Name or service not known".
+  // In the system's order of preference (RFC 6724), without duplicates. An error reads like
+  // "resolve vpn.example (Name or service not known): ..."; ETIMEDOUT after the timeout.
   using Answer = Result<std::vector<SocketAddress>, SysError>;
   using Callback = std::move_only_function<void(Answer)>;
   enum class RequestId : uint64_t {};
 
   static Result<std::unique_ptr<Resolver>, SysError> create(EventLoop& loop);
-  ~Resolver();  // callbacks not yet called never will be
+  ~Resolver();  // callbacks not yet called never will be; not to be destroyed by a callback
 
   // An address literal (with or without brackets) is answered without a thread, in the next turn.
   RequestId resolve(const std::string& host, uint16_t port, Duration timeout, Callback callback);

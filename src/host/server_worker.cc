@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/server_worker.h"
+
+#include "core/ip/segment.h"
+#include "host/clock.h"
+
+namespace masque {
+
+namespace {
+constexpr int kUdpBatchesPerTurn = 4;  // then the TUN has its turn
+}  // namespace
+
+ServerWorker::ServerWorker(EventLoop& loop, UdpSocket& socket, TunDevice& tun, Gateway& gateway, TlsContext& tls,
+                           Options options)
+    : loop_(loop),
+      socket_(socket),
+      tun_(tun),
+      gateway_(gateway),
+      options_(std::move(options)),
+      io_(tun),
+      endpoint_(options_.endpoint, tls, rng_, *this) {
+  io_.set_socket(&socket_);
+}
+
+ServerWorker::~ServerWorker() {
+  loop_.remove(socket_.fd());
+  loop_.remove(tun_.fd());
+}
+
+Result<void, SysError> ServerWorker::start() {
+  TRY_VOID(loop_.add(socket_.fd(), udp_interest_, [this](EventLoop::Ready ready) { on_udp(ready); }));
+  TRY_VOID(loop_.add(tun_.fd(), tun_interest_, [this](EventLoop::Ready ready) { on_tun(ready); }));
+  loop_.set_on_deadline([this](Instant now) { on_deadline(now); });
+  loop_.set_on_turn([this] { end_turn(); });
+  return {};
+}
+
+std::unique_ptr<EndpointConnection> ServerWorker::create(std::unique_ptr<QuicConnection> quic) {
+  return std::make_unique<Http3Connection>(Http3Connection::Role::Server, std::move(quic), gateway_, options_.http);
+}
+
+void ServerWorker::begin_turn() {
+  if (in_turn_) return;
+  in_turn_ = true;
+  now_ = monotonic_now();
+  gateway_.begin_turn(now_, io_, io_);
+}
+
+void ServerWorker::on_udp(EventLoop::Ready ready) {
+  begin_turn();
+  if (ready.writable) io_.flush();
+  if (!ready.readable && !ready.failed) return;
+  for (int i = 0; i < kUdpBatchesPerTurn; ++i) {
+    if (!socket_.receive_batch(received_)) return;
+    for (const ReceivedDatagram& datagram : received_.datagrams()) endpoint_.on_datagram(now_, datagram);
+    if (!received_.full()) return;
+  }
+}
+
+void ServerWorker::on_tun(EventLoop::Ready) {
+  begin_turn();
+  if (!gateway_.wants_more()) return;
+  if (const auto read = tun_.read_batch(tun_batch_); !read) {
+    loop_.remove(tun_.fd());
+    if (on_tun_lost_) on_tun_lost_(read.error());
+    return;
+  }
+  for (const TunPacket& packet : tun_batch_.packets()) {
+    auto splitter = SuperPacketSplitter::make(packet.offload, packet.bytes);
+    if (!splitter) continue;
+    PacketSlices slices;
+    while (splitter->next(slices)) gateway_.on_tun_packet(slices);
+  }
+}
+
+void ServerWorker::on_deadline(Instant now) {
+  begin_turn();
+  endpoint_.on_timeout(now);
+  gateway_.on_timeout(now);
+}
+
+void ServerWorker::with_gateway(const std::function<void(Gateway&)>& work) {
+  begin_turn();
+  work(gateway_);
+  end_turn();
+}
+
+void ServerWorker::end_turn() {
+  begin_turn();
+  gateway_.flush();
+  while (!io_.blocked() && endpoint_.poll_transmit(now_, io_.batch()) == QuicConnection::Flushed::Full) io_.flush();
+  // Timers and losses found just now may have freed queued packets.
+  io_.finish_turn();
+  drain_events();
+  const EventLoop::Interest udp = io_.blocked() ? EventLoop::kReadWrite : EventLoop::kReadable;
+  if (udp != udp_interest_ && loop_.modify(socket_.fd(), udp)) udp_interest_ = udp;
+  const EventLoop::Interest tun = gateway_.wants_more() && !io_.blocked() ? EventLoop::kReadable : EventLoop::kNone;
+  if (tun != tun_interest_ && loop_.modify(tun_.fd(), tun)) tun_interest_ = tun;
+  loop_.set_deadline(earlier(endpoint_.next_timeout(), gateway_.next_timeout()));
+  in_turn_ = false;
+}
+
+void ServerWorker::drain_events() {
+  while (auto event = gateway_.poll_event()) {
+    if (on_event_) on_event_(std::move(*event));
+  }
+}
+
+void ServerWorker::flush_now() { end_turn(); }
+
+}  // namespace masque

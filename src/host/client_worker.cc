@@ -172,7 +172,8 @@ Result<void, SysError> ClientWorker::connect_to(const SocketAddress& remote) {
   socket_ = std::move(socket);
   TRY_VOID(loop_.add(socket_->fd(), EventLoop::kReadable, [this](EventLoop::Ready ready) { on_udp(ready); }));
   udp_interest_ = EventLoop::kReadable;
-  io_.set_socket(&*socket_);
+  const bool v4 = remote.address.version() == IpVersion::V4;
+  io_.set_sockets(v4 ? &*socket_ : nullptr, v4 ? nullptr : &*socket_);
   auto quic = QuicConnection::create_client(now_, options_.quic, tls_, rng_,
                                             {.path = {.local = socket_->local_address(), .remote = remote}, .token = {}});
   if (!quic) return std::unexpected(SysError{.code = 0, .operation = "create a QUIC connection"});
@@ -199,7 +200,7 @@ void ClientWorker::drop_connection() {
     connection_.reset();
   }
   if (socket_) {
-    io_.set_socket(nullptr);
+    io_.set_sockets(nullptr, nullptr);
     loop_.remove(socket_->fd());
     socket_.reset();
   }

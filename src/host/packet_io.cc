@@ -5,8 +5,9 @@
 
 namespace masque {
 
-void PacketIo::set_socket(UdpSocket* socket) {
-  socket_ = socket;
+void PacketIo::set_sockets(UdpSocket* v4, UdpSocket* v6) {
+  v4_ = v4;
+  v6_ = v6;
   batch_.clear();
   cursor_ = {};
   blocked_ = false;
@@ -14,13 +15,23 @@ void PacketIo::set_socket(UdpSocket* socket) {
 
 void PacketIo::flush() {
   if (batch_.empty()) return;
-  if (socket_ != nullptr && socket_->send_batch(batch_, cursor_) == UdpSocket::SendState::Blocked) {
-    blocked_ = true;
-    return;
-  }
-  blocked_ = false;
+  blocked_ = !send_runs();
+  if (blocked_) return;
   batch_.clear();
   cursor_ = {};
+}
+
+bool PacketIo::send_runs() {
+  const std::span<const TransmitRun> runs = batch_.runs();
+  while (cursor_.run < runs.size()) {
+    UdpSocket* socket = runs[cursor_.run].path.remote.address.version() == IpVersion::V4 ? v4_ : v6_;
+    if (socket == nullptr) {
+      cursor_ = {.run = cursor_.run + 1, .offset = 0};
+      continue;
+    }
+    if (socket->send_batch(batch_, cursor_) == UdpSocket::SendState::Blocked) return false;
+  }
+  return true;
 }
 
 void PacketIo::deliver(Bytes ip_packet) {

@@ -18,8 +18,9 @@ class PacketIo final : public TransmitTarget, public PacketSink {
  public:
   explicit PacketIo(TunDevice& tun) : tun_(tun), coalescer_(tun.merge()) {}
 
-  // The socket may change (the client dials again); what was not sent is dropped.
-  void set_socket(UdpSocket* socket);
+  // One socket for each IP version, either may be null. They may change (the client dials again); what
+  // was not sent is dropped.
+  void set_sockets(UdpSocket* v4, UdpSocket* v6);
 
   TransmitBatch& batch() override { return batch_; }
   void flush() override;
@@ -31,9 +32,11 @@ class PacketIo final : public TransmitTarget, public PacketSink {
 
  private:
   void write_tun();
+  bool send_runs();  // false: a socket is full
 
   TunDevice& tun_;
-  UdpSocket* socket_ = nullptr;
+  UdpSocket* v4_ = nullptr;
+  UdpSocket* v6_ = nullptr;
   TransmitBatch batch_;
   SendCursor cursor_;
   bool blocked_ = false;

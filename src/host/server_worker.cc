@@ -10,25 +10,31 @@ namespace {
 constexpr int kUdpBatchesPerTurn = 4;  // then the TUN has its turn
 }  // namespace
 
-ServerWorker::ServerWorker(EventLoop& loop, UdpSocket& socket, TunDevice& tun, Gateway& gateway, TlsContext& tls,
-                           Options options)
+ServerWorker::ServerWorker(EventLoop& loop, std::vector<UdpSocket>& sockets, TunDevice& tun, Gateway& gateway,
+                           TlsContext& tls, Options options)
     : loop_(loop),
-      socket_(socket),
+      sockets_(sockets),
       tun_(tun),
       gateway_(gateway),
       options_(std::move(options)),
       io_(tun),
       endpoint_(options_.endpoint, tls, rng_, *this) {
-  io_.set_socket(&socket_);
+  UdpSocket* v4 = nullptr;
+  UdpSocket* v6 = nullptr;
+  for (UdpSocket& socket : sockets_) (socket.local_address().address.version() == IpVersion::V4 ? v4 : v6) = &socket;
+  io_.set_sockets(v4, v6);
 }
 
 ServerWorker::~ServerWorker() {
-  loop_.remove(socket_.fd());
+  for (const UdpSocket& socket : sockets_) loop_.remove(socket.fd());
   loop_.remove(tun_.fd());
 }
 
 Result<void, SysError> ServerWorker::start() {
-  TRY_VOID(loop_.add(socket_.fd(), udp_interest_, [this](EventLoop::Ready ready) { on_udp(ready); }));
+  for (UdpSocket& socket : sockets_) {
+    TRY_VOID(loop_.add(socket.fd(), udp_interest_,
+                       [this, &socket](EventLoop::Ready ready) { on_udp(socket, ready); }));
+  }
   TRY_VOID(loop_.add(tun_.fd(), tun_interest_, [this](EventLoop::Ready ready) { on_tun(ready); }));
   loop_.set_on_deadline([this](Instant now) { on_deadline(now); });
   loop_.set_on_turn([this] { end_turn(); });
@@ -46,12 +52,12 @@ void ServerWorker::begin_turn() {
   gateway_.begin_turn(now_, io_, io_);
 }
 
-void ServerWorker::on_udp(EventLoop::Ready ready) {
+void ServerWorker::on_udp(UdpSocket& socket, EventLoop::Ready ready) {
   begin_turn();
   if (ready.writable) io_.flush();
   if (!ready.readable && !ready.failed) return;
   for (int i = 0; i < kUdpBatchesPerTurn; ++i) {
-    if (!socket_.receive_batch(received_)) return;
+    if (!socket.receive_batch(received_)) return;
     for (const ReceivedDatagram& datagram : received_.datagrams()) endpoint_.on_datagram(now_, datagram);
     if (!received_.full()) return;
   }
@@ -93,7 +99,10 @@ void ServerWorker::end_turn() {
   io_.finish_turn();
   drain_events();
   const EventLoop::Interest udp = io_.blocked() ? EventLoop::kReadWrite : EventLoop::kReadable;
-  if (udp != udp_interest_ && loop_.modify(socket_.fd(), udp)) udp_interest_ = udp;
+  if (udp != udp_interest_) {
+    udp_interest_ = udp;
+    for (const UdpSocket& socket : sockets_) (void)loop_.modify(socket.fd(), udp);
+  }
   const EventLoop::Interest tun = gateway_.wants_more() && !io_.blocked() ? EventLoop::kReadable : EventLoop::kNone;
   if (tun != tun_interest_ && loop_.modify(tun_.fd(), tun)) tun_interest_ = tun;
   loop_.set_deadline(earlier(endpoint_.next_timeout(), gateway_.next_timeout()));

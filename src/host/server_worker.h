@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packet loop of a gateway: one thread, one UDP socket, one TUN, the QUIC endpoint and the Gateway.
+// The packet loop of a gateway: one thread, a UDP socket for each IP version, one TUN, the QUIC endpoint and the Gateway.
 //
 //   UDP readable -> receive_batch -> QuicServerEndpoint -> Http3Connection -> Gateway -> TUN
 //   TUN readable -> read_batch -> split super-packets -> Gateway -> QUIC -> UDP (GSO)
@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "core/http/http3_connection.h"
 #include "core/quic/server_endpoint.h"
@@ -32,7 +33,9 @@ class ServerWorker final : public ConnectionFactory {
   using EventHandler = std::move_only_function<void(GatewayEvent)>;
   using TunLost = std::move_only_function<void(const SysError&)>;
 
-  ServerWorker(EventLoop& loop, UdpSocket& socket, TunDevice& tun, Gateway& gateway, TlsContext& tls, Options options);
+  // One socket, or two for both IP versions; they outlive the worker.
+  ServerWorker(EventLoop& loop, std::vector<UdpSocket>& sockets, TunDevice& tun, Gateway& gateway, TlsContext& tls,
+               Options options);
   ~ServerWorker() override;
 
   Result<void, SysError> start();
@@ -54,14 +57,14 @@ class ServerWorker final : public ConnectionFactory {
 
  private:
   void begin_turn();
-  void on_udp(EventLoop::Ready ready);
+  void on_udp(UdpSocket& socket, EventLoop::Ready ready);
   void on_tun(EventLoop::Ready ready);
   void on_deadline(Instant now);
   void end_turn();
   void drain_events();
 
   EventLoop& loop_;
-  UdpSocket& socket_;
+  std::vector<UdpSocket>& sockets_;
   TunDevice& tun_;
   Gateway& gateway_;
   Options options_;

@@ -68,7 +68,9 @@ void UdpSocket::Impl::prepare(size_t slot, const Piece& piece) {
 // first that has to be cut.
 size_t UdpSocket::Impl::prepare_all(const TransmitBatch& batch, SendCursor cursor) {
   size_t count = 0;
+  const IpVersion family = local.address.version();
   for (const TransmitRun& run : batch.runs().subspan(cursor.run)) {
+    if (run.path.remote.address.version() != family) break;
     const Bytes bytes = batch.bytes(run).subspan(count == 0 ? cursor.offset : 0);
     if (!gso && segments_in(bytes, run.segment_size) > 1) break;
     prepare(count++, {.run = &run, .bytes = bytes});
@@ -100,6 +102,7 @@ void UdpSocket::Impl::count_failed(int code) {
 UdpSocket::SendState UdpSocket::send_batch(const TransmitBatch& batch, SendCursor& cursor) {
   const std::span<const TransmitRun> runs = batch.runs();
   while (cursor.run < runs.size()) {
+    if (runs[cursor.run].path.remote.address.version() != impl_->local.address.version()) return SendState::OtherFamily;
     const size_t count = impl_->prepare_all(batch, cursor);
     if (count == 0) {  // no GSO, and a run that has to be cut
       if (!impl_->send_singles(batch, cursor)) return SendState::Blocked;

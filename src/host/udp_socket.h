@@ -82,6 +82,7 @@ class UdpSocket {
   enum class SendState : uint8_t {
     Done,     // every run was sent, or counted as failed: clear() the batch
     Blocked,  // keep the batch, wait for writable, call again with the same cursor
+    OtherFamily,  // the run at the cursor goes to the other IP version: that is another socket's
   };
 
   static Result<UdpSocket, SysError> create(const UdpOptions& options);

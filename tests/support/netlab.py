@@ -333,6 +333,34 @@ class Transfer:
         return self.bytes * 8 / self.seconds / 1e6
 
 
+class RunningTransfer:
+    """What Lab.start_transfer() started."""
+
+    def __init__(self, address: str, sending: Process, listening: Process):
+        self.address = address
+        self.sending = sending
+        self.listening = listening
+
+    @property
+    def running(self) -> bool:
+        return self.sending.running
+
+    def finish(self, limit: float = 120) -> Transfer:
+        """Waits for its end; fails unless everything arrived as it was sent."""
+        try:
+            for process in (self.sending, self.listening):
+                if process.wait(limit) != 0:
+                    raise LabError(f"transfer to {self.address}: {process.name} failed\n"
+                                   f"{process.tail()}")
+        finally:
+            self.sending.kill()
+            self.listening.kill()
+        sent, received = self.sending.json_lines()[-1], self.listening.json_lines()[-1]
+        if (sent["bytes"], sent["sha256"]) != (received["bytes"], received["sha256"]):
+            raise LabError(f"transfer to {self.address}: sent {sent}, received {received}")
+        return Transfer(received["bytes"], received["seconds"], received["sha256"])
+
+
 class Lab:
     """Namespaces, links and processes with one end of life. Use it in a `with` statement."""
 
@@ -392,22 +420,18 @@ class Lab:
     def transfer(self, sender: Namespace, receiver: Namespace, address: str, size: int,
                  port: int = 5001, limit: float = 120) -> Transfer:
         """Sends `size` bytes over TCP to `address`, which is the receiver's; compares SHA-256."""
+        return self.start_transfer(sender, receiver, address, size, port).finish(limit)
+
+    def start_transfer(self, sender: Namespace, receiver: Namespace, address: str, size: int,
+                       port: int = 5001, mbit_per_s: int = 0) -> "RunningTransfer":
+        """The same in the background, at a limited rate when one is given."""
         listening = receiver.start([sys.executable, TRANSFER_PROGRAM, "receive", address,
                                     str(port)], name="receive")
         listening.wait_line("listening", 20)
+        rate = [str(mbit_per_s * 125_000)] if mbit_per_s else []
         sending = sender.start([sys.executable, TRANSFER_PROGRAM, "send", address, str(port),
-                                str(size)], name="send")
-        try:
-            for process in (sending, listening):
-                if process.wait(limit) != 0:
-                    raise LabError(f"transfer to {address}: {process.name} failed\n{process.tail()}")
-        finally:
-            sending.kill()
-            listening.kill()
-        sent, received = sending.json_lines()[-1], listening.json_lines()[-1]
-        if (sent["bytes"], sent["sha256"]) != (received["bytes"], received["sha256"]):
-            raise LabError(f"transfer to {address}: sent {sent}, received {received}")
-        return Transfer(received["bytes"], received["seconds"], received["sha256"])
+                                str(size), *rate], name="send")
+        return RunningTransfer(address, sending, listening)
 
     def iperf3(self, client: Namespace, server: Namespace, address: str,
                arguments: Sequence[str] = (), seconds: int = 5, port: int = 5201) -> dict[str, Any]:

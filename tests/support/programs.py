@@ -11,6 +11,9 @@ status. The program is the one on PATH (./dev exec), or $MASQUE_VPN.
 
 import json
 import os
+import re
+import signal
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,26 @@ from netlab import Lab, LabError, Namespace, Process, wait_for
 PROGRAM = os.environ.get("MASQUE_VPN", "masque-vpn")
 START_LIMIT_S = 30.0
 CONNECT_LIMIT_S = 30.0
+
+
+def edited_toml(text: str, table: str, settings: dict[str, Any]) -> str:
+    """The text with keys of one table set anew, or removed by None; all else as it was."""
+    head = re.search(rf"^\[{re.escape(table)}\][^\n]*\n", text, re.MULTILINE) if table else None
+    if table and not head:
+        text = f"{text.rstrip()}\n\n[{table}]\n"
+        start = len(text)
+    else:
+        start = head.end() if head else 0
+    # The next line that is a table's name; PEM texts have no such line.
+    tail = re.compile(r"^\[", re.MULTILINE).search(text, start)
+    end = tail.start() if tail else len(text)
+    body = text[start:end]
+    for key, value in settings.items():
+        body = re.sub(rf"^{re.escape(key)} *=(\s*\"\"\".*?\"\"\"|\s*\[[^\]]*\]|[^\n]*)[^\n]*\n", "", body,
+                      count=1, flags=re.MULTILINE | re.DOTALL)
+        if value is not None:
+            body = f"{key} = {json.dumps(value)}\n{body}"  # JSON's strings, lists, numbers are TOML's
+    return text[:start] + body + text[end:]
 
 
 class Program:
@@ -36,6 +59,22 @@ class Program:
         self.process = self.namespace.start([PROGRAM, self.verb, "-c", self.config],
                                             name=f"{self.verb}-{self.namespace.name}")
         return self.process
+
+    def run(self, *words: str | os.PathLike[str], limit: float = 60) -> str:
+        """A short command on this config, `gateway.run("user", "list")`: its stdout."""
+        return self.namespace.run([PROGRAM, *words, "-c", self.config], limit=limit)
+
+    def try_run(self, *words: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
+        """The same, whatever its exit code."""
+        return self.namespace.try_run([PROGRAM, *words, "-c", self.config])
+
+    def configure(self, table: str, **settings: Any) -> None:
+        """Sets keys of a table of its config; "" are the keys at the top. None removes one."""
+        self.config.write_text(edited_toml(self.config.read_text(), table, settings))
+
+    def reload(self) -> None:
+        assert self.process
+        self.process.signal(signal.SIGHUP)
 
     def stop(self) -> int:
         assert self.process

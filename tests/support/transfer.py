@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One TCP transfer with a checksum: `receive ADDRESS PORT` and `send ADDRESS PORT BYTES`.
+"""One TCP transfer with a checksum: `receive ADDRESS PORT` and `send ADDRESS PORT BYTES [BYTES/S]`.
 
 Each prints one JSON line {"bytes": ..., "seconds": ..., "sha256": ...}; the receiver says
 `listening` on stderr first. The sender ends its side and waits for the receiver's digest, so both
@@ -40,7 +40,7 @@ def receive(address: str, port: int) -> dict[str, object]:
     return {"bytes": total, "seconds": seconds, "sha256": digest.hexdigest()}
 
 
-def send(address: str, port: int, size: int) -> dict[str, object]:
+def send(address: str, port: int, size: int, bytes_per_s: int = 0) -> dict[str, object]:
     block = os.urandom(BLOCK_BYTES)
     digest, left = hashlib.sha256(), size
     with open_socket(address) as connection:
@@ -53,6 +53,8 @@ def send(address: str, port: int, size: int) -> dict[str, object]:
             digest.update(piece)
             left -= len(piece)
             serial += 1
+            if bytes_per_s:
+                time.sleep(max(0.0, started + (size - left) / bytes_per_s - time.monotonic()))
         connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(digest.digest_size, socket.MSG_WAITALL)
         seconds = time.monotonic() - started
@@ -65,8 +67,8 @@ def main() -> None:
     words = sys.argv[1:]
     if words[:1] == ["receive"] and len(words) == 3:
         report = receive(words[1], int(words[2]))
-    elif words[:1] == ["send"] and len(words) == 4:
-        report = send(words[1], int(words[2]), int(words[3]))
+    elif words[:1] == ["send"] and len(words) in (4, 5):
+        report = send(words[1], *map(int, words[2:]))
     else:
         sys.exit(__doc__)
     print(json.dumps(report), flush=True)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The capsules of CONNECT-IP (RFC 9484 4.7): structs with the RFC's names, parsers of a capsule's value
-// and encoders of whole capsules (type, length, value). What a parser returns obeys every MUST of the
-// RFC; limits of ours are named below. capsule_reader.h cuts the data stream into capsules.
+// The capsules of CONNECT-IP (RFC 9484 4.7): structs with the RFC's names, parsers of a capsule's
+// value and encoders of whole capsules (type, length, value). What a parser returns obeys every
+// MUST of the RFC; limits of ours are named below. capsule_reader.h cuts the data stream into
+// capsules.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@
 namespace masque {
 
 namespace capsule_type {
-constexpr CapsuleType kDatagram{0x00};            // RFC 9297 3.5
-constexpr CapsuleType kAddressAssign{0x01};       // RFC 9484 12.4
+constexpr CapsuleType kDatagram{0x00};       // RFC 9297 3.5
+constexpr CapsuleType kAddressAssign{0x01};  // RFC 9484 12.4
 constexpr CapsuleType kAddressRequest{0x02};
 constexpr CapsuleType kRouteAdvertisement{0x03};
 // Reserved so that receivers stay tolerant: 0x29 * N + 0x17 (RFC 9297 5.4).
@@ -79,7 +80,8 @@ Result<AddressAssign> parse_address_assign(Bytes value);
 Result<AddressRequest> parse_address_request(Bytes value);
 Result<RouteAdvertisement> parse_route_advertisement(Bytes value);
 
-// Append a whole capsule. What they are given obeys the rules above: anything else is our own fault.
+// Append a whole capsule. What they are given obeys the rules above: anything else is our own
+// fault.
 void encode(const AddressAssign& capsule, ByteBuffer& out);
 void encode(const AddressRequest& capsule, ByteBuffer& out);
 void encode(const RouteAdvertisement& capsule, ByteBuffer& out);

@@ -24,8 +24,8 @@ constexpr size_t kRouteCapsuleMax = 64 * 1024;
 // A DATAGRAM capsule beyond this is skipped without buffering (RFC 9297 3.5 allows dropping).
 constexpr size_t kDatagramCapsuleMax = 64 * 1024;
 
-// Gets the events of CapsuleReader, in stream order. An error it returns ends the stream. It does not
-// destroy the reader nor feed it.
+// Gets the events of CapsuleReader, in stream order. An error it returns ends the stream. It does
+// not destroy the reader nor feed it.
 class CapsuleVisitor {
  public:
   virtual ~CapsuleVisitor() = default;
@@ -71,8 +71,8 @@ class CapsuleReader {
   std::array<uint8_t, 8> varint_{};         // a varint that arrives in pieces
   uint8_t varint_size_ = 0;
   CapsuleType type_{0};
-  uint64_t remaining_ = 0;                  // of the value
-  std::vector<uint8_t> value_;              // a known capsule that arrives in pieces
+  uint64_t remaining_ = 0;      // of the value
+  std::vector<uint8_t> value_;  // a known capsule that arrives in pieces
 };
 
 }  // namespace masque

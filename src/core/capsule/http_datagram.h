@@ -22,7 +22,8 @@ struct HttpDatagram {
 // Truncated when the Context ID is cut. Unknown contexts are for the caller to drop.
 Result<HttpDatagram> parse_http_datagram_slow(Bytes payload);
 inline Result<HttpDatagram> parse_http_datagram(Bytes payload) {
-  if (!payload.empty() && payload[0] == 0) return HttpDatagram{.context = kIpPacketContext, .payload = payload.subspan(1)};
+  if (!payload.empty() && payload[0] == 0)
+    return HttpDatagram{.context = kIpPacketContext, .payload = payload.subspan(1)};
   return parse_http_datagram_slow(payload);
 }
 
@@ -36,7 +37,7 @@ class ContextIds {
   explicit ContextIds(Side side) : side_(side), next_(side == Side::Client ? 2 : 1) {}
   // A fresh one of our parity.
   Result<ContextId> allocate();
-  // The peer registers one: Unexpected if it is 0 or of our parity, ReusedContext when seen before.
+  // The peer registers one: Unexpected if it is 0, of our parity, or was seen before; TooMany.
   Result<void> on_peer_allocates(ContextId id);
   // Context 0 is always known.
   bool known(ContextId id) const;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Request IDs of one direction of one request stream: non-zero and never used twice (RFC 9484 4.7.2).
+// Request IDs of one direction of one request stream: non-zero and never used twice (RFC
+// 9484 4.7.2).
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ class RequestIdSource {
   uint64_t last_ = 0;
 };
 
-// The peer's: remembers what was used, up to kRequestIdsMax in the life of a stream (TooMany after).
+// The peer's: remembers what was used, up to kRequestIdsMax in the life of a stream (TooMany
+// after).
 constexpr size_t kRequestIdsMax = 1024;
 class RequestIdHistory {
  public:

@@ -25,8 +25,8 @@ struct Scope {
 
 constexpr size_t kScopeNameMax = 253;  // of a DNS name in text
 
-// Decoded variables; nullopt = the template has no such variable or it was absent = `*`. Anything that
-// is not in the grammar is BadSyntax, host bits HostBitsSet: the request is malformed (S5).
+// Decoded variables; nullopt = the template has no such variable or it was absent = `*`. Anything
+// that is not in the grammar is BadSyntax, host bits HostBitsSet: the request is malformed (S5).
 Result<Scope> parse_scope(const UriTemplate::Values& values);
 // What a client puts into the template.
 UriTemplate::Values to_values(const Scope& scope);

@@ -50,11 +50,11 @@ uint16_t recommended_status(ProxyError error);
 
 // One member of the list: an intermediary and what it has to say.
 struct ProxyStatus {
-  std::string proxy;                 // its name
-  std::optional<ProxyError> error;   // nullopt also for a type we do not know
-  std::string error_token;           // as received or, if empty, that of `error`
-  std::string details;               // empty = absent
-  std::string rcode;                 // dns_error: "NXDOMAIN"
+  std::string proxy;                // its name
+  std::optional<ProxyError> error;  // nullopt also for a type we do not know
+  std::string error_token;          // as received or, if empty, that of `error`
+  std::string details;              // empty = absent
+  std::string rcode;                // dns_error: "NXDOMAIN"
   std::string next_hop;
   std::optional<uint16_t> received_status;
   friend bool operator==(const ProxyStatus&, const ProxyStatus&) = default;

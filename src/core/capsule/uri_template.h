@@ -13,17 +13,17 @@
 
 namespace masque {
 
-constexpr size_t kUriTemplateMax = 2048;   // bytes of a template
+constexpr size_t kUriTemplateMax = 2048;  // bytes of a template
 constexpr size_t kUriTemplatePartsMax = 32;
-constexpr size_t kRequestPathMax = 4096;   // bytes of a :path that is matched
+constexpr size_t kRequestPathMax = 4096;  // bytes of a :path that is matched
 
 enum class TemplateFault : uint8_t {
   TooLong,
-  BadCharacter,       // outside 0x21-0x7E
-  NotAbsolute,        // no scheme, authority or path
+  BadCharacter,  // outside 0x21-0x7E
+  NotAbsolute,   // no scheme, authority or path
   BadScheme,
   BadAuthority,
-  PathNotRooted,      // path does not start with "/"
+  PathNotRooted,  // path does not start with "/"
   HasFragment,
   BadExpression,      // unbalanced braces, empty or wrong variable name
   ForbiddenOperator,  // + # . / ; or reserved ones (RFC 9484 3)
@@ -35,14 +35,15 @@ std::string_view to_string(TemplateFault fault);
 
 enum class MatchFault : uint8_t {
   NoMatch,      // a path of something else: 404
-  BadEncoding,  // the path matches but a value is not percent-encoded rightly: malformed (RFC 9484 4.6)
+  BadEncoding,  // the path matches but a value is not percent-encoded rightly: malformed (RFC
+                // 9484 4.6)
 };
 
 class UriTemplate {
  public:
   // A variable that is not given is undefined and vanishes (RFC 6570 3.2.1).
   struct Values {
-    std::optional<std::string> target;   // raw, never percent-encoded; never empty (T4)
+    std::optional<std::string> target;  // raw, never percent-encoded; never empty (T4)
     std::optional<std::string> ipproto;
     friend bool operator==(const Values&, const Values&) = default;
   };
@@ -69,6 +70,7 @@ class UriTemplate {
   };
 
   UriTemplate() = default;
+  std::expected<void, TemplateFault> parse_parts(std::string_view path);
 
   std::string text_;
   std::string scheme_;

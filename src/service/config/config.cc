@@ -16,7 +16,6 @@ namespace masque {
 
 namespace {
 constexpr uint8_t kDefaultRouteBits = 2;  // the whole, its halves and quarters
-constexpr const char* kRuntimeDirectory = "/run/masque-vpn";
 }  // namespace
 
 ConfigKind config_kind(std::string_view text) {
@@ -50,11 +49,11 @@ std::string default_uri_template(std::string_view host, uint16_t port) {
 
 std::string runtime_directory() {
   if (const char* chosen = getenv("MASQUE_VPN_RUNTIME_DIR"); chosen != nullptr && *chosen != '\0') return chosen;
-  if (geteuid() == 0 || access(kRuntimeDirectory, W_OK) == 0) return kRuntimeDirectory;
+  if (geteuid() == 0 || access(kSystemRuntimeDirectory, W_OK) == 0) return kSystemRuntimeDirectory;
   if (const char* user = getenv("XDG_RUNTIME_DIR"); user != nullptr && *user == '/') {
     return std::string(user) + "/masque-vpn";
   }
-  return kRuntimeDirectory;
+  return kSystemRuntimeDirectory;
 }
 
 std::string default_control_socket(const std::string& config_file) {

@@ -161,6 +161,7 @@ std::string default_uri_template(std::string_view host, uint16_t port);
 // /run/masque-vpn/NAME-HASH.sock, from the file's absolute path: `status -c FILE` finds the instance that
 // runs with FILE. $MASQUE_VPN_RUNTIME_DIR moves the directory.
 std::string default_control_socket(const std::string& config_file);
+inline constexpr const char* kSystemRuntimeDirectory = "/run/masque-vpn";
 std::string runtime_directory();
 
 }  // namespace masque

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/cli/cli.h"
+
+#include <cstdio>
+
+#include "host/control_socket.h"
+#include "service/cli/context.h"
+#include "service/cli/parser.h"
+
+namespace masque {
+
+namespace {
+
+struct Dispatcher {
+  const CliContext& cli;
+  int operator()(const InitOptions& o) const { return command_init(cli, o); }
+  int operator()(const UserAddOptions& o) const { return command_user_add(cli, o); }
+  int operator()(const UserListOptions& o) const { return command_user_list(cli, o); }
+  int operator()(const UserRevokeOptions& o) const { return command_user_revoke(cli, o); }
+  int operator()(const UserSetOptions& o) const { return command_user_set(cli, o); }
+  int operator()(const UserTokenOptions& o) const { return command_user_token(cli, o); }
+  int operator()(const CheckOptions& o) const { return command_check(cli, o); }
+  int operator()(const StatusOptions& o) const { return command_status(cli, o); }
+  int operator()(const ReloadOptions& o) const { return command_reload(cli, o); }
+  int operator()(const SessionSetOptions& o) const { return command_session_set(cli, o); }
+  int operator()(const SessionListOptions& o) const { return command_session_list(cli, o); }
+  int operator()(const SessionKickOptions& o) const { return command_session_kick(cli, o); }
+  int operator()(const ServerOptions& o) const { return command_server(cli, o); }
+  int operator()(const ClientOptions& o) const { return command_client(cli, o); }
+  int operator()(const CompletionOptions& o) const {
+    cli.out(completion_script(command_model(), o.shell));
+    return kExitDone;
+  }
+  int operator()(const ManOptions&) const {
+    cli.out(man_page(command_model()));
+    return kExitDone;
+  }
+};
+
+void write_to(FILE* file, std::string_view text) {
+  fwrite(text.data(), 1, text.size(), file);
+  fflush(file);
+}
+
+}  // namespace
+
+CliHooks system_hooks() {
+  return {.run_server = {},
+          .run_client = {},
+          .out = [](std::string_view text) { write_to(stdout, text); },
+          .err = [](std::string_view text) { write_to(stderr, text); },
+          .control = control_call};
+}
+
+int cli_main(int argc, const char* const* argv, const CliHooks& hooks) {
+  const auto parsed = parse_command_line(argc, argv);
+  if (const auto* answer = std::get_if<ParserAnswer>(&parsed)) {
+    (answer->exit_code == kExitDone ? hooks.out : hooks.err)(answer->text);
+    return answer->exit_code;
+  }
+  const CliContext cli(hooks);
+  return std::visit(Dispatcher{cli}, std::get<Command>(parsed));
+}
+
+}  // namespace masque

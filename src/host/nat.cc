@@ -76,7 +76,13 @@ std::string nat_ruleset(const NatOptions& options) {
   const auto masquerade = [&](const char* family, const std::string& set) {
     if (set.empty()) return;
     // Traffic back into the tunnel and to this host itself keeps its source.
-    rules += std::format("    {} saddr {{ {} }} oifname != {{ \"{}\", \"lo\" }} masquerade\n", family, set, tun);
+    std::string out = std::format("!= {{ \"{}\", \"lo\" }}", tun);
+    if (!options.interfaces.empty()) {
+      out.clear();
+      for (const std::string& name : options.interfaces) out += std::format("{}\"{}\"", out.empty() ? "" : ", ", safe(name));
+      out = std::format("{{ {} }}", out);
+    }
+    rules += std::format("    {} saddr {{ {} }} oifname {} masquerade\n", family, set, out);
   };
   masquerade("ip", v4);
   masquerade("ip6", v6);

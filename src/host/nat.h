@@ -16,6 +16,7 @@ namespace masque {
 struct NatOptions {
   std::string tun_name;
   std::vector<IpPrefix> sources;  // pool CIDRs to masquerade out of every other interface
+  std::vector<std::string> interfaces;  // where packets leave; empty: any but the tunnel
   enum class ClampMss : uint8_t { No, ToRouteMtu } clamp_mss = ClampMss::No;
 };
 

@@ -143,7 +143,8 @@ bool UdpSocket::Impl::on_send_failure(int code, const TransmitBatch& batch, Send
   return true;
 }
 
-// The rest of the run at the cursor, datagram by datagram; the first failure ends the run.
+// The rest of the run at the cursor, datagram by datagram. What is too large (a path MTU probe) says
+// nothing about a shorter datagram after it; every other failure ends the run.
 bool UdpSocket::Impl::send_singles(const TransmitBatch& batch, SendCursor& cursor) {
   const TransmitRun& run = batch.runs()[cursor.run];
   while (cursor.offset < run.length) {
@@ -159,9 +160,10 @@ bool UdpSocket::Impl::send_singles(const TransmitBatch& batch, SendCursor& curso
         return false;
       }
       count_failed(errno);
-      break;
+      if (errno != EMSGSIZE) break;
+    } else {
+      count_sent(piece);
     }
-    count_sent(piece);
     cursor.offset += static_cast<uint32_t>(piece.bytes.size());
   }
   advance(cursor);

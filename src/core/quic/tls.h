@@ -26,7 +26,7 @@ struct PeerCertificate {
   bool present = false;
   std::string common_name;
   std::vector<std::string> names;          // subjectAltName: DNS and URI entries
-  std::array<uint8_t, 32> fingerprint{};   // SHA-256 of the DER certificate
+  std::array<uint8_t, 32> fingerprint{};   // SHA-256 of the SubjectPublicKeyInfo: renewal keeps it
 };
 
 class TlsSession {

@@ -162,8 +162,12 @@ class OpensslSession final : public TlsSession {
     out.present = true;
     out.common_name = common_name_of(certificate);
     append_names(certificate, out.names);
-    unsigned int length = 0;
-    X509_digest(certificate, EVP_sha256(), out.fingerprint.data(), &length);
+    unsigned char* der = nullptr;
+    const int der_length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
+    if (der_length > 0) {
+      EVP_Digest(der, static_cast<size_t>(der_length), out.fingerprint.data(), nullptr, EVP_sha256(), nullptr);
+      OPENSSL_free(der);
+    }
     return out;
   }
 

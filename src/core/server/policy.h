@@ -18,7 +18,7 @@ namespace masque {
 
 enum class Permission : uint8_t { Deny, Allow };
 
-using Fingerprint = std::array<uint8_t, 32>;  // SHA-256 of a DER certificate
+using Fingerprint = std::array<uint8_t, 32>;  // SHA-256 of a certificate's SubjectPublicKeyInfo
 using TokenHash = std::array<uint8_t, 32>;    // SHA-256 of a bearer token; tokens are never stored
 
 struct ClientPolicy {
@@ -58,6 +58,7 @@ struct PolicySnapshot {
   const ClientPolicy* find(std::string_view identity) const;
   // The identity of a bearer token; compares with every entry in constant time.
   std::optional<std::string> identity_of(const TokenHash& hash) const;
+  bool is_revoked(const Fingerprint& fingerprint) const;
   const std::vector<IpPrefix>& routes_for(const ClientPolicy& client) const {
     return client.routes ? *client.routes : default_routes;
   }

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/client_service.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <format>
+
+#include "base/log.h"
+#include "core/ip/packet.h"
+#include "host/clock.h"
+#include "host/privileges.h"
+#include "service/exit_code.h"
+#include "service/status_builder.h"
+
+namespace masque {
+
+namespace {
+
+// The exit code of a connection that cannot work however often it is tried; 0: try again.
+int hopeless(const CloseReason& reason) {
+  if (reason.cause == CloseReason::Cause::Tls) return kExitRefused;
+  if (reason.cause == CloseReason::Cause::VersionNegotiation) return kExitUnreachable;
+  const bool tls_alert = reason.cause == CloseReason::Cause::Peer && !reason.application && reason.code >= 0x100 &&
+                         reason.code < 0x200;
+  if (!tls_alert) return 0;
+  constexpr uint64_t kNoApplicationProtocol = 0x178;  // RFC 9001 8.1
+  return reason.code == kNoApplicationProtocol ? kExitUnreachable : kExitRefused;
+}
+
+}  // namespace
+
+ClientService::~ClientService() = default;
+
+std::expected<void, StartError> ClientService::start() {
+  started_ = monotonic_now();
+  notifier_ = ServiceNotifier::from_environment();
+  if (const auto allowed = require_tunnel_privileges(); !allowed) return start_failed(allowed.error());
+  auto loop = EventLoop::create();
+  if (!loop) return start_failed(loop.error());
+  loop_ = std::move(*loop);
+  // Before any thread is started, so that signals come to the loop alone.
+  if (const auto watched = loop_->watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); }); !watched) {
+    return start_failed(watched.error());
+  }
+  auto resolver = Resolver::create(*loop_);
+  if (!resolver) return start_failed(resolver.error());
+  resolver_ = std::move(*resolver);
+  TRY_VOID(make_tls());
+  TRY_VOID(open_control());
+  TRY_VOID(open_interface());
+  TRY_VOID(start_tunnel());
+  return {};
+}
+
+std::expected<void, StartError> ClientService::make_tls() {
+  TlsClientOptions options{.server_name = config_.server_name,
+                           .ca_pem = config_.ca.pem,
+                           .certificate_pem = config_.certificate.pem,
+                           .key_pem = config_.key.pem};
+  if (config_.verify == ClientConfig::Verify::Nothing) {
+    options.verify = TlsClientOptions::Verify::InsecureSkip;
+    log_warn("tls.unverified", {{"why", "insecure_skip_verify: anybody can pose as the gateway"}});
+  }
+  if (!config_.key_log_file.empty()) {
+    const mode_t former = ::umask(0077);
+    key_log_.open(config_.key_log_file, std::ios::app);
+    ::umask(former);
+    if (!key_log_) return start_failed(kExitConfiguration, "key_log_file cannot be written: " + config_.key_log_file);
+    log_warn("tls.key_log", {{"file", config_.key_log_file}, {"why", "whoever reads it can read the tunnel"}});
+    options.key_log = [this](std::string_view line) { key_log_ << line << '\n' << std::flush; };
+  }
+  auto tls = make_tls_client(options);
+  if (!tls) return start_failed(kExitConfiguration, config_.file + ": " + tls.error());
+  tls_ = std::move(*tls);
+  return {};
+}
+
+std::expected<void, StartError> ClientService::open_control() {
+  auto control = ControlServer::create(
+      *loop_, {.path = config_.control_socket, .mode = 0660, .group = {}},
+      [this](ControlServer::ClientId client, const ControlServer::Peer&, std::string_view line) {
+        control_->send(client, answer(line));
+      });
+  if (control) {
+    control_ = std::move(*control);
+    return {};
+  }
+  if (control.error().code == EADDRINUSE) {
+    return start_failed(kExitFailed, std::format("a client runs with {} already (control socket {})", config_.file,
+                                                 config_.control_socket));
+  }
+  return start_failed(control.error());
+}
+
+std::expected<void, StartError> ClientService::open_interface() {
+  auto tun = TunDevice::open({.name = config_.tun_name});
+  if (!tun) return start_failed(tun.error());
+  tun_ = std::move(*tun);
+  auto interface = TunnelInterface::start({.name = tun_->name(), .mark = config_.fwmark.value_or(0)});
+  if (!interface) return start_failed(interface.error());
+  interface_.emplace(std::move(*interface));
+  return {};
+}
+
+TunnelClientConfig ClientService::tunnel_config() const {
+  TunnelClientConfig out;
+  out.uri_template = config_.uri_template;
+  if (out.uri_template.empty()) out.uri_template = default_uri_template(config_.server_name, config_.server_port);
+  out.bearer_token = config_.token;
+  switch (config_.routes.accept) {
+    case ClientConfig::RouteAccept::Gateway: break;
+    case ClientConfig::RouteAccept::All: out.accept_default = TunnelClientConfig::DefaultRoutes::Accept; break;
+    case ClientConfig::RouteAccept::Listed: out.accept_routes = config_.routes.accept_list; break;
+  }
+  if (config_.routes.accept_default) out.accept_default = TunnelClientConfig::DefaultRoutes::Accept;
+  out.exclude_routes = config_.routes.exclude;
+  out.site_subnets = config_.site_routes;
+  out.mtu_max = config_.mtu;
+  return out;
+}
+
+std::expected<void, StartError> ClientService::start_tunnel() {
+  auto client = TunnelClient::create(tunnel_config(), rng_);
+  if (!client) return start_failed(kExitConfiguration, config_.file + ": " + client.error());
+  client_ = std::move(*client);
+  ClientWorker::Options options{.host = config_.server_host, .port = config_.server_port};
+  options.mark = interface_->mark();
+  options.quic.congestion_control = congestion_control_of(config_.quic.congestion);
+  options.quic.idle_timeout = config_.quic.idle_timeout;
+  options.quic.keep_alive = config_.quic.keep_alive;
+  worker_ = std::make_unique<ClientWorker>(*loop_, *tun_, *client_, *tls_, *resolver_, options);
+  worker_->set_on_event([this](const ClientEvent& event) { on_event(event); });
+  worker_->set_on_tun_lost([this](const SysError& error) {
+    give_up(kExitFailed, std::format("the interface {} is gone: {}", tun_->name(), error.message()));
+  });
+  state_ = ServiceState::Connecting;
+  log_info("client.starting", {{"gateway", std::format("{}:{}", config_.server_host, config_.server_port)},
+                               {"interface", tun_->name()}});
+  if (const auto running = worker_->start(); !running) return start_failed(running.error());
+  return {};
+}
+
+// ---- running ----------------------------------------------------------------------------------
+
+int ClientService::run() {
+  if (const auto ended = loop_->run(); !ended) {
+    log_error("loop.failed", {{"error", ended.error().message()}});
+    exit_code_ = kExitFailed;
+  }
+  log_info("client.stopped");
+  return exit_code_;
+}
+
+void ClientService::on_signal(int signal) {
+  if (signal == SIGHUP) {
+    // A profile holds an identity; what may change while it runs is the level of its log.
+    notifier_.reloading();
+    const auto loaded = load_client_config(config_.file);
+    if (loaded.config) {
+      set_log_level(loaded.config->log.level);
+      log_info("client.reloaded", {{"file", config_.file}});
+    }
+    for (const ConfigError& error : loaded.errors) log_error("reload.refused", {{"error", error.message()}});
+    notifier_.ready("reloaded");
+    return;
+  }
+  stop();
+}
+
+void ClientService::stop() {
+  if (state_ != ServiceState::Draining) {
+    state_ = ServiceState::Draining;
+    notifier_.stopping("disconnecting");
+    worker_->with_client([](TunnelClient& client) { client.stop(); });
+  }
+  loop_->stop();
+}
+
+void ClientService::give_up(int exit_code, const std::string& reason) {
+  if (exit_code_ == 0) {
+    exit_code_ = exit_code;
+    log_error("client.gave_up", {{"why", reason}});
+  }
+  loop_->stop();
+}
+
+void ClientService::on_event(const ClientEvent& event) {
+  if (const auto* state = std::get_if<ClientStateChanged>(&event)) {
+    on_state(*state);
+  } else if (const auto* addresses = std::get_if<AddressesChanged>(&event)) {
+    wanted_.addresses.clear();
+    for (const IpPrefix& prefix : addresses->addresses) {
+      wanted_.addresses.push_back({.address = prefix.address(), .length = prefix.length()});
+    }
+    apply_interface();
+  } else if (const auto* routes = std::get_if<RoutesChanged>(&event)) {
+    wanted_.routes = routes->routes;
+    for (const IpPrefix& refused : routes->refused) {
+      log_warn("route.refused", {{"route", refused.to_string()}, {"why", "[routes] of the profile does not accept it"}});
+    }
+    apply_interface();
+  } else if (const auto* mtu = std::get_if<MtuChanged>(&event)) {
+    // Below 1280 the kernel would take IPv6 off the interface; Packet Too Big serves the gap.
+    wanted_.mtu = std::max<uint32_t>(static_cast<uint32_t>(mtu->mtu), kIpv6MinimumMtu);
+    apply_interface();
+  }
+}
+
+void ClientService::on_state(const ClientStateChanged& change) {
+  switch (change.state) {
+    case ClientState::Idle: return;
+    case ClientState::Connected:
+      was_connected_ = true;
+      state_ = ServiceState::Connected;
+      last_error_.clear();
+      log_info("client.connected", {{"interface", tun_->name()}, {"mtu", client_->mtu()}});
+      notifier_.ready("connected to " + config_.server_host);
+      return;
+    case ClientState::Connecting:
+    case ClientState::Reconnecting:
+    case ClientState::Failed: break;
+  }
+  if (state_ == ServiceState::Draining) return;
+  state_ = was_connected_ ? ServiceState::Reconnecting : ServiceState::Connecting;
+  if (change.reason.empty()) return;
+  last_error_ = change.reason;
+  log_warn("client.not_connected", {{"why", change.reason}, {"status", change.status}});
+  notifier_.status("not connected: " + change.reason);
+  if (change.status == 401 || change.status == 403) return give_up(kExitRefused, change.reason);
+  if (was_connected_) return;
+  if (change.status == 503) return give_up(kExitLater, change.reason);
+  if (change.status >= 300) return give_up(kExitRefused, change.reason);
+  if (const auto& closed = worker_->last_close()) {
+    if (const int code = hopeless(*closed); code != 0) give_up(code, change.reason);
+  }
+}
+
+void ClientService::apply_interface() {
+  wanted_.outer.clear();
+  for (const SocketAddress& address : worker_->outer_addresses()) wanted_.outer.push_back(address.address);
+  const auto report = interface_->apply(wanted_);
+  if (!report) {
+    log_error("interface.failed", {{"error", report.error().message()}});
+    return;
+  }
+  for (const IpPrefix& conflict : report->conflicts) {
+    log_warn("route.conflict", {{"route", conflict.to_string()}, {"why", "another interface has it already"}});
+  }
+  if (report->ipv6_unavailable) log_warn("interface.no_ipv6", {{"interface", tun_->name()}});
+}
+
+// ---- control ----------------------------------------------------------------------------------
+
+std::string ClientService::answer(std::string_view line) {
+  const auto request = parse_control_request(line);
+  if (!request) return control_error(request.error());
+  if (std::holds_alternative<StatusRequest>(*request)) return control_ok(status());
+  if (std::holds_alternative<ReloadRequest>(*request)) {
+    on_signal(SIGHUP);
+    return control_ok();
+  }
+  return control_error("this is a client: it has no sessions or users of its own");
+}
+
+ServiceStatus ClientService::status() {
+  const Instant now = monotonic_now();
+  ServiceStatus out{.role = ServiceRole::Client,
+                    .state = state_,
+                    .version = program_version(),
+                    .config_file = config_.file,
+                    .pid = static_cast<uint32_t>(::getpid()),
+                    .uptime = now - started_,
+                    .interface = tun_ ? tun_->name() : "",
+                    .last_error = last_error_};
+  if (!client_) return out;
+  out.reconnects = client_->reconnects();
+  out.session = SessionStatus{.addresses = client_->addresses(),
+                              .routes = client_->routes(),
+                              .site_routes = config_.site_routes,
+                              .mtu = static_cast<uint32_t>(client_->mtu()),
+                              .connected_for = client_->connected_since() ? now - *client_->connected_since() : Duration::zero(),
+                              .path = path_of(worker_ ? worker_->connection() : nullptr),
+                              .counters = traffic_of(client_->counters())};
+  return out;
+}
+
+}  // namespace masque

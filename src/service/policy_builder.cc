@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/policy_builder.h"
+
+#include <algorithm>
+
+#include "service/pki/certificate.h"
+
+namespace masque {
+
+namespace {
+
+// 32 bytes from the hexadecimal text of the database; nullopt when there is none.
+std::optional<std::array<uint8_t, 32>> hash_of(const std::string& hex) {
+  const auto bytes = from_hex(hex);
+  if (!bytes || bytes->size() != 32) return std::nullopt;
+  std::array<uint8_t, 32> out;
+  std::ranges::copy(*bytes, out.begin());
+  return out;
+}
+
+ClientPolicy policy_of(const User& user) {
+  ClientPolicy out;
+  out.enabled = user.revoked ? Permission::Deny : Permission::Allow;
+  if (!user.policy.allowed.empty()) out.allowed_destinations = user.policy.allowed;
+  if (!user.policy.routes.empty()) out.routes = user.policy.routes;
+  out.reach_clients = user.policy.reach_clients == ClientReach::Allow ? Permission::Allow : Permission::Deny;
+  out.own_subnets = user.policy.site_subnets;
+  out.fixed_addresses = user.policy.addresses;
+  if (const auto fingerprint = hash_of(user.fingerprint)) out.fingerprints.push_back(*fingerprint);
+  return out;
+}
+
+}  // namespace
+
+std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config, const UserDirectory& users) {
+  auto out = std::make_unique<PolicySnapshot>();
+  out->default_routes = config.routes;
+  if (config.unknown_users == ServerConfig::UnknownUsers::Admit) out->unknown_clients = ClientPolicy{};
+  for (const User& user : users.all()) {
+    out->clients.emplace(user.name, policy_of(user));
+    if (user.revoked) {
+      if (const auto fingerprint = hash_of(user.fingerprint)) out->revoked.push_back(*fingerprint);
+    } else if (const auto token = hash_of(user.token_hash)) {
+      out->tokens.push_back({.hash = *token, .identity = user.name});
+    }
+  }
+  // Clients must not reach the gateway by its outer address, where it trusts itself (RFC 9298 7).
+  if (!config.listen.address.is_any()) out->denied_destinations.push_back(IpPrefix::host(config.listen.address));
+  return out;
+}
+
+TokenHash hash_token(Bytes token) { return *hash_of(sha256_hex(as_text(token))); }
+
+}  // namespace masque

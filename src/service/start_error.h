@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Why a service could not start or had to end: the last line it says, and the exit code.
+#pragma once
+
+#include <expected>
+#include <string>
+
+#include "base/result.h"
+
+namespace masque {
+
+struct StartError {
+  int exit_code = 1;
+  std::string text;
+};
+
+std::unexpected<StartError> start_failed(int exit_code, std::string text);
+// EPERM and EACCES are refusals (77), everything else a failure.
+std::unexpected<StartError> start_failed(const SysError& error);
+
+}  // namespace masque

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/conformance finds the tests that prove rows, and what is wrong with their comments."""
+
+import importlib.machinery
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "conformance"
+loader = importlib.machinery.SourceFileLoader("conformance", str(PROGRAM))
+conformance = importlib.util.module_from_spec(importlib.util.spec_from_loader("conformance", loader))
+sys.modules["conformance"] = conformance
+loader.exec_module(conformance)
+
+ROWS = """
+[[section]]
+title = "One"
+rows = [
+  { id = "A1", level = "M", who = "B", ref = "1", text = "one" },
+  { id = "A2", level = "M-", who = "B", ref = "1", text = "two", kept_by = "ngtcp2" },
+  { id = "X1", level = "S", who = "B", ref = "1", text = "three" },
+  { id = "V1t", level = "i", who = "B", ref = "1", text = "four" },
+]
+"""
+
+
+def joined(path, text):
+    sections = conformance.read_rows(ROWS)
+    wrong = conformance.join(sections, {path: text})
+    return {row.id: row.tests for row in sections[0][1] if row.tests}, wrong
+
+
+@pytest.mark.parametrize(("path", "text", "name"), [
+    ("a_test.cc", "// proves: A1\nTEST(Suite, name) {\n", "Suite.name"),
+    ("a_test.cc", "// proves: A1\n// Why.\n\nTEST_F(Suite, name) {\n", "Suite.name"),
+    ("a_test.cc", "// proves: A1\nRC_GTEST_PROP(Suite,\n              name, (int a)) {\n", "Suite.name"),
+    ("a_test.cc", "// proves: A1\nSCENARIO(loss_of_everything) {\n", "loss_of_everything"),
+    ("a_test.cc", 'TEST(Suite, table) {\n  // proves: A1\n  {"host bits", 1},\n', "Suite.table[host bits]"),
+    ("a_test.cc", "TEST(Suite, name) {\n  // proves: A1\n  int a = 1;\n", "Suite.name"),
+    ("test_a.py", "# proves: A1\n@mark\ndef test_name(lab):\n", "test_name"),
+])
+def test_the_test_after_a_comment_is_named(path, text, name):
+    assert joined(path, text) == ({"A1": [f"{path}: {name}"]}, [])
+
+
+def test_several_rows_and_lines():
+    tests, wrong = joined("a_test.cc", "// proves: A1, X,\n// V1t\nTEST(S, n) {\n")
+    assert set(tests) == {"A1", "X1", "V1t"} and not wrong
+
+
+@pytest.mark.parametrize("text", ["// proves: A9\nTEST(S, n) {", "// proves: host bits\nTEST(S, n) {", "// proves: A1\nint a;\n"])
+def test_wrong_comments_are_told(text):
+    tests, wrong = joined("a_test.cc", text)
+    assert tests == {} and len(wrong) == 1
+
+
+def test_what_is_open():
+    rows = conformance.read_rows(ROWS)[0][1]
+    assert [row.id for row in rows if row.is_open] == ["A1", "X1"]
+    assert [row.id for row in rows if row.is_open and row.is_must] == ["A1"]
+
+
+def test_the_table_tells_the_proof():
+    sections = conformance.read_rows(ROWS)
+    conformance.join(sections, {"a_test.cc": "// proves: A2\nTEST(S, n) {"})
+    text = conformance.table(sections)
+    assert "| A2 | MUST NOT | B | 1 | two | `a_test.cc: S.n`<br>library: ngtcp2 |" in text
+    assert "| A1 | MUST | B | 1 | one | **not yet**: no test |" in text

@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <format>
+#include <tuple>
 #include <utility>
 
 #include "base/log.h"
@@ -46,17 +47,26 @@ bool means_no_ipv6(const SysError& error) {
   return error.code == EACCES || error.code == EAFNOSUPPORT || error.code == EOPNOTSUPP || error.code == ENOTSUP;
 }
 
-// The kernel adds its default metric, so a listed route never equals the wanted one literally.
-bool same_route(const Route& a, const Route& b) {
-  const auto metric = [](const Route& route) {
-    return route.metric == 0 && route.destination.version() == IpVersion::V6 ? kIpv6DefaultMetric : route.metric;
-  };
-  return a.destination == b.destination && a.table == b.table && a.interface == b.interface && metric(a) == metric(b);
+// What makes a route the same route. The kernel adds its default metric, so a listed route never equals
+// the wanted one literally.
+auto key_of(const Route& route) {
+  const bool default_metric = route.metric == 0 && route.destination.version() == IpVersion::V6;
+  return std::tuple(route.destination, route.table, default_metric ? kIpv6DefaultMetric : route.metric);
 }
 
-bool contains_route(const std::vector<Route>& routes, const Route& wanted) {
-  return std::ranges::any_of(routes, [&](const Route& route) { return same_route(route, wanted); });
-}
+// Thousands of routes are compared while packets wait.
+class RouteSet {
+ public:
+  explicit RouteSet(const std::vector<Route>& routes) {
+    keys_.reserve(routes.size());
+    for (const Route& route : routes) keys_.push_back(key_of(route));
+    std::ranges::sort(keys_);
+  }
+  bool contains(const Route& route) const { return std::ranges::binary_search(keys_, key_of(route)); }
+
+ private:
+  std::vector<decltype(key_of(std::declval<Route>()))> keys_;
+};
 
 template <class T>
 std::vector<T> sorted_set(std::vector<T> items) {
@@ -186,8 +196,9 @@ Result<void, SysError> TunnelInterface::add_missing(const Plan& plan, ApplyRepor
     ++report.changes;
   }
   TRY(const auto routes, our_routes());
+  const RouteSet present(routes);
   for (const Route& route : plan.routes) {
-    if (skip(route.destination.version()) || contains_route(routes, route)) continue;
+    if (skip(route.destination.version()) || present.contains(route)) continue;
     const Existing existing = route.table == kMainTable ? Existing::Keep : Existing::Replace;
     auto done = netlink_.add_route(route, existing);
     if (!done && done.error().code == EEXIST) {
@@ -224,8 +235,9 @@ Result<uint32_t, SysError> TunnelInterface::remove_surplus(const Plan& plan) {
     ++removed;
   }
   TRY(const auto routes, our_routes());
+  const RouteSet wanted(plan.routes);
   for (const Route& route : routes) {
-    if (route.protocol != kRouteProtocol || contains_route(plan.routes, route)) continue;
+    if (route.protocol != kRouteProtocol || wanted.contains(route)) continue;
     TRY_VOID(netlink_.remove_route(route));
     ++removed;
   }

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// UDP sockets and NAT against interfaces whose packets are read back.
+//
+//     wan0 (TUN, read by the test) 192.0.2.2/24 [this namespace] vpn0 (TUN, written by the test) 10.8.0.1/24
+#include <algorithm>
+
+#include "core/ip/checksum.h"
+#include "host/interface_config.h"
+#include "host/ip_forwarding.h"
+#include "host/nat.h"
+#include "host/udp_socket.h"
+#include "namespace.h"
+
+namespace masque::netns {
+namespace {
+
+class Outer : public NamespaceTest {
+ protected:
+  void SetUp() override {
+    NamespaceTest::SetUp();
+    wan_ = make_uplink("wan0", {"192.0.2.2/24", "2001:db8:1::2/64"});
+    add_route({.destination = prefix("0.0.0.0/0"), .interface = index_of("wan0"), .gateway = address("192.0.2.1"), .protocol = 4});
+    add_route({.destination = prefix("::/0"), .interface = index_of("wan0"), .gateway = address("2001:db8:1::1"), .protocol = 4});
+  }
+  static std::function<bool(Bytes)> udp_to(uint16_t port) {
+    return [port](Bytes packet) {
+      const size_t header = packet[0] >> 4 == 4 ? 20 : 40;
+      const uint8_t protocol = packet[0] >> 4 == 4 ? packet[9] : packet[6];
+      return protocol == 17 && load_be16(packet.data() + header + 2) == port;
+    };
+  }
+  static void put(TransmitBatch& batch, const NetworkPath& path, Ecn ecn, size_t size, uint8_t fill) {
+    MutableBytes room = batch.room();
+    std::ranges::fill(room.first(size), fill);
+    batch.commit(path, ecn, size);
+  }
+
+  std::optional<TunDevice> wan_;
+};
+
+// proves: J1
+TEST_F(Outer, packets_are_never_fragmented_and_carry_ecn) {
+  for (const bool v4 : {true, false}) {
+    auto socket = UdpSocket::create({.bind = {.address = IpAddress::any(v4 ? IpVersion::V4 : IpVersion::V6)}});
+    ASSERT_TRUE(socket);
+    const SocketAddress remote{.address = address(v4 ? "198.51.100.1" : "2001:db8:ff::1"), .port = 4433};
+    TransmitBatch batch;
+    put(batch, {.remote = remote}, Ecn::Ect0, 1500, 1);  // above the interface's MTU
+    put(batch, {.remote = remote}, Ecn::Ect0, 1200, 2);
+    SendCursor cursor;
+    ASSERT_EQ(socket->send_batch(batch, cursor), UdpSocket::SendState::Done);
+    const auto packet = read_packet(*wan_, udp_to(4433));
+    ASSERT_TRUE(packet);
+    EXPECT_EQ(packet->back(), 2);
+    EXPECT_EQ(packet->size(), v4 ? 1228u : 1248u);
+    if (v4) {
+      EXPECT_EQ((*packet)[6] & 0x40, 0x40);  // DF
+      EXPECT_EQ((*packet)[1] & 3, 2);
+    } else {
+      EXPECT_EQ(load_be16(packet->data()) >> 4 & 3, 2);
+    }
+    EXPECT_EQ(socket->counters().send_too_large, 1u);
+    EXPECT_EQ(socket->counters().datagrams_sent, 1u);
+  }
+}
+
+// A device that can neither segment nor sum still gets every datagram of a run.
+TEST_F(Outer, a_run_leaves_through_a_device_without_offloads) {
+  auto socket = UdpSocket::create({.bind = {.address = IpAddress::any(IpVersion::V4)}});
+  ASSERT_TRUE(socket);
+  TransmitBatch batch;
+  const NetworkPath path{.remote = {.address = address("198.51.100.1"), .port = 4433}};
+  for (uint8_t i = 0; i < 10; ++i) put(batch, path, Ecn::NotEct, 1200, i);
+  SendCursor cursor;
+  ASSERT_EQ(socket->send_batch(batch, cursor), UdpSocket::SendState::Done);
+  TunReadBatch read;
+  std::vector<uint8_t> order;
+  for (int attempt = 0; attempt < 50 && order.size() < 10; ++attempt) {
+    if (!*sys::poll_one(wan_->fd(), POLLIN, 20)) continue;
+    ASSERT_TRUE(wan_->read_batch(read));
+    for (const TunPacket& packet : read.packets()) {
+      if (udp_to(4433)(packet.bytes)) order.push_back(packet.bytes.back());
+    }
+  }
+  EXPECT_EQ(order, (std::vector<uint8_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
+}
+
+TEST_F(Outer, without_a_route_datagrams_are_counted_and_the_socket_lives) {
+  ASSERT_TRUE(netlink().remove_route({.destination = prefix("0.0.0.0/0"), .interface = index_of("wan0")}));
+  auto socket = UdpSocket::create({.bind = {.address = IpAddress::any(IpVersion::V4)}});
+  ASSERT_TRUE(socket);
+  const SocketAddress remote{.address = address("198.51.100.1"), .port = 4433};
+  const auto send = [&] {
+    TransmitBatch batch;
+    put(batch, {.remote = remote}, Ecn::NotEct, 1200, 1);
+    SendCursor cursor;
+    return socket->send_batch(batch, cursor);
+  };
+  EXPECT_EQ(send(), UdpSocket::SendState::Done);
+  EXPECT_EQ(socket->counters().send_unreachable, 1u);
+  EXPECT_FALSE(source_address_for(remote));
+  add_route({.destination = prefix("0.0.0.0/0"), .interface = index_of("wan0")});
+  EXPECT_EQ(send(), UdpSocket::SendState::Done);
+  EXPECT_EQ(socket->counters().datagrams_sent, 1u);
+  EXPECT_EQ(*source_address_for(remote), address("192.0.2.2"));
+}
+
+// proves: Z6
+TEST_F(Outer, a_marked_socket_passes_the_full_tunnel_by) {
+  TunDevice tun = make_tun("vpn0");
+  auto tunnel = TunnelInterface::start({.name = "vpn0"});
+  ASSERT_TRUE(tunnel);
+  const SocketAddress remote{.address = address("198.51.100.1"), .port = 4433};
+  ASSERT_TRUE(tunnel->apply({.addresses = {interface_address("10.8.0.2/32")},
+                             .routes = {prefix("0.0.0.0/0")},
+                             .outer = {remote.address}}));
+  EXPECT_EQ(*source_address_for(remote, tunnel->mark()), address("192.0.2.2"));
+  EXPECT_EQ(*source_address_for(remote), address("10.8.0.2"));
+  auto marked = UdpSocket::create({.bind = {.address = IpAddress::any(IpVersion::V4)}, .mark = tunnel->mark()});
+  auto other = UdpSocket::create({.bind = {.address = IpAddress::any(IpVersion::V4)}});
+  ASSERT_TRUE(marked && other);
+  for (UdpSocket* socket : {&*marked, &*other}) {
+    TransmitBatch batch;
+    put(batch, {.remote = remote}, Ecn::NotEct, 1000, socket == &*marked ? 1 : 2);
+    SendCursor cursor;
+    ASSERT_EQ(socket->send_batch(batch, cursor), UdpSocket::SendState::Done);
+  }
+  const auto outside = read_packet(*wan_, udp_to(4433));
+  const auto inside = read_packet(tun, udp_to(4433));
+  ASSERT_TRUE(outside && inside);
+  EXPECT_EQ(outside->back(), 1);
+  EXPECT_EQ(inside->back(), 2);
+}
+
+std::vector<uint8_t> udp_packet(const IpAddress& from, const IpAddress& to, uint16_t source_port, uint16_t port) {
+  const bool v4 = from.version() == IpVersion::V4;
+  const size_t header = v4 ? 20 : 40;
+  constexpr uint16_t kUdpBytes = 8 + 4;
+  std::vector<uint8_t> packet(header + kUdpBytes);
+  if (v4) {
+    packet[0] = 0x45;
+    store_be16(&packet[2], static_cast<uint16_t>(packet.size()));
+    packet[8] = 64;
+    packet[9] = 17;
+    std::ranges::copy(from.bytes(), packet.begin() + 12);
+    std::ranges::copy(to.bytes(), packet.begin() + 16);
+    store_be16(&packet[10], internet_checksum(Bytes(packet).first(20)));
+  } else {
+    packet[0] = 0x60;
+    store_be16(&packet[4], kUdpBytes);
+    packet[6] = 17;
+    packet[7] = 64;
+    std::ranges::copy(from.bytes(), packet.begin() + 8);
+    std::ranges::copy(to.bytes(), packet.begin() + 24);
+  }
+  store_be16(&packet[header], source_port);
+  store_be16(&packet[header + 2], port);
+  store_be16(&packet[header + 4], kUdpBytes);
+  InternetSum sum;
+  sum.add_pseudo_header(from, to, 17, kUdpBytes);
+  sum.add(Bytes(packet).subspan(header));
+  store_be16(&packet[header + 6], sum.checksum());
+  return packet;
+}
+
+TEST_F(Outer, nat_hides_the_pool_and_answers_find_their_way_back) {
+  TunDevice tun = make_tun("vpn0");
+  auto tunnel = TunnelInterface::start({.name = "vpn0"});
+  ASSERT_TRUE(tunnel);
+  ASSERT_TRUE(tunnel->apply({.addresses = {interface_address("10.8.0.1/32"), interface_address("2001:db8:8::1/128")},
+                             .routes = {prefix("10.8.0.0/24"), prefix("2001:db8:8::/64")}}));
+  {
+    const auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6});
+    ASSERT_TRUE(forwarding) << forwarding.error().message();
+    const NatOptions options{.tun_name = "vpn0",
+                             .sources = {prefix("10.8.0.0/24"), prefix("2001:db8:8::/64")},
+                             .clamp_mss = NatOptions::ClampMss::ToRouteMtu};
+    const auto stale = Nat::create(options);
+    ASSERT_TRUE(stale) << stale.error().message();
+    const auto nat = Nat::create(options);  // replaces, does not stack
+    ASSERT_TRUE(nat) << nat.error().message();
+    struct Case {
+      const char* inside;
+      const char* outside;
+      const char* target;
+    };
+    for (const Case& test : {Case{"10.8.0.2", "192.0.2.2", "203.0.113.9"},
+                             Case{"2001:db8:8::2", "2001:db8:1::2", "2001:db8:abc::9"}}) {
+      const auto packet = udp_packet(address(test.inside), address(test.target), 5000, 53);
+      ASSERT_TRUE(tun.write(packet));
+      const auto sent = read_packet(*wan_, udp_to(53));
+      ASSERT_TRUE(sent) << test.inside;
+      const auto view = parse_ip_packet(*sent);
+      ASSERT_TRUE(view);
+      EXPECT_EQ(view->source, address(test.outside));
+      const uint16_t port = load_be16(sent->data() + (sent->size() - 12));
+      ASSERT_TRUE(wan_->write(udp_packet(address(test.target), address(test.outside), 53, port)));
+      const auto answer = read_packet(tun, udp_to(5000));
+      ASSERT_TRUE(answer) << test.inside;
+      EXPECT_EQ(parse_ip_packet(*answer)->destination, address(test.inside));
+    }
+  }
+  // Everything is as it was.
+  EXPECT_FALSE(*IpForwarding::enabled(IpVersion::V4));
+  EXPECT_FALSE(*IpForwarding::enabled(IpVersion::V6));
+}
+
+TEST_F(Outer, forwarding_that_was_on_stays_on) {
+  ASSERT_TRUE(sys::write_file("/proc/sys/net/ipv4/ip_forward", "1"));
+  { ASSERT_TRUE(IpForwarding::enable({IpVersion::V4})); }
+  EXPECT_TRUE(*IpForwarding::enabled(IpVersion::V4));
+}
+
+}  // namespace
+}  // namespace masque::netns

@@ -135,7 +135,7 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
   return out;
 }
 
-ngtcp2_settings QuicConnection::Impl::ngtcp2_settings_for(Instant now) const {
+ngtcp2_settings QuicConnection::Impl::ngtcp2_settings_for(Instant now, const NetworkPath& path) const {
   // Descending, so that a good path is known after one round trip. All fit Ethernet and the usual
   // tunnels; 1314 is the least that carries a 1280-byte packet (protocol: RFC 9484 7.2 budget).
   static constexpr uint16_t kProbes[] = {1472, 1452, 1432, 1406, 1380, 1342, 1314, 1280, 1232};
@@ -149,7 +149,9 @@ ngtcp2_settings QuicConnection::Impl::ngtcp2_settings_for(Instant now) const {
   out.initial_ts = to_ns(now);
   out.rand_ctx.native_handle = &rng;
   out.handshake_timeout = static_cast<uint64_t>(settings.handshake_timeout.count());
-  out.max_tx_udp_payload_size = std::min(settings.udp_payload_max, TransmitBatch::kDatagramMax);
+  // Over IPv6 an Ethernet frame holds 20 bytes less; probing for more would only cost time-outs.
+  const size_t ethernet_max = path.remote.address.version() == IpVersion::V6 ? 1452 : 1472;
+  out.max_tx_udp_payload_size = std::min(settings.udp_payload_max, ethernet_max);
   out.pmtud_probes = kProbes;
   out.pmtud_probeslen = std::size(kProbes);
   out.max_window = 16 * 1024 * 1024;

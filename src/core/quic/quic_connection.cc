@@ -38,7 +38,7 @@ std::unique_ptr<QuicConnection> QuicConnection::create_client(Instant now, const
   // The first destination connection ID is the client's choice, at least 8 bytes (RFC 9000 7.2).
   const ngtcp2_cid dcid = random_id(rng, 18);
   const ngtcp2_cid scid = random_id(rng, kConnectionIdLength);
-  ngtcp2_settings library_settings = impl->ngtcp2_settings_for(now);
+  ngtcp2_settings library_settings = impl->ngtcp2_settings_for(now, start.path);
   library_settings.token = reinterpret_cast<const uint8_t*>(start.token.data());
   library_settings.tokenlen = start.token.size();
   const ngtcp2_transport_params parameters = impl->transport_parameters();
@@ -61,7 +61,7 @@ std::unique_ptr<QuicConnection> QuicConnection::create_server(Instant now, const
   impl->static_secret = start.static_secret;
   const ngtcp2_cid client_scid = to_ngtcp2(start.client_scid);
   const ngtcp2_cid scid = random_id(rng, kConnectionIdLength);
-  ngtcp2_settings library_settings = impl->ngtcp2_settings_for(now);
+  ngtcp2_settings library_settings = impl->ngtcp2_settings_for(now, start.path);
   library_settings.token = start.token.data();
   library_settings.tokenlen = start.token.size();
   ngtcp2_transport_params parameters = impl->transport_parameters();

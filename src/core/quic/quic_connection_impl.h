@@ -23,7 +23,7 @@ struct QuicConnection::Impl {
 
   // quic_callbacks.cc
   ngtcp2_callbacks callbacks();
-  ngtcp2_settings ngtcp2_settings_for(Instant now) const;
+  ngtcp2_settings ngtcp2_settings_for(Instant now, const NetworkPath& path) const;
   ngtcp2_transport_params transport_parameters() const;
 
   // quic_connection.cc

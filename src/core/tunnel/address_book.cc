@@ -3,8 +3,25 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
+
+#include "core/tunnel/address_class.h"
 
 namespace masque {
+namespace {
+
+// The widest block that one end of a tunnel may be given.
+constexpr uint8_t kShortestAssignedV4 = 8;
+constexpr uint8_t kShortestAssignedV6 = 16;
+
+bool is_assignable(const IpPrefix& prefix) {
+  const uint8_t shortest =
+      prefix.version() == IpVersion::V4 ? kShortestAssignedV4 : kShortestAssignedV6;
+  return prefix.length() >= shortest && classify(prefix.first()) == AddressClass::Unicast &&
+         classify(prefix.last()) == AddressClass::Unicast;
+}
+
+}  // namespace
 
 AddressBook::Change AddressBook::on_address_assign(const AddressAssign& capsule) {
   std::vector<IpPrefix> fresh;
@@ -21,6 +38,10 @@ AddressBook::Change AddressBook::on_address_assign(const AddressAssign& capsule)
       continue;
     }
     if (request != requests_.end()) requests_.erase(request);
+    if (!is_assignable(entry.prefix)) {
+      ++refused_;
+      continue;
+    }
     fresh.push_back(entry.prefix);
   }
   std::ranges::sort(fresh);

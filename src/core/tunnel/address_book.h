@@ -17,6 +17,8 @@ namespace masque {
 class AddressBook {
  public:
   // --- what the peer assigns to us ---
+  // Prefixes that nobody can have (loopback, link-local, multicast, half the Internet) are passed over
+  // and counted: a hostile gateway must not make us the owner of everything (faults.md C5).
   enum class Change : uint8_t { None, Changed };
   Change on_address_assign(const AddressAssign& capsule);
   // Sorted; keyed by prefix, not by Request ID: an ID need not come back (protocol.md trap 25).
@@ -27,6 +29,7 @@ class AddressBook {
   AddressRequest make_request(std::span<const IpPrefix> wanted);
   // Families whose request was denied and for which nothing was assigned since.
   std::vector<IpVersion> denied() const;
+  uint64_t refused() const { return refused_; }
   size_t requests_open() const { return requests_.size(); }
 
   // --- what we assign to the peer ---
@@ -43,6 +46,7 @@ class AddressBook {
   std::vector<IpPrefix> ours_;
   std::map<RequestId, IpVersion> requests_;  // sent and not answered yet
   std::vector<IpVersion> denied_;
+  uint64_t refused_ = 0;
   RequestIdSource ids_;
 
   std::vector<IpPrefix> theirs_;

@@ -66,6 +66,10 @@ void ConnectIpSession::on_stream_fin(Instant) {
 }
 
 Result<void> ConnectIpSession::on_address_assign(const AddressAssign& capsule) {
+  if (options_.peer_assigns == SessionOptions::PeerAssigns::Ignore) {
+    raise(SessionEvent::AddressesAssigned);
+    return {};
+  }
   const size_t denied_before = book_.denied().size();
   const auto change = book_.on_address_assign(capsule);
   // Any assignment is an answer, also one with Request ID 0 (protocol.md trap 8).

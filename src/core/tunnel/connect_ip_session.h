@@ -43,6 +43,9 @@ struct SessionOptions {
   PacketFilter::OurSources our_sources = PacketFilter::OurSources::Ours;
   enum class LocalEcho : uint8_t { Kernel, Answer };
   LocalEcho local_echo = LocalEcho::Kernel;  // who answers pings to our own addresses
+  // Ignore: a gateway takes no addresses from its clients; the event tells that one was offered.
+  enum class PeerAssigns : uint8_t { Accept, Ignore };
+  PeerAssigns peer_assigns = PeerAssigns::Accept;
 
   // What to ask for when the peer has assigned nothing for `address_wait`; empty: never ask.
   std::vector<IpPrefix> wanted;
@@ -57,7 +60,7 @@ struct SessionOptions {
 };
 
 enum class SessionEvent : uint8_t {
-  AddressesAssigned,   // assigned_to_us() changed
+  AddressesAssigned,   // assigned_to_us() changed, or an assignment was ignored
   AddressesDenied,     // denied_families()
   AddressesRequested,  // answer with assign_addresses()
   RoutesAdvertised,    // advertised_by_peer(); nothing is in force before accept_routes()

@@ -15,25 +15,12 @@
 #include <vector>
 
 #include "core/ip/packet.h"
+#include "core/tunnel/address_class.h"
 #include "core/tunnel/counters.h"
 #include "core/tunnel/range_set.h"
 #include "core/tunnel/route_table.h"
 
 namespace masque {
-
-enum class AddressClass : uint8_t {
-  Unicast,
-  Unspecified,
-  Loopback,
-  LinkLocal,           // unicast
-  LinkLocalMulticast,  // ff02::/16 and the narrower ff01::/16, 224.0.0.0/24
-  Multicast,           // any other
-  Broadcast,
-};
-AddressClass classify(const IpAddress& address);
-
-// ff02::1, RFC 4291 2.7.1: the one link-local destination that a tunnel answers (RFC 9484 7.2).
-bool is_all_nodes(const IpAddress& address);
 
 class PacketFilter {
  public:

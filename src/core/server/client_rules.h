@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// One client's policy, compiled for its session: what is advertised to it within the scope of its
+// request (RFC 9484 4.6, 4.8) and what it may send to.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/capsule/capsule.h"
+#include "core/capsule/scope.h"
+#include "core/server/policy.h"
+#include "core/tunnel/range_set.h"
+
+namespace masque {
+
+// The part of `routes` that lies in the scope, in the RFC's order. `resolved` are the addresses of a
+// scope whose target is a name.
+std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, const Scope& scope,
+                                            std::span<const IpAddress> resolved);
+// Whether a scope can use addresses of this family at all.
+bool scope_has(const Scope& scope, IpVersion version, std::span<const IpAddress> resolved);
+// The scope names something that no client may reach through a gateway (RFC 9484 11, RFC 9298 7).
+bool scope_is_prohibited(const Scope& scope, std::span<const IpAddress> resolved);
+
+struct ClientRules {
+  std::optional<RangeSet> allowed;      // nullopt: whatever is advertised
+  Permission reach_clients = Permission::Deny;
+  Permission reach_gateway = Permission::Allow;
+  RangeSet own_subnets;
+
+  static ClientRules of(const ClientPolicy& policy);
+};
+
+// The ranges of a client's ROUTE_ADVERTISEMENT that its policy lets it advertise.
+std::vector<IpAddressRange> permitted_site_routes(std::span<const IpAddressRange> ranges,
+                                                  const ClientRules& rules);
+
+}  // namespace masque

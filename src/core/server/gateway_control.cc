@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Policy and live changes: addresses and routes of a connected client change by capsule.
+#include <algorithm>
+#include <format>
+
+#include "core/server/gateway_impl.h"
+
+namespace masque {
+
+void Gateway::Impl::reserve_fixed_addresses() {
+  std::vector<IpPrefix> reserved;
+  for (const auto& [name, client] : policy->clients) {
+    reserved.insert(reserved.end(), client.fixed_addresses.begin(), client.fixed_addresses.end());
+  }
+  pool.set_reserved(std::move(reserved));
+}
+
+void Gateway::Impl::set_policy(std::unique_ptr<const PolicySnapshot> snapshot) {
+  policy = std::move(snapshot);
+  denied = RangeSet(policy->denied_destinations);
+  reserve_fixed_addresses();
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (!slots[i]) continue;
+    Session& session = *slots[i];
+    if (auto reason = reason_to_revoke(session.identity, session.credential, *policy)) {
+      close_session(session, SessionEnd::Revoked, std::move(*reason));
+      continue;
+    }
+    session.rules = ClientRules::of(*policy->find(session.identity));
+    if (routes_for(session) != session.tunnel.advertised_by_us()) advertise(session);
+    if (session.tunnel.has_routes()) accept_site_routes(session);
+    touch(session);
+  }
+}
+
+// What is advertised to a session: its routes, in its scope, of the families it has an address of.
+std::vector<IpAddressRange> Gateway::Impl::routes_for(const Session& session) const {
+  const ClientPolicy& client = *policy->find(session.identity);
+  const std::vector<IpPrefix>& routes =
+      session.routes_override ? *session.routes_override : policy->routes_for(client);
+  auto ranges = routes_in_scope(routes, session.scope, session.resolved);
+  std::erase_if(ranges, [&](const IpAddressRange& entry) {
+    return std::ranges::none_of(session.addresses, [&](const IpPrefix& address) {
+      return address.version() == entry.range.version();
+    });
+  });
+  return ranges;
+}
+
+void Gateway::Impl::advertise(Session& session) {
+  session.tunnel.advertise_routes(routes_for(session));
+  touch(session);
+}
+
+// False when the prefix is routed to another session already or is ours.
+bool Gateway::Impl::route(Session& session, const IpPrefix& prefix) {
+  for (const IpAddress& address : pool.own_addresses()) {
+    if (prefix.contains(address) && prefix.length() >= 8) return false;
+  }
+  return router.add(prefix, session.slot);
+}
+
+void Gateway::Impl::set_addresses(Session& session, const std::vector<IpPrefix>& addresses) {
+  KernelRoutesChanged change;
+  for (const IpPrefix& prefix : session.addresses) {
+    router.remove(prefix);
+    if (!pool.contains(prefix)) change.removed.push_back(prefix);
+  }
+  session.addresses.clear();
+  for (const IpPrefix& prefix : addresses) {
+    if (!route(session, prefix)) continue;
+    session.addresses.push_back(prefix);
+    if (!pool.contains(prefix)) change.added.push_back(prefix);
+  }
+  std::ranges::sort(session.addresses);
+  session.tunnel.assign_addresses(session.addresses);
+  touch(session);
+  if (!change.added.empty() || !change.removed.empty()) emit(std::move(change));
+}
+
+std::expected<void, std::string> Gateway::Impl::check_addresses(
+    const Session& session, const std::vector<IpPrefix>& addresses) const {
+  if (addresses.empty()) return std::unexpected("a session needs at least one address");
+  if (addresses.size() > kAssignedAddressesMax) return std::unexpected("too many addresses");
+  for (const IpPrefix& prefix : addresses) {
+    for (const IpAddress& own_address : pool.own_addresses()) {
+      if (!prefix.contains(own_address)) continue;
+      return std::unexpected(std::format("{} holds the gateway's own address {}", prefix.to_string(),
+                                         own_address.to_string()));
+    }
+    for (const auto& other : slots) {
+      if (!other || other.get() == &session) continue;
+      for (const IpPrefix& taken : other->addresses) {
+        if (!taken.overlaps(prefix)) continue;
+        return std::unexpected(std::format("{} overlaps {}, which {} has", prefix.to_string(),
+                                           taken.to_string(), other->identity));
+      }
+    }
+  }
+  return {};
+}
+
+std::expected<size_t, std::string> Gateway::set_session(std::string_view identity,
+                                                        const SessionChange& change) {
+  if (change.routes && change.routes->size() > kAddressRangesMax) {
+    return std::unexpected("too many routes");
+  }
+  size_t changed = 0;
+  for (const auto& session : impl_->slots) {
+    if (!session || session->identity != identity) continue;
+    if (change.addresses) {
+      auto checked = impl_->check_addresses(*session, *change.addresses);
+      if (!checked) return std::unexpected(std::move(checked).error());
+      for (const IpPrefix& prefix : *change.addresses) {
+        // An absent identity may hold it as a lease.
+        if (impl_->pool.contains(prefix) && !impl_->pool.set(identity, prefix)) {
+          return std::unexpected(
+              std::format("{} is leased to another client", prefix.to_string()));
+        }
+      }
+      impl_->set_addresses(*session, *change.addresses);
+    }
+    if (change.routes) session->routes_override = *change.routes;
+    if (impl_->routes_for(*session) != session->tunnel.advertised_by_us()) {
+      impl_->advertise(*session);
+    }
+    ++changed;
+  }
+  if (changed == 0) return std::unexpected(std::format("no such session: {}", identity));
+  return changed;
+}
+
+}  // namespace masque

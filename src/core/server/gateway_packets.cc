@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gateway's packet path: nothing here allocates, locks or logs.
+#include "core/server/gateway_impl.h"
+#include "core/tunnel/address_class.h"
+
+namespace masque {
+namespace {
+
+// ICMP errors about a packet from another session of ours: into that session's queue.
+class ToSession final : public PacketSink {
+ public:
+  ToSession(Instant now, ConnectIpSession& session) : now_(now), session_(session) {}
+  void deliver(Bytes ip_packet) override {
+    session_.enqueue(now_, {.head = ip_packet, .body = {}});
+  }
+
+ private:
+  Instant now_;
+  ConnectIpSession& session_;
+};
+
+}  // namespace
+
+void Gateway::on_http_datagram(HttpConnection& connection, StreamId stream, Bytes payload) {
+  Impl& gateway = *impl_;
+  Impl::Session* session = gateway.find(connection, stream);
+  if (session == nullptr) return;
+  const Impl::Reading reading(gateway, connection);
+  Impl::FromSession handler(gateway, *session);
+  session->tunnel.on_http_datagram(gateway.now_, payload, handler);
+  gateway.touch(*session);
+}
+
+// A packet from a client that passed the checks of its own session.
+void Gateway::Impl::on_inner_packet(Session& from, Bytes packet, const IpPacketView& view) {
+  Session* destination = nullptr;
+  if (const auto drop = check_policy(from, view, destination)) {
+    from.tunnel.refuse(now_, *drop, view, packet);
+    return;
+  }
+  if (destination == nullptr) {
+    tun->deliver(packet);
+    return;
+  }
+  // Client to client: we are the router between, no kernel is.
+  ToSession back(now_, from.tunnel);
+  destination->tunnel.on_ip_packet(now_, {.head = packet, .body = {}}, view, Forwarding::WeDecrement,
+                                   destination->channel, back);
+  touch(*destination);
+}
+
+// Where a client's packet may go. `destination` stays null for the kernel.
+std::optional<DropReason> Gateway::Impl::check_policy(const Session& from, const IpPacketView& view,
+                                                      Session*& destination) {
+  if (own.contains(view.destination)) {
+    if (from.rules.reach_gateway == Permission::Allow) return std::nullopt;
+    return DropReason::DestinationDenied;
+  }
+  if (denied.contains(view.destination)) return DropReason::DestinationDenied;
+  if (from.rules.allowed && !from.rules.allowed->contains(view.destination)) {
+    return DropReason::DestinationDenied;
+  }
+  if (const auto slot = router.find(view.destination)) {
+    Session& other = *slots[*slot];
+    if (&other == &from || !may_talk(from, other)) return DropReason::ClientToClient;
+    destination = &other;
+    return std::nullopt;
+  }
+  // Nobody has it now; the kernel would send it back into the TUN.
+  if (pool.contains(view.destination)) return DropReason::NoRoute;
+  return std::nullopt;
+}
+
+void Gateway::Impl::on_tun_packet(const PacketSlices& packet) {
+  const auto view = parse_ip_packet(packet);
+  if (!view) {
+    totals.packets.drop(view.error() == PacketFault::RoutingHeaderType0 ? DropReason::RoutingHeader0
+                                                                        : DropReason::Malformed);
+    return;
+  }
+  const auto slot = router.find(view->destination);
+  if (!slot) {
+    const bool unicast = classify(view->destination) == AddressClass::Unicast;
+    return drop_from_tun(unicast ? DropReason::NoRoute : DropReason::Multicast, packet, *view);
+  }
+  Session& session = *slots[*slot];
+  // A client's packet that the kernel turned round (DNAT, hairpin) is still client to client.
+  if (const auto source = router.find(view->source)) {
+    const Session& sender = *slots[*source];
+    if (&sender == &session || !may_talk(sender, session)) {
+      return drop_from_tun(DropReason::ClientToClient, packet, *view);
+    }
+  }
+  session.tunnel.on_ip_packet(now_, packet, *view, Forwarding::KernelDecrements, session.channel, *tun);
+  touch(session);
+}
+
+void Gateway::Impl::drop_from_tun(DropReason reason, const PacketSlices& packet,
+                                  const IpPacketView& view) {
+  totals.packets.drop(reason);
+  const auto kind = icmp_error_for(reason);
+  if (!kind || classify(view.destination) != AddressClass::Unicast) return;
+  const Bytes error =
+      icmp_to_tun.respond(now_, {.kind = *kind}, view.destination, view, packet, totals.packets);
+  if (!error.empty()) tun->deliver(error);
+}
+
+}  // namespace masque

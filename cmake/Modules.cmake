@@ -24,6 +24,9 @@ endfunction()
 
 # masque_test(NAME SOURCES ... [LINK ...] [LABELS ...]): one GoogleTest program, one ctest entry per test.
 function(masque_test name)
+  if(NOT MASQUE_TESTS)
+    return()
+  endif()
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} masque_options rapidcheck_lib GTest::gmock GTest::gtest_main)

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/lab.h"
+
+#include <algorithm>
+
+namespace masque {
+
+namespace {
+
+constexpr std::string_view kServerName = "vpn.example";
+constexpr std::string_view kTemplate =
+    "https://vpn.example/.well-known/masque/ip/{target}/{ipproto}/";
+
+}  // namespace
+
+IpPrefix Lab::prefix(std::string_view text) {
+  const auto parsed = IpPrefix::parse(text);
+  MASQUE_ASSERT(parsed.has_value());
+  return *parsed;
+}
+
+IpAddress Lab::address(std::string_view text) {
+  const auto parsed = IpAddress::parse(text);
+  MASQUE_ASSERT(parsed.has_value());
+  return *parsed;
+}
+
+Lab::Lab(uint64_t seed, TlsFactory* real) : world(seed), seed_(seed), real_(real) {
+  internet_ = std::make_unique<InnerNode>(world, ledger, "internet");
+  internet_->set_addresses({prefix("198.51.100.10"), prefix("2001:db8:99::10")});
+}
+
+Lab::~Lab() {
+  // Traffic first, then the ends: nothing may call back into what is gone.
+  flows_.clear();
+  transfers_.clear();
+}
+
+std::unique_ptr<TlsContext> Lab::server_tls(size_t certificate_size) {
+  if (real_ != nullptr) return real_->server(kServerName);
+  return make_null_tls({.role = NullTlsOptions::Role::Server,
+                        .identity = std::string(kServerName),
+                        .client_certificates = ClientCertificates::Optional,
+                        .certificate_size = certificate_size},
+                       world.rng());
+}
+
+std::unique_ptr<TlsContext> Lab::client_tls(const std::string& identity, size_t hello_size) {
+  if (real_ != nullptr) return real_->client(identity, kServerName);
+  return make_null_tls({.role = NullTlsOptions::Role::Client,
+                        .identity = identity,
+                        .expected_peer = std::string(kServerName),
+                        .hello_size = hello_size},
+                       world.rng());
+}
+
+SimServer& Lab::add_server(ServerSetup setup) {
+  if (setup.gateway.pools.empty())
+    setup.gateway.pools = {prefix("10.8.0.0/24"), prefix("fd00:8::/64")};
+  if (setup.policy.clients.empty() && !setup.policy.unknown_clients) {
+    setup.policy.unknown_clients = ClientPolicy{.reach_gateway = Permission::Allow};
+  }
+  if (setup.policy.default_routes.empty()) {
+    setup.policy.default_routes = {prefix("10.8.0.0/24"), prefix("198.51.100.0/24"),
+                                   prefix("fd00:8::/64"), prefix("2001:db8:99::/64")};
+  }
+  SimServer::Options options{.node = {.address = setup.address, .http = setup.http},
+                             .gateway = std::move(setup.gateway),
+                             .policy = std::move(setup.policy)};
+  options.node.endpoint.quic = setup.quic;
+  options.node.endpoint.retry = setup.retry;
+  options.node.endpoint.half_open_before_retry = setup.half_open_before_retry;
+  server_ = std::make_unique<SimServer>(world, network, ledger, std::move(options),
+                                        server_tls(setup.certificate_size));
+  server_->add_inner(*internet_);
+  return *server_;
+}
+
+ClientNode::Options Lab::client_options(const ClientSetup& setup) {
+  return {.address = setup.address.value_or(IpAddress::v4(next_client_address_++)),
+          .server = {.address = IpAddress::v4(0xc0000201), .port = 443},
+          .quic = setup.quic,
+          .http = setup.http};
+}
+
+SimClient& Lab::add_client(std::string name, ClientSetup setup) {
+  if (setup.tunnel.uri_template.empty()) setup.tunnel.uri_template = kTemplate;
+  auto tls = client_tls(name, setup.hello_size);
+  clients_.push_back(std::make_unique<SimClient>(
+      world, network, ledger,
+      SimClient::Options{.name = name, .node = client_options(setup), .tunnel = setup.tunnel},
+      std::move(tls)));
+  network.set_links(clients_.back()->id(), setup.up, setup.down);
+  return *clients_.back();
+}
+
+ScriptedClient& Lab::add_scripted_client(std::string name, ClientSetup setup) {
+  scripted_clients_.push_back(std::make_unique<ScriptedClient>(
+      world, network, client_options(setup), client_tls(name, setup.hello_size)));
+  network.set_links(scripted_clients_.back()->id(), setup.up, setup.down);
+  return *scripted_clients_.back();
+}
+
+ScriptedServer& Lab::add_scripted_server(ScriptedServer::OnRequest on_request, ServerSetup setup) {
+  ServerNode::Options options{.address = setup.address, .http = setup.http};
+  options.endpoint.quic = setup.quic;
+  options.endpoint.retry = setup.retry;
+  options.endpoint.half_open_before_retry = setup.half_open_before_retry;
+  scripted_servers_.push_back(std::make_unique<ScriptedServer>(world, network, std::move(options),
+                                                               server_tls(setup.certificate_size),
+                                                               std::move(on_request)));
+  return *scripted_servers_.back();
+}
+
+InnerNode& Lab::add_inner(std::string name, const std::vector<IpPrefix>& addresses) {
+  inner_.emplace_back(world, ledger, std::move(name));
+  inner_.back().set_addresses(addresses);
+  return inner_.back();
+}
+
+bool Lab::connect(SimClient& client, Duration limit) {
+  client.start();
+  return until([&] { return client.connected(); }, limit);
+}
+
+bool Lab::ping_works(SimClient& client, Duration limit, IpVersion version, uint64_t replies) {
+  Flow& flow = ping(client.inner(), *internet_, {.interval = 50ms, .version = version});
+  const bool works = until([&] { return flow.arrived() >= replies; }, limit);
+  flow.stop();
+  return works;
+}
+
+namespace {
+
+Flow::Destination address_of(InnerNode& node, IpVersion version) {
+  return [&node, version] { return node.address(version); };
+}
+
+}  // namespace
+
+Flow& Lab::ping(InnerNode& from, InnerNode& to, FlowOptions options) {
+  const IpVersion version = options.version;
+  return flows_.emplace_back(world, ledger, Flow::Kind::Ping, from, address_of(to, version),
+                             std::move(options));
+}
+
+Flow& Lab::stream(InnerNode& from, InnerNode& to, FlowOptions options) {
+  const IpVersion version = options.version;
+  return flows_.emplace_back(world, ledger, Flow::Kind::Datagrams, from, address_of(to, version),
+                             std::move(options));
+}
+
+Flow& Lab::stream_to(InnerNode& from, const IpAddress& to, FlowOptions options) {
+  options.version = to.version();
+  return flows_.emplace_back(
+      world, ledger, Flow::Kind::Datagrams, from, [to]() -> std::optional<IpAddress> { return to; },
+      std::move(options));
+}
+
+Transfer& Lab::transfer(InnerNode& from, InnerNode& to, Transfer::Options options) {
+  return transfers_.emplace_back(world, ledger, from, to, options);
+}
+
+void Lab::finish() {
+  for (Flow& flow : flows_) flow.stop();
+  run(2s);
+  for (auto& client : clients_) {
+    if (client->running()) client->stop();
+  }
+  run(2s);
+}
+
+}  // namespace masque

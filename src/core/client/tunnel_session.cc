@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connection of the client: request, answer, session, packets.
+#include <format>
+#include <utility>
+
+#include "core/client/response.h"
+#include "core/client/tunnel_client_impl.h"
+
+namespace masque {
+namespace {
+
+// ROUTE_ADVERTISEMENT follows ADDRESS_ASSIGN at once, if it comes at all.
+constexpr Duration kRoutesWait = 1s;
+
+const IpPrefix kAnyV4 = IpPrefix::host(IpAddress::any(IpVersion::V4));
+const IpPrefix kAnyV6 = IpPrefix::host(IpAddress::any(IpVersion::V6));
+
+class ToTun final : public InnerPacketHandler {
+ public:
+  explicit ToTun(PacketSink& tun) : tun_(tun) {}
+  void on_inner_packet(Bytes packet, const IpPacketView&) override { tun_.deliver(packet); }
+
+ private:
+  PacketSink& tun_;
+};
+
+}  // namespace
+
+// --- the request ---
+
+void TunnelClient::on_settings(HttpConnection& connection) {
+  if (!impl_->is_ours(connection) || impl_->phase != Impl::Phase::Settings) return;
+  const Impl::Reading reading(*impl_);
+  if (!connection.usable() && impl_->config.settings == TunnelClientConfig::Settings::Require) {
+    // RFC 9220 3, RFC 9297 2.1.1: neither extended CONNECT nor datagrams before the peer allowed them.
+    return impl_->lose(std::format("the gateway does not offer CONNECT-IP: {}", connection.why_not()),
+                       Impl::Loss::Refused);
+  }
+  impl_->open_request();
+}
+
+HeaderFields TunnelClient::Impl::request_fields() const {
+  // RFC 9484 4.5; the authority keeps its port exactly as it is configured.
+  HeaderFields fields = {{":method", "CONNECT"},
+                         {":protocol", config.protocol_name},
+                         {":scheme", uri_template.scheme()},
+                         {":authority", uri_template.authority()},
+                         {":path", uri_template.expand_path(to_values(scope))},
+                         {"capsule-protocol", "?1"}};
+  if (!config.bearer_token.empty()) {
+    fields.push_back({"authorization", "Bearer " + config.bearer_token});
+  }
+  return fields;
+}
+
+void TunnelClient::Impl::open_request() {
+  stream = connection->open_request(now, request_fields());
+  if (!stream) return lose("the gateway takes no requests", Loss::Passing);
+  phase = Phase::Answer;
+}
+
+void TunnelClient::on_response(HttpConnection& connection, StreamId stream,
+                               const HeaderFields& fields, bool fin) {
+  if (!impl_->is_ours(connection, stream) || impl_->phase != Impl::Phase::Answer) return;
+  const Impl::Reading reading(*impl_);
+  impl_->on_response(fields, fin);
+}
+
+void TunnelClient::Impl::on_response(const HeaderFields& fields, bool fin) {
+  const ResponseVerdict verdict = judge_response(fields);
+  switch (verdict.kind) {
+    case ResponseVerdict::Kind::Tunnel:
+      if (fin) return lose("the gateway closed the tunnel at once", Loss::Passing, verdict.status);
+      return start_session();
+    case ResponseVerdict::Kind::Malformed:
+      connection->abort_stream(*stream, HttpError::Message);
+      return lose(verdict.reason, Loss::Refused, verdict.status);
+    case ResponseVerdict::Kind::Refused:
+      // RFC 9484 4.5: every other answer, redirects too, is a failure and ends the request.
+      connection->abort_stream(*stream, HttpError::RequestCancelled);
+      return lose(verdict.reason, Loss::Refused, verdict.status);
+    case ResponseVerdict::Kind::Later:
+      connection->abort_stream(*stream, HttpError::RequestCancelled);
+      return lose(verdict.reason, Loss::Passing, verdict.status);
+  }
+}
+
+void TunnelClient::Impl::start_session() {
+  SessionOptions options{.role = SessionOptions::Role::Client,
+                         .peer_sources = PacketFilter::PeerSources::Unknown,
+                         .our_sources = PacketFilter::OurSources::Ours,
+                         .local_echo = config.local_echo == TunnelClientConfig::LocalEcho::Answer
+                                           ? SessionOptions::LocalEcho::Answer
+                                           : SessionOptions::LocalEcho::Kernel,
+                         .wanted = config.wanted_addresses,
+                         .address_wait = config.address_wait,
+                         .queue_bytes_max = config.queue_bytes_max,
+                         .ipv6_probe = config.ipv6_probe,
+                         .ipv6_mtu_grace = config.ipv6_mtu_grace};
+  if (config.mtu_max > 0) options.packet_size_max = config.mtu_max;
+  for (const IpPrefix& prefix : config.static_addresses) {
+    options.own_addresses.push_back(prefix.address());
+  }
+  if (!config.static_addresses.empty()) {
+    options.wanted.clear();  // RFC 9484 4.7.2: nothing to ask for with out-of-band addresses
+  } else if (options.wanted.empty()) {
+    options.wanted = {kAnyV4, kAnyV6};
+  }
+  connection->enable_datagrams(*stream);
+  tunnel = std::make_unique<Tunnel>(*this, *connection, *stream, now, std::move(options));
+  phase = Phase::Addresses;
+  if (!config.site_subnets.empty()) {
+    std::vector<IpAddressRange> ranges;
+    for (const IpPrefix& prefix : config.site_subnets) ranges.push_back({.range = IpRange::of(prefix)});
+    tunnel->session.advertise_routes(std::move(ranges));
+  }
+  if (!config.static_addresses.empty()) on_addresses();
+}
+
+// --- what comes in ---
+
+void TunnelClient::on_stream_data(HttpConnection& connection, StreamId stream, Bytes data) {
+  if (!impl_->is_ours(connection, stream) || !impl_->tunnel) return;
+  const Impl::Reading reading(*impl_);
+  ToTun handler(*impl_->tun);
+  impl_->tunnel->session.on_stream_data(impl_->now, data, handler);
+  impl_->process_events();
+}
+
+void TunnelClient::on_http_datagram(HttpConnection& connection, StreamId stream, Bytes payload) {
+  if (!impl_->tunnel || !impl_->is_ours(connection, stream)) return;
+  const Impl::Reading reading(*impl_);
+  ToTun handler(*impl_->tun);
+  impl_->tunnel->session.on_http_datagram(impl_->now, payload, handler);
+}
+
+void TunnelClient::on_stream_fin(HttpConnection& connection, StreamId stream) {
+  if (!impl_->is_ours(connection, stream)) return;
+  const Impl::Reading reading(*impl_);
+  if (impl_->tunnel) {
+    impl_->tunnel->session.on_stream_fin(impl_->now);
+    impl_->process_events();
+    if (!impl_->tunnel) return;  // it ended inside a capsule
+  }
+  connection.finish_stream(stream);
+  impl_->lose("the gateway closed the tunnel", Impl::Loss::Passing);
+}
+
+void TunnelClient::on_stream_closed(HttpConnection& connection, StreamId stream,
+                                    uint64_t error_code) {
+  if (!impl_->is_ours(connection, stream)) return;
+  const Impl::Reading reading(*impl_);
+  impl_->lose(std::format("the gateway aborted the tunnel ({})",
+                          to_string(static_cast<HttpError>(error_code))),
+              Impl::Loss::Passing);
+}
+
+void TunnelClient::on_goaway(HttpConnection& connection, StreamId first_unprocessed) {
+  if (!impl_->is_ours(connection)) return;
+  const Impl::Reading reading(*impl_);
+  // RFC 9114 5.2: requests below the limit, a live tunnel among them, continue.
+  if (impl_->stream && *impl_->stream < first_unprocessed) return;
+  impl_->lose("the gateway is going away", Impl::Loss::Passing);
+}
+
+void TunnelClient::on_connection_gone(HttpConnection& connection) {
+  if (!impl_->is_ours(connection)) return;
+  impl_->connection_gone = true;  // on_connection_lost tells why, or flush() gives up waiting for it
+  if (impl_->tunnel) impl_->totals.add(impl_->tunnel->session.counters());
+  impl_->tunnel.reset();
+}
+
+// --- session events ---
+
+void TunnelClient::Impl::process_events() {
+  while (tunnel) {
+    const auto event = tunnel->session.poll_event();
+    if (!event) return;
+    switch (*event) {
+      case SessionEvent::AddressesAssigned: on_addresses(); break;
+      case SessionEvent::AddressesDenied:
+        if (phase == Phase::Addresses && tunnel->session.assigned_to_us().empty()) {
+          return lose("the gateway has no address for us", Loss::Passing);
+        }
+        break;
+      case SessionEvent::AddressesRequested:
+        // RFC 9484 4.7.2: every request is answered; a client has no addresses to give.
+        tunnel->session.assign_addresses({});
+        break;
+      case SessionEvent::RoutesAdvertised: on_routes(); break;
+      case SessionEvent::Aborted: return on_session_aborted();
+      case SessionEvent::MtuProbeAnswered:
+      case SessionEvent::MtuProbeUnanswered: break;
+    }
+  }
+}
+
+void TunnelClient::Impl::on_session_aborted() {
+  const SessionAbort reason = *tunnel->session.abort_reason();
+  std::string text;
+  HttpError code = HttpError::RequestCancelled;
+  switch (reason.cause) {
+    case SessionAbort::Cause::Malformed:
+      code = to_http_error(reason.error);
+      text = std::format("the gateway broke the protocol: {}", to_string(reason.error));
+      break;
+    case SessionAbort::Cause::CapsuleTooSlow: text = "a capsule was not finished in time"; break;
+    case SessionAbort::Cause::MtuTooSmall:
+      text = "the path cannot carry IPv6 packets of 1280 bytes";
+      break;
+    case SessionAbort::Cause::ProbeUnanswered:
+      text = "the gateway did not answer IPv6 pings of 1280 bytes";
+      break;
+  }
+  connection->abort_stream(*stream, code);
+  lose(std::move(text), Loss::Passing);
+}
+
+void TunnelClient::Impl::on_addresses() {
+  std::vector<IpPrefix> list = tunnel->session.assigned_to_us();
+  list.insert(list.end(), config.static_addresses.begin(), config.static_addresses.end());
+  if (list != addresses) {
+    addresses = std::move(list);
+    events.push_back(AddressesChanged{.addresses = addresses});
+  }
+  if (phase == Phase::Addresses && !addresses.empty() && !routes_deadline) {
+    routes_deadline = now + kRoutesWait;
+  }
+  become_up_when_ready();
+}
+
+void TunnelClient::Impl::on_routes() {
+  AcceptedRoutes accepted = accept_routes(tunnel->session.advertised_by_peer(), acceptance);
+  tunnel->session.accept_routes(std::move(accepted.ranges));
+  if (accepted.prefixes != routes || accepted.refused_count > 0) {
+    routes = std::move(accepted.prefixes);
+    events.push_back(RoutesChanged{.routes = routes, .refused = std::move(accepted.refused)});
+  }
+  become_up_when_ready();
+}
+
+void TunnelClient::Impl::become_up_when_ready() {
+  if (phase != Phase::Addresses || !tunnel) return;
+  // Those of this connection: `addresses` still holds the last connection's.
+  if (tunnel->session.assigned_to_us().empty() && config.static_addresses.empty()) return;
+  const bool waited = routes_deadline && now >= *routes_deadline;
+  if (!tunnel->session.has_routes() && !waited) return;
+  phase = Phase::Up;
+  answer_deadline.reset();
+  routes_deadline.reset();
+  settle();  // the limit of this path, before anybody hears of "connected"
+  connected_since = now;
+  was_connected = true;
+  last_error.clear();
+  reconnector.on_connected(now);
+  set_state(ClientState::Connected, {});
+}
+
+// --- what goes out ---
+
+SendResult TunnelClient::Impl::Channel::send_packet(Instant now, const PacketSlices& packet) {
+  if (client_.reading) return SendResult::Blocked;
+  const SendResult result = connection_.send_packet(now, stream_, packet, client_.transmit->batch());
+  if (result != SendResult::Blocked || !client_.transmit->batch().room().empty()) return result;
+  // Only the batch was full.
+  client_.transmit->flush();
+  return connection_.send_packet(now, stream_, packet, client_.transmit->batch());
+}
+
+void TunnelClient::Impl::settle() {
+  ConnectIpSession& session = tunnel->session;
+  session.update_mtu(now, tunnel->channel);
+  if (session.mtu() != mtu && session.mtu() > 0) {
+    mtu = session.mtu();
+    events.push_back(MtuChanged{.mtu = mtu});
+  }
+  const Bytes output = session.stream_output();
+  if (!output.empty() && connection->send_stream_data(*stream, output)) {
+    session.consume_stream_output(output.size());
+  }
+  session.flush(now, tunnel->channel);
+}
+
+void TunnelClient::on_tun_packet(const PacketSlices& packet) {
+  if (!impl_->tunnel) {
+    impl_->totals.drop(DropReason::NotReady);
+    return;
+  }
+  ConnectIpSession& session = impl_->tunnel->session;
+  const auto view = parse_ip_packet(packet);
+  if (!view) {
+    session.counters().drop(view.error() == PacketFault::RoutingHeaderType0
+                                ? DropReason::RoutingHeader0
+                                : DropReason::Malformed);
+    return;
+  }
+  session.on_ip_packet(impl_->now, packet, *view, Forwarding::KernelDecrements, impl_->tunnel->channel,
+                       *impl_->tun);
+}
+
+}  // namespace masque

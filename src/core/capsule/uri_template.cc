@@ -297,6 +297,8 @@ std::expected<void, TemplateFault> UriTemplate::parse_parts(std::string_view pat
 }
 
 std::expected<UriTemplate, TemplateFault> UriTemplate::well_known(std::string_view authority) {
+  // Anything that could smuggle a path or an expression in is not an authority.
+  if (!is_authority(authority)) return std::unexpected(TemplateFault::BadAuthority);
   return parse("https://" + std::string(authority) + "/.well-known/masque/ip/{target}/{ipproto}/");
 }
 

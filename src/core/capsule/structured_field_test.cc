@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/capsule/structured_field.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <array>
+
+namespace masque {
+namespace {
+
+// proves: H19
+TEST(CapsuleProtocol, rfc9297_3_4_only_a_true_boolean_item_counts) {
+  for (const std::string_view field :
+       {"?1", " ?1 ", "?1;a", "?1;a=1;b=\"x\";c=:YQ==:;d=tok;e=?0;f=1.5", "?1; q=2"}) {
+    EXPECT_EQ(parse_capsule_protocol(field), CapsuleProtocol::Present) << field;
+  }
+  for (const std::string_view field : {"",
+                                       "?0",
+                                       "1",
+                                       "true",
+                                       "\"?1\"",
+                                       "?1, ?1",
+                                       "?1,?1",
+                                       "?2",
+                                       "?",
+                                       "?11",
+                                       "?1;",
+                                       "?1;A",
+                                       "?1;a=",
+                                       "?1 ;a",
+                                       "(?1)",
+                                       "?1;a=\"x",
+                                       "?1;a=:Y",
+                                       "?1;a=1.",
+                                       "?1;a=1234567890123456",
+                                       "?1;a=-",
+                                       "?T",
+                                       "\t?1"}) {
+    EXPECT_EQ(parse_capsule_protocol(field), CapsuleProtocol::Absent) << field;
+  }
+}
+
+// proves: PS1
+TEST(ProxyStatus, rfc9209_2_protocol_10_example) {
+  const ProxyStatus status{.proxy = "vpn1", .error = ProxyError::DnsError, .rcode = "NXDOMAIN"};
+  EXPECT_EQ(to_field(status), "vpn1; error=dns_error; rcode=\"NXDOMAIN\"");
+  const auto parsed = parse_proxy_status(to_field(status)).value();
+  ASSERT_EQ(parsed.size(), 1u);
+  EXPECT_EQ(parsed[0].proxy, "vpn1");
+  EXPECT_EQ(parsed[0].error, ProxyError::DnsError);
+  EXPECT_EQ(parsed[0].rcode, "NXDOMAIN");
+}
+
+// proves: PS1
+TEST(ProxyStatus, rfc9209_2_new_members_go_to_the_right) {
+  const std::string field =
+      append_member("a; error=dns_timeout", {.proxy = "b c", .details = "q\"\\\n"});
+  EXPECT_EQ(field, "a; error=dns_timeout, \"b c\"; details=\"q\\\"\\\\?\"");
+  const auto parsed = parse_proxy_status(field).value();
+  ASSERT_EQ(parsed.size(), 2u);
+  EXPECT_EQ(parsed[1].proxy, "b c");
+  EXPECT_EQ(parsed[1].details, "q\"\\?");
+  EXPECT_EQ(append_member("", {.proxy = "b"}), "b");
+}
+
+// proves: PS1
+TEST(ProxyStatus, rfc9209_2_unknown_parameters_and_types_are_ignored) {
+  const auto parsed = parse_proxy_status(
+                          "p;new=1;error=future_error;received-status=403;next-hop=\"h\" ,\t "
+                          "q;error=\"dns_error\";received-status=99")
+                          .value();
+  ASSERT_EQ(parsed.size(), 2u);
+  EXPECT_EQ(parsed[0].error, std::nullopt);
+  EXPECT_EQ(parsed[0].error_token, "future_error");
+  EXPECT_EQ(parsed[0].received_status, 403);
+  EXPECT_EQ(parsed[0].next_hop, "h");
+  EXPECT_EQ(parsed[1], ProxyStatus{.proxy = "q"})
+      << "parameters of a wrong type or value do not count";
+}
+
+TEST(ProxyStatus, bad_syntax_is_refused) {
+  for (const std::string_view field : {",", "a,", "a,,b", "a b", "1", "?1", "(a b)", "a;", "\"a",
+                                       "a;x=", "a;x=\"\\n\"", "\xc3\xa9"}) {
+    EXPECT_EQ(parse_proxy_status(field).error(), WireError::BadSyntax) << field;
+  }
+  EXPECT_TRUE(parse_proxy_status("")->empty());
+}
+
+TEST(ProxyStatus, limits_at_and_past) {
+  std::string field = "p";
+  for (size_t i = 1; i < kProxyStatusMembersMax; ++i) field += ",p";
+  EXPECT_EQ(parse_proxy_status(field)->size(), kProxyStatusMembersMax);
+  EXPECT_EQ(parse_proxy_status(field + ",p").error(), WireError::TooMany);
+  EXPECT_TRUE(parse_proxy_status(std::string(kStructuredFieldMax, 'p')));
+  EXPECT_EQ(parse_proxy_status(std::string(kStructuredFieldMax + 1, 'p')).error(),
+            WireError::TooLong);
+}
+
+// proves: PS1
+TEST(ProxyStatus, protocol_10_errors_and_statuses) {
+  const struct {
+    std::string_view token;
+    uint16_t status;
+  } kTable[] = {
+      {"dns_timeout", 504},
+      {"dns_error", 502},
+      {"destination_not_found", 500},
+      {"destination_unavailable", 503},
+      {"destination_ip_prohibited", 502},
+      {"destination_ip_unroutable", 502},
+      {"connection_refused", 502},
+      {"connection_terminated", 502},
+      {"connection_timeout", 504},
+      {"connection_read_timeout", 504},
+      {"connection_write_timeout", 504},
+      {"connection_limit_reached", 503},
+      {"tls_protocol_error", 502},
+      {"tls_certificate_error", 502},
+      {"tls_alert_received", 502},
+      {"http_request_error", 0},
+      {"http_request_denied", 403},
+      {"http_upgrade_failed", 502},
+      {"http_protocol_error", 502},
+      {"proxy_internal_response", 0},
+      {"proxy_internal_error", 500},
+      {"proxy_configuration_error", 500},
+      {"proxy_loop_detected", 502},
+  };
+  for (const auto& row : kTable) {
+    const auto error = proxy_error_from_token(row.token);
+    ASSERT_TRUE(error) << row.token;
+    EXPECT_EQ(to_token(*error), row.token);
+    EXPECT_EQ(recommended_status(*error), row.status) << row.token;
+  }
+  EXPECT_EQ(to_token(ProxyError::ConnectionLimitReached), "connection_limit_reached");
+  EXPECT_EQ(to_token(ProxyError::ProxyLoopDetected), "proxy_loop_detected");
+  EXPECT_FALSE(proxy_error_from_token("nonsense"));
+}
+
+TEST(ProxyStatus, property_round_trip_of_printable_text) {
+  rc::check([](const std::string& noise) {
+    std::string text;
+    for (const char c : noise) text += static_cast<char>(0x20 + static_cast<uint8_t>(c) % 95);
+    const ProxyStatus status{.proxy = "p" + text,
+                             .details = text,
+                             .rcode = text,
+                             .next_hop = text,
+                             .received_status = 502};
+    RC_ASSERT(parse_proxy_status(to_field(status)).value() == std::vector<ProxyStatus>{status});
+  });
+}
+
+}  // namespace
+}  // namespace masque

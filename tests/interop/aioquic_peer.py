@@ -65,7 +65,8 @@ class Session:
         self.stream_id = stream_id
         self.tun = tun
         self.own_addresses: list[str] = []
-        self.own_routes: list[str] = []
+        # A proxy that did would let any client take over the path to its other clients.
+        self.installs_routes = protocol.is_client
         self.assigned: list[Network] = []  # by the peer, to us
         self.granted: list[Network] = []  # by us, to the peer
         self.advertised: list[AddressRange] = []  # by us, to the peer
@@ -85,7 +86,8 @@ class Session:
             self.protocol.abort(self.stream_id, ErrorCode.H3_MESSAGE_ERROR)
             self.close(f"malformed capsule: {e}")
             return
-        if ended:
+        if ended and self.protocol.sessions.get(self.stream_id) is self:
+            self.protocol.http.send_data(self.stream_id, b"", end_stream=True)
             self.close("end of stream", clean=True)
 
     def _on_capsule(self, kind: CapsuleType, value: bytes) -> None:
@@ -102,8 +104,8 @@ class Session:
             self._answer(decode_prefixes(kind, value))
         elif kind == CapsuleType.ROUTE_ADVERTISEMENT:
             self.routes = decode_ranges(value)
-            self.tun.set_routes([*self.own_routes, *(str(prefix) for one in self.routes
-                                                     for prefix in one.prefixes())])
+            if self.installs_routes:
+                self.tun.set_routes(str(prefix) for one in self.routes for prefix in one.prefixes())
             emit("routes", ranges=[{"start": str(one.start), "end": str(one.end),
                                     "protocol": one.protocol} for one in self.routes])
 
@@ -179,6 +181,7 @@ class Protocol(QuicConnectionProtocol):
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
+        self.is_client = self._quic.configuration.is_client
         self.http = Http3(self._quic)
         self.sessions: dict[int, Session] = {}
 
@@ -194,6 +197,7 @@ class Protocol(QuicConnectionProtocol):
                               connection_code=event.error_code)
         elif isinstance(event, (StreamReset, StopSendingReceived)):
             if session := self.sessions.get(event.stream_id):
+                self.abort(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
                 session.close(type(event).__name__, stream_code=event.error_code)
 
     def on_http_event(self, event: H3Event) -> None:
@@ -320,8 +324,7 @@ class Proxy:
 
     def on_change(self) -> None:
         if self.current:
-            self.current.own_routes = [str(prefix) for prefix in self.options.assign_later]
-            self.tun.set_routes(self.current.own_routes)
+            self.tun.set_routes(map(str, self.options.assign_later))
             self.current.grant([PrefixEntry(0, prefix) for prefix in self.options.assign_later])
             self.current.advertise(self.options.route_later)
 
@@ -345,6 +348,8 @@ class ProxyProtocol(Protocol):
             return
         headers = dict(event.headers)
         status = self.proxy.status_for(headers)
+        if (self.http.received_settings or {}).get(Setting.H3_DATAGRAM) != 1:
+            status = 400  # RFC 9297 2.1.1: no datagrams may be sent to it
         texts = {key.decode(): value.decode() for key, value in headers.items()}
         if status != 200:
             emit("refused", status=status, headers=texts)
@@ -357,7 +362,6 @@ class ProxyProtocol(Protocol):
         session = Session(self, event.stream_id, self.proxy.tun)
         options = self.proxy.options
         session.own_addresses = [str(prefix) for prefix in options.own]
-        session.own_routes = [str(prefix) for prefix in options.assign]
         session.to_grant = options.assign
         self.sessions[event.stream_id] = self.proxy.current = session
         self.proxy.protocols.add(self)

@@ -63,6 +63,7 @@ func runClient(ctx context.Context, arguments []string) error {
 		}
 	}
 	live := newSession(conn, tun)
+	live.installsRoutes = true
 	ended := make(chan error, 3)
 	go func() { ended <- live.follow(ctx) }()
 	go func() { ended <- live.receive() }()

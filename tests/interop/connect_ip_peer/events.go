@@ -21,7 +21,7 @@ import (
 //	connected   status              client: 2xx; proxy: a client was accepted
 //	refused     status, reason      client: another answer; proxy: what it answered
 //	addresses   prefixes            what the peer assigned, after the TUN has them
-//	routes      ranges              what the peer advertised, after the TUN has them
+//	routes      ranges              what the peer advertised; a client's TUN has them
 //	requested   prefixes            the peer asked for addresses
 //	closed      error, remote, codes  the session ended
 //	failed      error               the program ends with 1

@@ -177,7 +177,7 @@ func (p *proxy) run(ctx context.Context, conn *connectip.Conn) {
 		return
 	}
 	live := newSession(conn, p.tun)
-	live.ownAddresses, live.ownRoutes = p.options.own, routedPrefixes(p.options.assign)
+	live.ownAddresses = p.options.own
 	p.current.Store(live)
 	defer p.current.CompareAndSwap(live, nil)
 
@@ -230,9 +230,8 @@ func (p *proxy) changeOnSignal(ctx context.Context) {
 }
 
 func (p *proxy) changeTo(live *session) error {
-	live.ownRoutes = routedPrefixes(p.options.assignLater)
 	return errors.Join(
-		p.tun.setRoutes(live.ownRoutes),
+		p.tun.setRoutes(routedPrefixes(p.options.assignLater)),
 		live.conn.AssignAddresses(p.options.assignLater),
 		live.conn.AdvertiseRoute(p.options.routeLater))
 }

@@ -21,7 +21,8 @@ type session struct {
 	ended   chan struct{}
 	// What the TUN has whatever the peer assigns.
 	ownAddresses []netip.Prefix
-	ownRoutes    []netip.Prefix
+	// A proxy that did would let any client take over the path to its other clients.
+	installsRoutes bool
 }
 
 func newSession(conn *connectip.Conn, tun *tunDevice) *session {
@@ -91,12 +92,14 @@ func (s *session) onAddresses(assigned []connectip.AssignedAddress) error {
 }
 
 func (s *session) onRoutes(routes []connectip.IPRoute) error {
-	wanted := append([]netip.Prefix{}, s.ownRoutes...)
-	for _, route := range routes {
-		wanted = append(wanted, route.Prefixes()...)
-	}
-	if err := s.tun.setRoutes(wanted); err != nil {
-		return err
+	if s.installsRoutes {
+		var wanted []netip.Prefix
+		for _, route := range routes {
+			wanted = append(wanted, route.Prefixes()...)
+		}
+		if err := s.tun.setRoutes(wanted); err != nil {
+			return err
+		}
 	}
 	emit("routes", fields{"ranges": rangeTexts(routes)})
 	return nil

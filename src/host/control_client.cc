@@ -18,7 +18,8 @@ namespace {
 int rest_ms(Instant deadline) {
   const Duration rest = deadline - monotonic_now();
   if (rest <= Duration::zero()) return 0;
-  return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(rest, 1h)).count());
+  return static_cast<int>(
+      std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(rest, 1h)).count());
 }
 
 Result<void, SysError> wait_for(int fd, short events, Instant deadline, const char* what) {
@@ -40,7 +41,8 @@ Result<ControlClient, SysError> ControlClient::connect(const std::string& path, 
     const auto done = sys::connect(fd.get(), name.get(), name.length);
     if (done) return ControlClient(std::move(fd));
     // EAGAIN: the server's backlog is full; a UNIX socket offers nothing to wait for.
-    if (!sys::would_block(done.error())) return sys::failure(done.error().code, "connect to " + path);
+    if (!sys::would_block(done.error()))
+      return sys::failure(done.error().code, "connect to " + path);
     if (rest_ms(deadline) == 0) return sys::failure(ETIMEDOUT, "connect to " + path);
     ::poll(nullptr, 0, 10);
   }
@@ -56,7 +58,8 @@ Result<void, SysError> ControlClient::send(std::string_view line, Duration timeo
       rest = rest.subspan(*sent);
       continue;
     }
-    if (!sys::would_block(sent.error())) return sys::failure(sent.error().code, "send to the control socket");
+    if (!sys::would_block(sent.error()))
+      return sys::failure(sent.error().code, "send to the control socket");
     TRY_VOID(wait_for(fd_.get(), POLLOUT, deadline, "send to the control socket"));
   }
   return {};
@@ -86,7 +89,8 @@ Result<std::string, SysError> ControlClient::receive(Duration timeout) {
   }
 }
 
-Result<std::string, SysError> control_call(const std::string& path, std::string_view line, Duration timeout) {
+Result<std::string, SysError> control_call(const std::string& path, std::string_view line,
+                                           Duration timeout) {
   const Instant deadline = monotonic_now() + timeout;
   TRY(ControlClient client, ControlClient::connect(path, timeout));
   TRY_VOID(client.send(line, std::max<Duration>(deadline - monotonic_now(), 1ms)));

@@ -34,7 +34,7 @@ struct Client {
 
 // A stale socket file is removed, a live one and a file of another kind are not.
 Result<void, SysError> make_room(const std::string& path, const UnixName& name) {
-  struct stat status {};
+  struct stat status{};
   if (::lstat(path.c_str(), &status) < 0) {
     if (errno == ENOENT) return {};
     return sys::failure("use control socket " + path);
@@ -45,7 +45,8 @@ Result<void, SysError> make_room(const std::string& path, const UnixName& name) 
   if (connected || sys::would_block(connected.error())) {
     return sys::failure(EADDRINUSE, "another program listens on control socket " + path);
   }
-  if (connected.error().code != ECONNREFUSED) return sys::failure(connected.error().code, "use control socket " + path);
+  if (connected.error().code != ECONNREFUSED)
+    return sys::failure(connected.error().code, "use control socket " + path);
   return sys::unlink(path);
 }
 
@@ -58,7 +59,8 @@ void make_directory(const std::string& path) {
 Result<void, SysError> set_owner(const std::string& path, const std::string& group) {
   if (group.empty()) return {};
   const struct group* entry = ::getgrnam(group.c_str());
-  if (entry == nullptr) return sys::failure(ENOENT, "find group " + group + " for control socket " + path);
+  if (entry == nullptr)
+    return sys::failure(ENOENT, "find group " + group + " for control socket " + path);
   if (::chown(path.c_str(), static_cast<uid_t>(-1), entry->gr_gid) < 0) {
     return sys::failure("give control socket " + path + " to group " + group);
   }
@@ -68,7 +70,8 @@ Result<void, SysError> set_owner(const std::string& path, const std::string& gro
 ControlServer::Peer peer_of(int fd) {
   ucred credentials{};
   socklen_t length = sizeof credentials;
-  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0) return {.uid = UINT32_MAX, .gid = UINT32_MAX};
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
+    return {.uid = UINT32_MAX, .gid = UINT32_MAX};
   return {.uid = credentials.uid, .gid = credentials.gid, .pid = credentials.pid};
 }
 
@@ -105,14 +108,16 @@ ControlServer::~ControlServer() {
   (void)sys::unlink(impl_->path);
 }
 
-Result<std::unique_ptr<ControlServer>, SysError> ControlServer::create(EventLoop& loop, const Options& options,
+Result<std::unique_ptr<ControlServer>, SysError> ControlServer::create(EventLoop& loop,
+                                                                       const Options& options,
                                                                        LineHandler on_line) {
   auto impl = std::make_unique<Impl>(loop);
   impl->on_line = std::move(on_line);
   TRY_VOID(impl->open(options));
   Impl* inner = impl.get();
   auto server = std::unique_ptr<ControlServer>(new ControlServer(std::move(impl)));
-  TRY_VOID(loop.add(inner->listener.get(), EventLoop::kReadable, [inner](EventLoop::Ready) { inner->accept(); }));
+  TRY_VOID(loop.add(inner->listener.get(), EventLoop::kReadable,
+                    [inner](EventLoop::Ready) { inner->accept(); }));
   return server;
 }
 
@@ -124,7 +129,8 @@ Result<void, SysError> ControlServer::Impl::open(const Options& options) {
   TRY(UniqueFd fd, sys::socket(AF_UNIX, SOCK_STREAM, 0));
   // The inode is made with the descriptor's mode, so that it is never more open than wanted.
   if (::fchmod(fd.get(), 0600) < 0) return sys::failure("set the mode of control socket " + path);
-  if (::bind(fd.get(), name.get(), name.length) < 0) return sys::failure("make control socket " + path);
+  if (::bind(fd.get(), name.get(), name.length) < 0)
+    return sys::failure("make control socket " + path);
   listener = std::move(fd);
   TRY_VOID(set_owner(path, options.group));
   TRY_VOID(sys::chmod(path, options.mode));
@@ -151,8 +157,8 @@ void ControlServer::Impl::accept() {
   auto client = std::make_unique<Client>();
   client->peer = peer_of(number);
   client->fd = std::move(*fd);
-  const auto added =
-      loop.add(number, EventLoop::kReadable, [this, id](EventLoop::Ready ready) { on_ready(id, ready); });
+  const auto added = loop.add(number, EventLoop::kReadable,
+                              [this, id](EventLoop::Ready ready) { on_ready(id, ready); });
   if (added) clients.emplace(id, std::move(client));
 }
 

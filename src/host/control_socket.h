@@ -3,8 +3,8 @@
 // message a line (JSON text, opaque here). The server lives in the event loop and answers when it
 // likes; the client is blocking with a timeout.
 //
-// Bounds: a line of kLineMax bytes, kClientsMax clients, kOutputMax bytes waiting per client. A client
-// that goes past one of them is disconnected.
+// Bounds: a line of kLineMax bytes, kClientsMax clients, kOutputMax bytes waiting per client. A
+// client that goes past one of them is disconnected.
 #pragma once
 
 #include <chrono>
@@ -45,7 +45,8 @@ class ControlServer {
   using CloseHandler = std::move_only_function<void(ClientId)>;
 
   // A socket file that nobody listens on is replaced; a live one is EADDRINUSE.
-  static Result<std::unique_ptr<ControlServer>, SysError> create(EventLoop& loop, const Options& options,
+  static Result<std::unique_ptr<ControlServer>, SysError> create(EventLoop& loop,
+                                                                 const Options& options,
                                                                  LineHandler on_line);
   ~ControlServer();  // closes all clients and removes the socket file
 
@@ -77,6 +78,7 @@ class ControlClient {
 };
 
 // One question, one answer.
-Result<std::string, SysError> control_call(const std::string& path, std::string_view line, Duration timeout);
+Result<std::string, SysError> control_call(const std::string& path, std::string_view line,
+                                           Duration timeout);
 
 }  // namespace masque

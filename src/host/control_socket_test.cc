@@ -24,7 +24,8 @@ using Peer = ControlServer::Peer;
 class Control : public testing::Test {
  protected:
   Control() : loop_(std::move(*EventLoop::create())) {
-    std::string pattern = (std::filesystem::temp_directory_path() / "masque-control-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "masque-control-XXXXXX").string();
     directory_ = ::mkdtemp(pattern.data());
     path_ = directory_ + "/control.sock";
   }
@@ -79,7 +80,7 @@ TEST_F(Control, one_question_one_answer) {
 
 TEST_F(Control, the_socket_file_has_the_mode_asked_for_and_goes_away) {
   serve_echo();
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::stat(path_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600u);
   server_.reset();
@@ -124,7 +125,8 @@ TEST_F(Control, a_line_at_the_limit_passes_and_one_past_it_disconnects) {
     server_->send(client, "ok");
   });
   with_client([&] {
-    EXPECT_EQ(control_call(path_, std::string(ControlServer::kLineMax, 'x'), 10s).value_or("?"), "ok");
+    EXPECT_EQ(control_call(path_, std::string(ControlServer::kLineMax, 'x'), 10s).value_or("?"),
+              "ok");
     got = 0;
     EXPECT_FALSE(control_call(path_, std::string(ControlServer::kLineMax + 1, 'x'), 10s));
   });
@@ -181,14 +183,16 @@ TEST_F(Control, a_stale_socket_file_is_replaced) {
 
 TEST_F(Control, a_living_socket_and_a_file_of_another_kind_are_left_alone) {
   serve_echo();
-  const auto second = ControlServer::create(*loop_, {.path = path_}, [](ClientId, const Peer&, std::string_view) {});
+  const auto second = ControlServer::create(*loop_, {.path = path_},
+                                            [](ClientId, const Peer&, std::string_view) {});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, EADDRINUSE);
   EXPECT_TRUE(std::filesystem::exists(path_));
 
   const std::string file = directory_ + "/file";
   ASSERT_TRUE(sys::open(file, 0101, 0600));  // O_WRONLY | O_CREAT
-  const auto third = ControlServer::create(*loop_, {.path = file}, [](ClientId, const Peer&, std::string_view) {});
+  const auto third =
+      ControlServer::create(*loop_, {.path = file}, [](ClientId, const Peer&, std::string_view) {});
   ASSERT_FALSE(third);
   EXPECT_EQ(third.error().code, EEXIST);
   EXPECT_TRUE(std::filesystem::exists(file));

@@ -28,7 +28,8 @@ uint32_t to_epoll(EventLoop::Interest interest) {
   return events;
 }
 
-// A descriptor's number may be used again within a turn, so epoll carries a slot and its generation.
+// A descriptor's number may be used again within a turn, so epoll carries a slot and its
+// generation.
 struct Slot {
   int fd = -1;
   uint32_t generation = 0;
@@ -45,7 +46,8 @@ struct EventLoop::Impl {
   UniqueFd signals;
   std::vector<std::unique_ptr<Slot>> slots;  // stable addresses: a callback may add slots
   std::vector<uint32_t> free_slots;
-  std::vector<std::unique_ptr<Slot>> removed;  // freed at the end of the turn, not under their own feet
+  std::vector<std::unique_ptr<Slot>>
+      removed;  // freed at the end of the turn, not under their own feet
   std::unordered_map<int, uint32_t> slot_of_fd;
 
   std::optional<Instant> deadline;
@@ -78,7 +80,8 @@ Result<std::unique_ptr<EventLoop>, SysError> EventLoop::create() {
   Impl& inner = *loop->impl_;
   TRY_VOID(loop->add(inner.wake.get(), kReadable, [&inner](Ready) {
     uint64_t count = 0;
-    (void)sys::read(inner.wake.get(), MutableBytes(reinterpret_cast<uint8_t*>(&count), sizeof count));
+    (void)sys::read(inner.wake.get(),
+                    MutableBytes(reinterpret_cast<uint8_t*>(&count), sizeof count));
   }));
   return loop;
 }
@@ -96,7 +99,8 @@ Result<void, SysError> EventLoop::add(int fd, Interest interest, Callback callba
   slot.fd = fd;
   slot.callback = std::move(callback);
   impl_->slot_of_fd[fd] = index;
-  epoll_event event{.events = to_epoll(interest), .data = {.u64 = token_of(index, slot.generation)}};
+  epoll_event event{.events = to_epoll(interest),
+                    .data = {.u64 = token_of(index, slot.generation)}};
   if (::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_ADD, fd, &event) < 0) {
     auto error = sys::failure(std::format("watch descriptor {}", fd));
     remove(fd);
@@ -109,7 +113,8 @@ Result<void, SysError> EventLoop::modify(int fd, Interest interest) {
   const auto found = impl_->slot_of_fd.find(fd);
   MASQUE_ASSERT(found != impl_->slot_of_fd.end());
   const Slot& slot = *impl_->slots[found->second];
-  epoll_event event{.events = to_epoll(interest), .data = {.u64 = token_of(found->second, slot.generation)}};
+  epoll_event event{.events = to_epoll(interest),
+                    .data = {.u64 = token_of(found->second, slot.generation)}};
   if (::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_MOD, fd, &event) < 0) {
     return sys::failure(std::format("watch descriptor {}", fd));
   }
@@ -141,12 +146,14 @@ Result<void, SysError> EventLoop::watch_signals(std::initializer_list<int> signa
   impl_->signals = UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!impl_->signals.valid()) return sys::failure("make a signalfd");
   impl_->on_signal = std::move(callback);
-  return add(impl_->signals.get(), kReadable, [impl = impl_.get()](Ready) { impl->read_signals(); });
+  return add(impl_->signals.get(), kReadable,
+             [impl = impl_.get()](Ready) { impl->read_signals(); });
 }
 
 void EventLoop::Impl::read_signals() {
   signalfd_siginfo info{};
-  const auto count = sys::read(signals.get(), MutableBytes(reinterpret_cast<uint8_t*>(&info), sizeof info));
+  const auto count =
+      sys::read(signals.get(), MutableBytes(reinterpret_cast<uint8_t*>(&info), sizeof info));
   if (count && *count == sizeof info) on_signal(static_cast<int>(info.ssi_signo));
 }
 
@@ -154,7 +161,9 @@ void EventLoop::set_deadline(std::optional<Instant> deadline) { impl_->deadline 
 void EventLoop::set_on_deadline(std::move_only_function<void(Instant)> callback) {
   impl_->on_deadline = std::move(callback);
 }
-void EventLoop::set_on_turn(std::move_only_function<void()> callback) { impl_->on_turn = std::move(callback); }
+void EventLoop::set_on_turn(std::move_only_function<void()> callback) {
+  impl_->on_turn = std::move(callback);
+}
 
 void EventLoop::post(std::move_only_function<void()> work) {
   {
@@ -178,7 +187,8 @@ Result<void, SysError> EventLoop::run() {
 
 Result<void, SysError> EventLoop::run_once(Duration wait) { return impl_->turn(wait); }
 
-// Waits with nanoseconds (epoll_pwait2, Linux 5.11); with whole milliseconds, rounded up, elsewhere.
+// Waits with nanoseconds (epoll_pwait2, Linux 5.11); with whole milliseconds, rounded up,
+// elsewhere.
 Result<int, SysError> EventLoop::Impl::wait(std::optional<Duration> at_most) {
   timespec timeout{};
   if (at_most) {
@@ -186,9 +196,12 @@ Result<int, SysError> EventLoop::Impl::wait(std::optional<Duration> at_most) {
     timeout.tv_sec = static_cast<time_t>(rest / 1s);
     timeout.tv_nsec = static_cast<long>((rest % 1s).count());
   }
-  int count = ::epoll_pwait2(epoll.get(), events.data(), kEventsPerTurn, at_most ? &timeout : nullptr, nullptr);
+  int count = ::epoll_pwait2(epoll.get(), events.data(), kEventsPerTurn,
+                             at_most ? &timeout : nullptr, nullptr);
   if (count < 0 && (errno == ENOSYS || errno == EPERM)) {  // EPERM: an old seccomp filter
-    const auto ms = at_most ? std::chrono::ceil<std::chrono::milliseconds>(std::clamp(*at_most, Duration(0), Duration(1h))).count()
+    const auto ms = at_most ? std::chrono::ceil<std::chrono::milliseconds>(
+                                  std::clamp(*at_most, Duration(0), Duration(1h)))
+                                  .count()
                             : std::chrono::milliseconds::rep{-1};
     count = ::epoll_wait(epoll.get(), events.data(), kEventsPerTurn, static_cast<int>(ms));
   }

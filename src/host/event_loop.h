@@ -3,8 +3,9 @@
 //
 // A turn: (1) wait for descriptors, the deadline or a post, (2) callbacks of ready descriptors, at
 // most kEventsPerTurn, (3) posted functions, (4) the deadline's callback when it is due, (5) the
-// end-of-turn callback. Level-triggered: a callback does a bounded amount of work and returns; what is
-// left is reported again in the next turn, after the others had theirs. A turn allocates nothing.
+// end-of-turn callback. Level-triggered: a callback does a bounded amount of work and returns; what
+// is left is reported again in the next turn, after the others had theirs. A turn allocates
+// nothing.
 //
 // Only post() and stop() may be called from other threads. Callbacks may add and remove any
 // descriptor, their own included; a removed one is never called again, even if it was ready.
@@ -51,7 +52,8 @@ class EventLoop {
   // `callback(now)` runs once when `deadline` is reached; a new deadline replaces the former.
   void set_deadline(std::optional<Instant> deadline);
   void set_on_deadline(std::move_only_function<void(Instant)> callback);
-  // Runs at the end of each turn: the place to send what callbacks produced and to set the deadline.
+  // Runs at the end of each turn: the place to send what callbacks produced and to set the
+  // deadline.
   void set_on_turn(std::move_only_function<void()> callback);
 
   // From any thread: `work` runs in the loop's thread.

@@ -76,7 +76,8 @@ TEST(EventLoop, every_source_gets_its_share_of_a_turn) {
   int posts = 0;
   int turns = 0;
   ASSERT_TRUE(loop->add(busy.get(), EventLoop::kReadable, [&](EventLoop::Ready) { ++busy_calls; }));
-  ASSERT_TRUE(loop->add(other.get(), EventLoop::kReadable, [&](EventLoop::Ready) { ++other_calls; }));
+  ASSERT_TRUE(
+      loop->add(other.get(), EventLoop::kReadable, [&](EventLoop::Ready) { ++other_calls; }));
   loop->set_on_turn([&] { ++turns; });
   signal_event(busy.get());
   signal_event(other.get());
@@ -124,7 +125,8 @@ TEST(EventLoop, a_reused_descriptor_number_is_another_descriptor) {
     for (UniqueFd* fd : {&first, &second}) {
       loop->remove(fd->get());
       *fd = std::move(*sys::event_fd());
-      ASSERT_TRUE(loop->add(fd->get(), EventLoop::kReadable, [&](EventLoop::Ready) { ++stale_calls; }));
+      ASSERT_TRUE(
+          loop->add(fd->get(), EventLoop::kReadable, [&](EventLoop::Ready) { ++stale_calls; }));
     }
   };
   ASSERT_TRUE(loop->add(first.get(), EventLoop::kReadable, callback));
@@ -143,7 +145,8 @@ TEST(EventLoop, interest_can_change) {
   const auto loop = make_loop();
   const UniqueFd event = std::move(*sys::event_fd());
   int writable = 0;
-  ASSERT_TRUE(loop->add(event.get(), EventLoop::kReadable, [&](EventLoop::Ready ready) { writable += ready.writable; }));
+  ASSERT_TRUE(loop->add(event.get(), EventLoop::kReadable,
+                        [&](EventLoop::Ready ready) { writable += ready.writable; }));
   ASSERT_TRUE(loop->run_once(0s));
   EXPECT_EQ(writable, 0);
   ASSERT_TRUE(loop->modify(event.get(), EventLoop::kReadWrite));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What host says in words: nft text, sentences about errors, service manager messages, vnet headers.
+// What host says in words: nft text, sentences about errors, service manager messages, vnet
+// headers.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -24,23 +25,37 @@ namespace masque {
 namespace {
 
 TEST(Nat, the_ruleset_masquerades_each_family_and_replaces_a_stale_table) {
-  const std::string text = nat_ruleset({.tun_name = "vpn0",
-                                        .sources = {*IpPrefix::parse("10.8.0.0/24"), *IpPrefix::parse("10.9.0.0/24"),
-                                                    *IpPrefix::parse("2001:db8:8::/64")}});
-  EXPECT_TRUE(text.starts_with("add table inet masque_vpn_vpn0\ndelete table inet masque_vpn_vpn0\n")) << text;
-  EXPECT_TRUE(text.contains("ip saddr { 10.8.0.0/24, 10.9.0.0/24 } oifname != { \"vpn0\", \"lo\" } masquerade")) << text;
+  const std::string text =
+      nat_ruleset({.tun_name = "vpn0",
+                   .sources = {*IpPrefix::parse("10.8.0.0/24"), *IpPrefix::parse("10.9.0.0/24"),
+                               *IpPrefix::parse("2001:db8:8::/64")}});
+  EXPECT_TRUE(
+      text.starts_with("add table inet masque_vpn_vpn0\ndelete table inet masque_vpn_vpn0\n"))
+      << text;
+  EXPECT_TRUE(text.contains(
+      "ip saddr { 10.8.0.0/24, 10.9.0.0/24 } oifname != { \"vpn0\", \"lo\" } masquerade"))
+      << text;
   EXPECT_TRUE(text.contains("ip6 saddr { 2001:db8:8::/64 } oifname")) << text;
   EXPECT_FALSE(text.contains("maxseg"));
 }
 
 TEST(Nat, a_name_cannot_leave_its_quotes) {
-  const std::string text = nat_ruleset({.tun_name = "a\" } ; flush ruleset", .sources = {*IpPrefix::parse("10.0.0.0/8")}});
+  const std::string text = nat_ruleset(
+      {.tun_name = "a\" } ; flush ruleset", .sources = {*IpPrefix::parse("10.0.0.0/8")}});
   EXPECT_FALSE(text.contains("flush ruleset")) << text;
   EXPECT_EQ(nat_table_name("my-tun.1"), "masque_vpn_my_tun_1");
 }
 
+TEST(Nat, overlapping_pools_become_one_set) {
+  const std::string text =
+      nat_ruleset({.tun_name = "vpn0",
+                   .sources = {*IpPrefix::parse("10.8.0.0/24"), *IpPrefix::parse("10.8.0.0/16")}});
+  EXPECT_TRUE(text.contains("ip saddr { 10.8.0.0/16 } oifname")) << text;
+}
+
 TEST(Nat, mss_is_clamped_when_asked) {
-  const std::string text = nat_ruleset({.tun_name = "vpn0", .sources = {}, .clamp_mss = NatOptions::ClampMss::ToRouteMtu});
+  const std::string text = nat_ruleset(
+      {.tun_name = "vpn0", .sources = {}, .clamp_mss = NatOptions::ClampMss::ToRouteMtu});
   EXPECT_TRUE(text.contains("tcp option maxseg size set rt mtu")) << text;
   EXPECT_FALSE(text.contains("masquerade"));
 }
@@ -51,7 +66,8 @@ TEST(Explain, every_error_is_one_line_that_says_how_to_mend_it) {
     const char* expected;
   };
   const Case cases[] = {
-      {{.code = EADDRINUSE, .operation = "listen on UDP 0.0.0.0:443"}, "another program uses this port"},
+      {{.code = EADDRINUSE, .operation = "listen on UDP 0.0.0.0:443"},
+       "another program uses this port"},
       {{.code = EBUSY, .operation = "make TUN interface vpn0"}, "choose another tun_name"},
       {{.code = EPERM, .operation = "make TUN interface vpn0"}, "CAP_NET_ADMIN"},
       {{.code = EROFS, .operation = "switch on IPv4 forwarding"}, "--sysctl"},
@@ -72,9 +88,24 @@ TEST(TunnelMark, is_stable_and_differs_between_interfaces) {
 TEST(VnetHeader, fields_survive_both_ways) {
   const OffloadInfo infos[] = {
       {},
-      {.gso = GsoType::TcpV4, .checksum = ChecksumState::Partial, .header_length = 52, .gso_size = 1348, .checksum_start = 20, .checksum_offset = 16},
-      {.gso = GsoType::TcpV6, .checksum = ChecksumState::Partial, .header_length = 72, .gso_size = 1328, .checksum_start = 40, .checksum_offset = 16},
-      {.gso = GsoType::Udp, .checksum = ChecksumState::Partial, .header_length = 28, .gso_size = 1200, .checksum_start = 20, .checksum_offset = 6},
+      {.gso = GsoType::TcpV4,
+       .checksum = ChecksumState::Partial,
+       .header_length = 52,
+       .gso_size = 1348,
+       .checksum_start = 20,
+       .checksum_offset = 16},
+      {.gso = GsoType::TcpV6,
+       .checksum = ChecksumState::Partial,
+       .header_length = 72,
+       .gso_size = 1328,
+       .checksum_start = 40,
+       .checksum_offset = 16},
+      {.gso = GsoType::Udp,
+       .checksum = ChecksumState::Partial,
+       .header_length = 28,
+       .gso_size = 1200,
+       .checksum_start = 20,
+       .checksum_offset = 6},
   };
   for (const OffloadInfo& info : infos) {
     uint8_t bytes[kVnetHeaderBytes];
@@ -106,7 +137,8 @@ TEST_P(Notify, messages_reach_the_manager) {
   const auto fd = sys::socket(AF_UNIX, SOCK_DGRAM, 0);
   ASSERT_TRUE(fd);
   const std::string directory = std::filesystem::temp_directory_path().string();
-  const std::string path = std::format("{}masque-notify-{}", GetParam()[0] == '@' ? "@" : directory + "/", ::getpid());
+  const std::string path =
+      std::format("{}masque-notify-{}", GetParam()[0] == '@' ? "@" : directory + "/", ::getpid());
   auto name = to_unix_name(path);
   ASSERT_TRUE(name);
   if (path[0] == '@') {
@@ -137,8 +169,9 @@ TEST_P(Notify, messages_reach_the_manager) {
   if (path[0] == '/') ::unlink(path.c_str());
 }
 
-INSTANTIATE_TEST_SUITE_P(Sockets, Notify, testing::Values("/", "@"),
-                         [](const auto& test) { return test.param[0] == '@' ? "abstract" : "file"; });
+INSTANTIATE_TEST_SUITE_P(Sockets, Notify, testing::Values("/", "@"), [](const auto& test) {
+  return test.param[0] == '@' ? "abstract" : "file";
+});
 
 TEST(NotifyOff, without_a_manager_nothing_happens) {
   ::unsetenv("NOTIFY_SOCKET");

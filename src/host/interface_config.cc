@@ -9,16 +9,18 @@
 #include <utility>
 
 #include "base/log.h"
+#include "host/clock.h"
 #include "host/system.h"
 
 namespace masque {
 namespace {
 
 constexpr std::array kVersions = {IpVersion::V4, IpVersion::V6};
-constexpr uint32_t kMarkPrefix = 0x4d510000;      // "MQ"; the low half comes from the name
-constexpr uint32_t kFirstRulePriority = 5000;     // after the local table (0), before main (32766)
+constexpr uint32_t kMarkPrefix = 0x4d510000;   // "MQ"; the low half comes from the name
+constexpr uint32_t kFirstRulePriority = 5000;  // after the local table (0), before main (32766)
 constexpr uint32_t kRuleWindows = 96;
 constexpr uint32_t kIpv6DefaultMetric = 1024;
+constexpr Duration kAddressPatience = 250ms;
 
 uint32_t hash_of(const std::string& name) {
   uint32_t hash = 2166136261;  // FNV-1a
@@ -27,16 +29,19 @@ uint32_t hash_of(const std::string& name) {
 }
 
 bool covers_any(const IpPrefix& prefix, const std::vector<IpAddress>& addresses) {
-  return std::ranges::any_of(addresses, [&](const IpAddress& address) { return prefix.contains(address); });
+  return std::ranges::any_of(addresses,
+                             [&](const IpAddress& address) { return prefix.contains(address); });
 }
 
 // Absent files (no IPv6) and read-only ones (containers) are no fault: these only spare chatter.
-void write_setting(const std::string& family, const std::string& name, const std::string& key, const char* value) {
+void write_setting(const std::string& family, const std::string& name, const std::string& key,
+                   const char* value) {
   (void)sys::write_file(std::format("/proc/sys/net/{}/conf/{}/{}", family, name, key), value);
 }
 
 void silence(const std::string& name) {
-  for (const char* key : {"accept_ra", "router_solicitations", "autoconf", "accept_dad", "accept_redirects"}) {
+  for (const char* key :
+       {"accept_ra", "router_solicitations", "autoconf", "accept_dad", "accept_redirects"}) {
     write_setting("ipv6", name, key, "0");
   }
   // Without it, removing the first address of a subnet removes the others of that subnet as well.
@@ -44,14 +49,16 @@ void silence(const std::string& name) {
 }
 
 bool means_no_ipv6(const SysError& error) {
-  return error.code == EACCES || error.code == EAFNOSUPPORT || error.code == EOPNOTSUPP || error.code == ENOTSUP;
+  return error.code == EACCES || error.code == EAFNOSUPPORT || error.code == EOPNOTSUPP ||
+         error.code == ENOTSUP;
 }
 
-// What makes a route the same route. The kernel adds its default metric, so a listed route never equals
-// the wanted one literally.
+// What makes a route the same route. The kernel adds its default metric, so a listed route never
+// equals the wanted one literally.
 auto key_of(const Route& route) {
   const bool default_metric = route.metric == 0 && route.destination.version() == IpVersion::V6;
-  return std::tuple(route.destination, route.table, default_metric ? kIpv6DefaultMetric : route.metric);
+  return std::tuple(route.destination, route.table,
+                    default_metric ? kIpv6DefaultMetric : route.metric);
 }
 
 // Thousands of routes are compared while packets wait.
@@ -62,7 +69,9 @@ class RouteSet {
     for (const Route& route : routes) keys_.push_back(key_of(route));
     std::ranges::sort(keys_);
   }
-  bool contains(const Route& route) const { return std::ranges::binary_search(keys_, key_of(route)); }
+  bool contains(const Route& route) const {
+    return std::ranges::binary_search(keys_, key_of(route));
+  }
 
  private:
   std::vector<decltype(key_of(std::declval<Route>()))> keys_;
@@ -77,13 +86,14 @@ std::vector<T> sorted_set(std::vector<T> items) {
 
 }  // namespace
 
-// The wanted state in the kernel's terms. Rules stand in the order in which they may be added without
-// harm: the jump of marked packets before anything that would catch them.
+// The wanted state in the kernel's terms. Rules stand in the order in which they may be added
+// without harm: the jump of marked packets before anything that would catch them.
 struct TunnelInterface::Plan {
   uint32_t mtu = 0;
   std::vector<InterfaceAddress> addresses;
   std::vector<Route> routes;
   std::vector<PolicyRule> rules;
+  std::vector<IpAddress> covered;  // outer addresses inside of wanted routes
 };
 
 uint32_t tunnel_mark(const std::string& interface_name) {
@@ -91,12 +101,16 @@ uint32_t tunnel_mark(const std::string& interface_name) {
 }
 
 TunnelInterface::TunnelInterface(TunnelInterfaceOptions options, uint32_t index, Netlink netlink)
-    : options_(std::move(options)), index_(index), netlink_(std::move(netlink)) {}
+    : options_(std::move(options)),
+      index_(index),
+      netlink_(std::move(netlink)),
+      return_path_(options_.name, options_.mark) {}
 
 TunnelInterface::TunnelInterface(TunnelInterface&& other) noexcept
     : options_(std::move(other.options_)),
       index_(other.index_),
       netlink_(std::move(other.netlink_)),
+      return_path_(std::move(other.return_path_)),
       active_(std::exchange(other.active_, false)) {}
 
 TunnelInterface::~TunnelInterface() {
@@ -107,7 +121,8 @@ Result<TunnelInterface, SysError> TunnelInterface::start(const TunnelInterfaceOp
   TunnelInterfaceOptions options = given;
   if (options.mark == 0) options.mark = tunnel_mark(options.name);
   if (options.rule_priority == 0) {
-    options.rule_priority = kFirstRulePriority + hash_of(options.name) % kRuleWindows * kRulePriorities;
+    options.rule_priority =
+        kFirstRulePriority + hash_of(options.name) % kRuleWindows * kRulePriorities;
   }
   TRY(Netlink netlink, Netlink::create());
   TRY(const Link link, netlink.link(options.name));
@@ -132,11 +147,18 @@ TunnelInterface::Plan TunnelInterface::make_plan(const InterfaceState& wanted) c
                            .table = covers ? options_.mark : kMainTable,
                            .metric = covers ? 0 : options_.metric});
   }
+  for (const IpAddress& address : wanted.outer) {
+    const auto contains = [&](const IpPrefix& prefix) { return prefix.contains(address); };
+    if (std::ranges::any_of(covering, contains)) plan.covered.push_back(address);
+  }
   const uint32_t end = options_.rule_priority + kRulePriorities - 1;
   for (const IpVersion version : kVersions) {
-    const auto of_version = [version](const IpPrefix& prefix) { return prefix.version() == version; };
+    const auto of_version = [version](const IpPrefix& prefix) {
+      return prefix.version() == version;
+    };
     if (std::ranges::none_of(covering, of_version)) continue;
-    plan.rules.push_back({.version = version, .priority = end, .action = PolicyRule::Action::Nothing});
+    plan.rules.push_back(
+        {.version = version, .priority = end, .action = PolicyRule::Action::Nothing});
     plan.rules.push_back({.version = version,
                           .priority = options_.rule_priority,
                           .action = PolicyRule::Action::Goto,
@@ -145,22 +167,27 @@ TunnelInterface::Plan TunnelInterface::make_plan(const InterfaceState& wanted) c
   }
   for (const IpPrefix& prefix : covering) {
     // Longer prefixes come first, each with two priorities: the longest prefix wins, as in a table.
-    const uint32_t priority = options_.rule_priority + 1 + 2u * (address_bits(prefix.version()) - prefix.length());
+    const uint32_t priority =
+        options_.rule_priority + 1 + 2u * (address_bits(prefix.version()) - prefix.length());
     const std::optional<IpPrefix> to = prefix.length() == 0 ? std::nullopt : std::optional(prefix);
     plan.rules.push_back({.version = prefix.version(),
                           .priority = priority,
                           .table = kMainTable,
                           .destination = to,
                           .suppress_prefix_length = prefix.length()});
-    plan.rules.push_back({.version = prefix.version(), .priority = priority + 1, .table = options_.mark, .destination = to});
+    plan.rules.push_back({.version = prefix.version(),
+                          .priority = priority + 1,
+                          .table = options_.mark,
+                          .destination = to});
   }
   return plan;
 }
 
 Result<ApplyReport, SysError> TunnelInterface::apply(const InterfaceState& wanted) {
   if (wanted.routes.size() > kRoutesMax || wanted.addresses.size() > kAddressesMax) {
-    return sys::failure(E2BIG, std::format("apply {} routes and {} addresses to {}", wanted.routes.size(),
-                                           wanted.addresses.size(), options_.name));
+    return sys::failure(E2BIG,
+                        std::format("apply {} routes and {} addresses to {}", wanted.routes.size(),
+                                    wanted.addresses.size(), options_.name));
   }
   const Plan plan = make_plan(wanted);
   ApplyReport report;
@@ -169,11 +196,13 @@ Result<ApplyReport, SysError> TunnelInterface::apply(const InterfaceState& wante
     TRY_VOID(netlink_.set_mtu(index_, wanted.mtu));
     ++report.changes;
   }
+  open_return_path(plan, report);  // before rules that would need it
   TRY_VOID(add_missing(plan, report));
+  wait_for_addresses(plan);
   TRY(const uint32_t removed, remove_surplus(plan));
   report.changes += removed;
-  // The kernel takes some things along that we did not name (the routes of the last address of a family,
-  // secondary addresses): put back what is wanted.
+  // The kernel takes some things along that we did not name (the routes of the last address of a
+  // family, secondary addresses): put back what is wanted.
   if (removed > 0) {
     report.conflicts.clear();
     TRY_VOID(add_missing(plan, report));
@@ -181,8 +210,35 @@ Result<ApplyReport, SysError> TunnelInterface::apply(const InterfaceState& wante
   return report;
 }
 
+void TunnelInterface::open_return_path(const Plan& plan, ApplyReport& report) {
+  const auto done = return_path_.update(plan.covered);
+  if (done) return;
+  report.return_path_blocked = ReturnPath::kernel_filters_strictly();
+  const LogLevel level = report.return_path_blocked ? LogLevel::Warn : LogLevel::Debug;
+  if (log_enabled(level)) {
+    log(level, "interface.return_path_failed", {{"error", done.error().message()}});
+  }
+}
+
+// The kernel finishes an IPv6 address in a work queue, after it answered the request; until then it
+// drops what arrives for it. Usually below a millisecond, tens of them on a busy machine.
+void TunnelInterface::wait_for_addresses(const Plan& plan) {
+  const Instant deadline = monotonic_now() + kAddressPatience;
+  for (const InterfaceAddress& entry : plan.addresses) {
+    if (entry.address.version() != IpVersion::V6) continue;
+    while (true) {
+      const auto route = netlink_.route_to(entry.address);
+      if (route && route->kind == Route::Kind::Local) break;
+      if (monotonic_now() >= deadline) return;
+      sys::sleep(1ms);
+    }
+  }
+}
+
 Result<void, SysError> TunnelInterface::add_missing(const Plan& plan, ApplyReport& report) {
-  const auto skip = [&report](IpVersion version) { return version == IpVersion::V6 && report.ipv6_unavailable; };
+  const auto skip = [&report](IpVersion version) {
+    return version == IpVersion::V6 && report.ipv6_unavailable;
+  };
   TRY(const auto addresses, netlink_.addresses(index_));
   for (const InterfaceAddress& address : plan.addresses) {
     const IpVersion version = address.address.version();
@@ -272,7 +328,8 @@ Result<std::vector<PolicyRule>, SysError> TunnelInterface::our_rules() {
     for (const PolicyRule& rule : *rules) {
       const bool in_window = rule.priority >= options_.rule_priority &&
                              rule.priority < options_.rule_priority + kRulePriorities;
-      const bool to_our_table = rule.action == PolicyRule::Action::Lookup && rule.table == options_.mark;
+      const bool to_our_table =
+          rule.action == PolicyRule::Action::Lookup && rule.table == options_.mark;
       if (rule.protocol == kRouteProtocol && (in_window || to_our_table)) ours.push_back(rule);
     }
   }
@@ -281,8 +338,10 @@ Result<std::vector<PolicyRule>, SysError> TunnelInterface::our_rules() {
 
 void TunnelInterface::remove() {
   active_ = false;
+  (void)return_path_.update({});
   if (const auto done = remove_surplus({}); !done && done.error().code != ENODEV) {
-    log_warn("interface.remove_failed", {{"interface", options_.name}, {"error", done.error().message()}});
+    log_warn("interface.remove_failed",
+             {{"interface", options_.name}, {"error", done.error().message()}});
   }
 }
 

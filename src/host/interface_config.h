@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Brings a TUN interface to a wanted state {addresses, routes, MTU}, by difference, on a live device:
-// new things are added before old ones are removed, so that no packet meets a gap.
+// Brings a TUN interface to a wanted state {addresses, routes, MTU}, by difference, on a live
+// device: new things are added before old ones are removed, so that no packet meets a gap.
 //
 // No routing loop (protocol.md Z6). A route that covers an outer address (that of the server) would
 // swallow our own UDP packets. Such a route R goes into a table T of its own:
@@ -8,15 +8,15 @@
 //     to R lookup main suppress_prefixlength len(R)    main's longer prefixes still win
 //     to R lookup T
 //     end: nop
-// Marked packets are routed as if the tunnel were not there, the kernel's longest-prefix order is kept
-// exactly for all others, nothing has to follow the changes of the underlying network, and the default
-// route is just the case R = 0/0. All other routes are ordinary routes of the main table.
+// Marked packets are routed as if the tunnel were not there, the kernel's longest-prefix order is
+// kept exactly for all others, nothing has to follow the changes of the underlying network, and the
+// default route is just the case R = 0/0. All other routes are ordinary routes of the main table.
 //
 // IPv6: no link-local address, no router solicitations, no duplicate address detection: the tunnel
 // carries no chatter of its own. MTU below 1280: the kernel removes IPv6 from the interface.
 //
-// Rules outlive a crashed process (routes and addresses vanish with the TUN): start() removes those of
-// an earlier run with the same mark, remove() and the destructor remove ours.
+// Rules outlive a crashed process (routes and addresses vanish with the TUN): start() removes those
+// of an earlier run with the same mark, remove() and the destructor remove ours.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,7 @@
 #include "base/result.h"
 #include "core/ip/address.h"
 #include "host/netlink.h"
+#include "host/return_path.h"
 
 namespace masque {
 
@@ -42,12 +43,15 @@ struct ApplyReport {
   std::vector<IpPrefix> conflicts;
   // IPv6 is off on this host or interface: what was wanted of it was passed over.
   bool ipv6_unavailable = false;
+  // The kernel's strict reverse path filter (rp_filter = 1) will drop the server's packets, and
+  // return_path.h could not be set up to prevent it; the reason is logged.
+  bool return_path_blocked = false;
   uint32_t changes = 0;  // requests to the kernel that changed something
 };
 
 struct TunnelInterfaceOptions {
-  std::string name;         // of an existing TUN device
-  uint32_t metric = 0;      // of our routes
+  std::string name;     // of an existing TUN device
+  uint32_t metric = 0;  // of our routes
   // 0: from the interface's name, the same in every run.
   uint32_t mark = 0;           // of outer sockets, and the number of table T; see tunnel_mark()
   uint32_t rule_priority = 0;  // first of kRulePriorities priorities
@@ -82,12 +86,15 @@ class TunnelInterface {
   Plan make_plan(const InterfaceState& wanted) const;
   Result<void, SysError> add_missing(const Plan& plan, ApplyReport& report);
   Result<uint32_t, SysError> remove_surplus(const Plan& plan);
+  void wait_for_addresses(const Plan& plan);
+  void open_return_path(const Plan& plan, ApplyReport& report);
   Result<std::vector<Route>, SysError> our_routes();
   Result<std::vector<PolicyRule>, SysError> our_rules();
 
   TunnelInterfaceOptions options_;
   uint32_t index_ = 0;
   Netlink netlink_;
+  ReturnPath return_path_;
   bool active_ = true;
 };
 

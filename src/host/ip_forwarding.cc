@@ -10,7 +10,8 @@ namespace masque {
 namespace {
 
 const char* file_of(IpVersion family) {
-  return family == IpVersion::V4 ? "/proc/sys/net/ipv4/ip_forward" : "/proc/sys/net/ipv6/conf/all/forwarding";
+  return family == IpVersion::V4 ? "/proc/sys/net/ipv4/ip_forward"
+                                 : "/proc/sys/net/ipv6/conf/all/forwarding";
 }
 
 std::string trimmed(std::string text) {
@@ -33,8 +34,8 @@ Result<IpForwarding, SysError> IpForwarding::enable(const std::vector<IpVersion>
     if (trimmed(before) != "0") continue;
     auto written = sys::write_file(file, "1");
     if (!written) {
-      return sys::failure(written.error().code,
-                          std::format("switch on IPv{} forwarding ({})", static_cast<int>(family), file));
+      return sys::failure(written.error().code, std::format("switch on IPv{} forwarding ({})",
+                                                            static_cast<int>(family), file));
     }
     forwarding.former_.emplace_back(file, trimmed(before));
   }

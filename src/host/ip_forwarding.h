@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Switches IP forwarding on for as long as the object lives, and puts back what was there before. Only
-// made when the operator asked for it. A value that was on already, or that somebody else changed
-// meanwhile, is left alone.
+// Switches IP forwarding on for as long as the object lives, and puts back what was there before.
+// Only made when the operator asked for it. A value that was on already, or that somebody else
+// changed meanwhile, is left alone.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Source NAT for the pool through nftables, in a table of our own, `inet masque_vpn_<tun>`: made in one
-// transaction (a stale one of a crashed run is replaced), removed by the destructor. Nobody else's
-// rules are touched; a forward policy of `drop` elsewhere stays the operator's to open.
+// Source NAT for the pool through nftables, in a table of our own, `inet masque_vpn_<tun>`: made in
+// one transaction (a stale one of a crashed run is replaced), removed by the destructor. Nobody
+// else's rules are touched; a forward policy of `drop` elsewhere stays the operator's to open.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ namespace masque {
 
 struct NatOptions {
   std::string tun_name;
-  std::vector<IpPrefix> sources;  // pool CIDRs to masquerade out of every other interface
+  std::vector<IpPrefix> sources;        // pool CIDRs to masquerade out of every other interface
   std::vector<std::string> interfaces;  // where packets leave; empty: any but the tunnel
   enum class ClampMss : uint8_t { No, ToRouteMtu } clamp_mss = ClampMss::No;
 };

@@ -36,18 +36,18 @@ struct InterfaceAddress {
 
 struct Route {
   IpPrefix destination;
-  uint32_t interface = 0;             // index; 0 = by gateway or for a blackhole
+  uint32_t interface = 0;  // index; 0 = by gateway or for a blackhole
   std::optional<IpAddress> gateway;
-  std::optional<IpAddress> source;    // preferred source
+  std::optional<IpAddress> source;  // preferred source
   uint32_t table = kMainTable;
-  uint32_t metric = 0;                // 0: the kernel's default (IPv6: 1024)
+  uint32_t metric = 0;  // 0: the kernel's default (IPv6: 1024)
   uint8_t protocol = kRouteProtocol;
   enum class Kind : uint8_t { Unicast, Blackhole, Unreachable, Local, Other } kind = Kind::Unicast;
   friend bool operator==(const Route&, const Route&) = default;
 };
 
-// The kernel inverts all of a rule's selectors together, so there is no `not`: marked packets are led
-// past other rules with Goto, whose target is a Nothing rule.
+// The kernel inverts all of a rule's selectors together, so there is no `not`: marked packets are
+// led past other rules with Goto, whose target is a Nothing rule.
 struct PolicyRule {
   enum class Action : uint8_t {
     Lookup,   // in `table`
@@ -96,7 +96,8 @@ class Netlink {
 
   // --- routes ---
   // Of one interface, or of all (0).
-  Result<std::vector<Route>, SysError> routes(IpVersion version, uint32_t table, uint32_t interface = 0);
+  Result<std::vector<Route>, SysError> routes(IpVersion version, uint32_t table,
+                                              uint32_t interface = 0);
   Result<void, SysError> add_route(const Route& route, Existing existing);
   Result<void, SysError> remove_route(const Route& route);
   // The route the kernel would take (RTM_GETROUTE); ENETUNREACH when there is none.

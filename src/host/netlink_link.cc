@@ -13,7 +13,8 @@
 namespace masque {
 namespace {
 
-Result<Link, SysError> read_link(Netlink::Impl& impl, NetlinkRequest& request, const std::string& operation) {
+Result<Link, SysError> read_link(Netlink::Impl& impl, NetlinkRequest& request,
+                                 const std::string& operation) {
   std::optional<Link> found;
   TRY_VOID(impl.transact(request, operation, [&](const nlmsghdr* message) {
     if (message->nlmsg_type == RTM_NEWLINK) found = parse_link(message);
@@ -32,7 +33,8 @@ Result<void, SysError> change_address(Netlink::Impl& impl, uint16_t type, int fl
   request.put(IFA_LOCAL, entry.address);
   request.put(IFA_ADDRESS, entry.address);
   if (type == RTM_NEWADDR) {
-    // Whoever assigns addresses over a tunnel made sure that they are unique: no DAD. Routes are ours.
+    // Whoever assigns addresses over a tunnel made sure that they are unique: no DAD. Routes are
+    // ours.
     const uint32_t no_dad = entry.address.version() == IpVersion::V6 ? IFA_F_NODAD : 0;
     request.put_u32(IFA_FLAGS, no_dad | IFA_F_NOPREFIXROUTE);
   }
@@ -113,7 +115,8 @@ Result<void, SysError> Netlink::disable_link_local(uint32_t index) {
   request.put_u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
   request.end_nest(v6);
   request.end_nest(families);
-  return impl_->transact(request, std::format("disable link-local addresses on interface {}", index));
+  return impl_->transact(request,
+                         std::format("disable link-local addresses on interface {}", index));
 }
 
 Result<std::vector<InterfaceAddress>, SysError> Netlink::addresses(uint32_t index) {
@@ -134,15 +137,17 @@ Result<std::vector<InterfaceAddress>, SysError> Netlink::addresses(uint32_t inde
 }
 
 Result<void, SysError> Netlink::add_address(uint32_t index, const InterfaceAddress& entry) {
-  const auto operation = std::format("add address {}/{} to interface {}", entry.address.to_string(), entry.length, index);
-  auto done = change_address(*impl_, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, entry, operation);
+  const auto operation = std::format("add address {}/{} to interface {}", entry.address.to_string(),
+                                     entry.length, index);
+  auto done =
+      change_address(*impl_, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, entry, operation);
   if (!done && done.error().code == EEXIST) return {};
   return done;
 }
 
 Result<void, SysError> Netlink::remove_address(uint32_t index, const InterfaceAddress& entry) {
-  const auto operation =
-      std::format("remove address {}/{} from interface {}", entry.address.to_string(), entry.length, index);
+  const auto operation = std::format("remove address {}/{} from interface {}",
+                                     entry.address.to_string(), entry.length, index);
   auto done = change_address(*impl_, RTM_DELADDR, 0, index, entry, operation);
   if (!done && (done.error().code == EADDRNOTAVAIL || done.error().code == ENODEV)) return {};
   return done;

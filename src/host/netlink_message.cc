@@ -38,7 +38,9 @@ NetlinkRequest::NetlinkRequest(uint16_t type, int flags) {
   header->nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
 }
 
-void NetlinkRequest::put(uint16_t attribute, const IpAddress& address) { put_bytes(attribute, address.bytes()); }
+void NetlinkRequest::put(uint16_t attribute, const IpAddress& address) {
+  put_bytes(attribute, address.bytes());
+}
 
 NetlinkAttributes::NetlinkAttributes(const nlmsghdr* message, size_t header_bytes) {
   if (mnl_nlmsg_get_payload_len(message) < header_bytes) return;
@@ -55,7 +57,8 @@ NetlinkAttributes::NetlinkAttributes(const nlmsghdr* message, size_t header_byte
 
 std::optional<Bytes> NetlinkAttributes::bytes(uint16_t type) const {
   if (!has(type)) return std::nullopt;
-  return Bytes(static_cast<const uint8_t*>(mnl_attr_get_payload(found_[type])), mnl_attr_get_payload_len(found_[type]));
+  return Bytes(static_cast<const uint8_t*>(mnl_attr_get_payload(found_[type])),
+               mnl_attr_get_payload_len(found_[type]));
 }
 
 std::optional<uint32_t> NetlinkAttributes::u32(uint16_t type) const {
@@ -100,7 +103,8 @@ Result<Netlink, SysError> Netlink::create() {
   auto impl = std::make_unique<Impl>();
   impl->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
   if (impl->socket == nullptr) return sys::failure("open a netlink socket");
-  if (mnl_socket_bind(impl->socket, 0, MNL_SOCKET_AUTOPID) < 0) return sys::failure("bind a netlink socket");
+  if (mnl_socket_bind(impl->socket, 0, MNL_SOCKET_AUTOPID) < 0)
+    return sys::failure("bind a netlink socket");
   const int fd = mnl_socket_get_fd(impl->socket);
   // The kernel answers at once; the timeout is for the case that an answer was lost.
   timeval patience{.tv_sec = 5, .tv_usec = 0};
@@ -111,8 +115,9 @@ Result<Netlink, SysError> Netlink::create() {
   return Netlink(std::move(impl));
 }
 
-Result<void, SysError> Netlink::Impl::transact(NetlinkRequest& request, const std::string& operation,
-                                               const std::function<void(const nlmsghdr*)>& on_message) {
+Result<void, SysError> Netlink::Impl::transact(
+    NetlinkRequest& request, const std::string& operation,
+    const std::function<void(const nlmsghdr*)>& on_message) {
   nlmsghdr* message = request.message();
   message->nlmsg_seq = ++sequence;
   if ((message->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP) message->nlmsg_flags |= NLM_F_ACK;
@@ -120,8 +125,8 @@ Result<void, SysError> Netlink::Impl::transact(NetlinkRequest& request, const st
   return read_answer(operation, on_message);
 }
 
-Result<void, SysError> Netlink::Impl::read_answer(const std::string& operation,
-                                                  const std::function<void(const nlmsghdr*)>& on_message) {
+Result<void, SysError> Netlink::Impl::read_answer(
+    const std::string& operation, const std::function<void(const nlmsghdr*)>& on_message) {
   alignas(nlmsghdr) std::array<char, kAnswerBytes> buffer;
   bool interrupted = false;
   while (true) {
@@ -129,8 +134,8 @@ Result<void, SysError> Netlink::Impl::read_answer(const std::string& operation,
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return sys::failure(operation);
     int rest = static_cast<int>(got);
-    for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data()); mnl_nlmsg_ok(message, rest);
-         message = mnl_nlmsg_next(message, &rest)) {
+    for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data());
+         mnl_nlmsg_ok(message, rest); message = mnl_nlmsg_next(message, &rest)) {
       if (message->nlmsg_seq != sequence) continue;  // the late answer to an earlier request
       if (message->nlmsg_flags & NLM_F_DUMP_INTR) interrupted = true;
       if (message->nlmsg_type == NLMSG_ERROR) {
@@ -147,7 +152,8 @@ Result<void, SysError> Netlink::Impl::read_answer(const std::string& operation,
   }
 }
 
-Result<void, SysError> Netlink::Impl::dump(const std::function<NetlinkRequest()>& make, const std::string& operation,
+Result<void, SysError> Netlink::Impl::dump(const std::function<NetlinkRequest()>& make,
+                                           const std::string& operation,
                                            const std::function<void()>& restart,
                                            const std::function<void(const nlmsghdr*)>& on_message) {
   for (int attempt = 1;; ++attempt) {

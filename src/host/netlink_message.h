@@ -27,9 +27,15 @@ class NetlinkRequest {
   }
   void put(uint16_t attribute, const IpAddress& address);
   void put_u8(uint16_t attribute, uint8_t value) { mnl_attr_put_u8(message(), attribute, value); }
-  void put_u32(uint16_t attribute, uint32_t value) { mnl_attr_put_u32(message(), attribute, value); }
-  void put_text(uint16_t attribute, const std::string& text) { mnl_attr_put_strz(message(), attribute, text.c_str()); }
-  void put_bytes(uint16_t attribute, Bytes bytes) { mnl_attr_put(message(), attribute, bytes.size(), bytes.data()); }
+  void put_u32(uint16_t attribute, uint32_t value) {
+    mnl_attr_put_u32(message(), attribute, value);
+  }
+  void put_text(uint16_t attribute, const std::string& text) {
+    mnl_attr_put_strz(message(), attribute, text.c_str());
+  }
+  void put_bytes(uint16_t attribute, Bytes bytes) {
+    mnl_attr_put(message(), attribute, bytes.size(), bytes.data());
+  }
   nlattr* nest(uint16_t attribute) { return mnl_attr_nest_start(message(), attribute); }
   void end_nest(nlattr* nested) { mnl_attr_nest_end(message(), nested); }
   nlmsghdr* message() { return reinterpret_cast<nlmsghdr*>(buffer_.data()); }
@@ -65,9 +71,10 @@ struct Netlink::Impl {
   // every message of the answer. An interrupted dump is not repeated here: EINTR.
   Result<void, SysError> transact(NetlinkRequest& request, const std::string& operation,
                                   const std::function<void(const nlmsghdr*)>& on_message = {});
-  // The same for dumps: repeated when the tables changed meanwhile; `restart` forgets what was seen.
-  Result<void, SysError> dump(const std::function<NetlinkRequest()>& make, const std::string& operation,
-                              const std::function<void()>& restart,
+  // The same for dumps: repeated when the tables changed meanwhile; `restart` forgets what was
+  // seen.
+  Result<void, SysError> dump(const std::function<NetlinkRequest()>& make,
+                              const std::string& operation, const std::function<void()>& restart,
                               const std::function<void(const nlmsghdr*)>& on_message);
 
  private:

@@ -15,27 +15,38 @@ namespace {
 
 uint8_t to_kernel(Route::Kind kind) {
   switch (kind) {
-    case Route::Kind::Blackhole: return RTN_BLACKHOLE;
-    case Route::Kind::Unreachable: return RTN_UNREACHABLE;
-    case Route::Kind::Local: return RTN_LOCAL;
+    case Route::Kind::Blackhole:
+      return RTN_BLACKHOLE;
+    case Route::Kind::Unreachable:
+      return RTN_UNREACHABLE;
+    case Route::Kind::Local:
+      return RTN_LOCAL;
     case Route::Kind::Unicast:
-    case Route::Kind::Other: return RTN_UNICAST;
+    case Route::Kind::Other:
+      return RTN_UNICAST;
   }
   std::unreachable();
 }
 
 Route::Kind to_kind(uint8_t type) {
   switch (type) {
-    case RTN_UNICAST: return Route::Kind::Unicast;
-    case RTN_BLACKHOLE: return Route::Kind::Blackhole;
-    case RTN_UNREACHABLE: return Route::Kind::Unreachable;
-    case RTN_LOCAL: return Route::Kind::Local;
-    default: return Route::Kind::Other;
+    case RTN_UNICAST:
+      return Route::Kind::Unicast;
+    case RTN_BLACKHOLE:
+      return Route::Kind::Blackhole;
+    case RTN_UNREACHABLE:
+      return Route::Kind::Unreachable;
+    case RTN_LOCAL:
+      return Route::Kind::Local;
+    default:
+      return Route::Kind::Other;
   }
 }
 
 // Tables above 255 travel in an attribute only.
-uint8_t short_table(uint32_t table) { return table < 256 ? static_cast<uint8_t>(table) : uint8_t{RT_TABLE_UNSPEC}; }
+uint8_t short_table(uint32_t table) {
+  return table < 256 ? static_cast<uint8_t>(table) : uint8_t{RT_TABLE_UNSPEC};
+}
 
 // A gateway of the other family (RFC 5549) has an attribute of its own.
 void put_gateway(NetlinkRequest& request, IpVersion version, const IpAddress& gateway) {
@@ -58,9 +69,9 @@ NetlinkRequest route_request(uint16_t type, int flags, const Route& route) {
   header.rtm_protocol = type == RTM_NEWROUTE ? route.protocol : uint8_t{RTPROT_UNSPEC};
   header.rtm_type = to_kernel(route.kind);
   const bool on_link = !route.gateway && route.kind == Route::Kind::Unicast;
-  header.rtm_scope = type == RTM_DELROUTE                          ? RT_SCOPE_NOWHERE
+  header.rtm_scope = type == RTM_DELROUTE                  ? RT_SCOPE_NOWHERE
                      : on_link && version == IpVersion::V4 ? RT_SCOPE_LINK
-                                                                   : RT_SCOPE_UNIVERSE;
+                                                           : RT_SCOPE_UNIVERSE;
   request.put_u32(RTA_TABLE, route.table);
   if (route.destination.length() > 0) request.put(RTA_DST, route.destination.address());
   if (route.interface != 0) request.put_u32(RTA_OIF, route.interface);
@@ -78,20 +89,27 @@ std::optional<IpAddress> parse_via(Bytes via) {
 
 uint8_t to_kernel(PolicyRule::Action action) {
   switch (action) {
-    case PolicyRule::Action::Goto: return FR_ACT_GOTO;
-    case PolicyRule::Action::Nothing: return FR_ACT_NOP;
+    case PolicyRule::Action::Goto:
+      return FR_ACT_GOTO;
+    case PolicyRule::Action::Nothing:
+      return FR_ACT_NOP;
     case PolicyRule::Action::Lookup:
-    case PolicyRule::Action::Other: return FR_ACT_TO_TBL;
+    case PolicyRule::Action::Other:
+      return FR_ACT_TO_TBL;
   }
   std::unreachable();
 }
 
 PolicyRule::Action to_action(uint8_t action) {
   switch (action) {
-    case FR_ACT_TO_TBL: return PolicyRule::Action::Lookup;
-    case FR_ACT_GOTO: return PolicyRule::Action::Goto;
-    case FR_ACT_NOP: return PolicyRule::Action::Nothing;
-    default: return PolicyRule::Action::Other;
+    case FR_ACT_TO_TBL:
+      return PolicyRule::Action::Lookup;
+    case FR_ACT_GOTO:
+      return PolicyRule::Action::Goto;
+    case FR_ACT_NOP:
+      return PolicyRule::Action::Nothing;
+    default:
+      return PolicyRule::Action::Other;
   }
 }
 
@@ -106,12 +124,14 @@ NetlinkRequest rule_request(uint16_t type, int flags, const PolicyRule& rule) {
   request.put_u8(FRA_PROTOCOL, rule.protocol);
   if (rule.action == PolicyRule::Action::Lookup) request.put_u32(FRA_TABLE, rule.table);
   if (rule.action == PolicyRule::Action::Goto) request.put_u32(FRA_GOTO, rule.target);
-  if (rule.destination && rule.destination->length() > 0) request.put(FRA_DST, rule.destination->address());
+  if (rule.destination && rule.destination->length() > 0)
+    request.put(FRA_DST, rule.destination->address());
   if (rule.mark) {
     request.put_u32(FRA_FWMARK, *rule.mark);
     request.put_u32(FRA_FWMASK, 0xffffffff);
   }
-  if (rule.suppress_prefix_length) request.put_u32(FRA_SUPPRESS_PREFIXLEN, *rule.suppress_prefix_length);
+  if (rule.suppress_prefix_length)
+    request.put_u32(FRA_SUPPRESS_PREFIXLEN, *rule.suppress_prefix_length);
   return request;
 }
 
@@ -130,7 +150,8 @@ std::optional<PolicyRule> parse_rule(const nlmsghdr* message) {
       .protocol = attributes.u8(FRA_PROTOCOL).value_or(0),
   };
   if (rule.action != PolicyRule::Action::Lookup) rule.table = 0;
-  if (rule.suppress_prefix_length == 0xffffffff) rule.suppress_prefix_length.reset();  // the kernel's "none"
+  if (rule.suppress_prefix_length == 0xffffffff)
+    rule.suppress_prefix_length.reset();  // the kernel's "none"
   if (const auto destination = attributes.address(FRA_DST)) {
     rule.destination = IpPrefix::containing(*destination, header->dst_len);
   }
@@ -164,7 +185,8 @@ std::optional<Route> parse_route(const nlmsghdr* message) {
   return route;
 }
 
-Result<std::vector<Route>, SysError> Netlink::routes(IpVersion version, uint32_t table, uint32_t interface) {
+Result<std::vector<Route>, SysError> Netlink::routes(IpVersion version, uint32_t table,
+                                                     uint32_t interface) {
   std::vector<Route> found;
   auto done = impl_->dump(
       [&] {
@@ -194,12 +216,14 @@ Result<void, SysError> Netlink::add_route(const Route& route, Existing existing)
 
 Result<void, SysError> Netlink::remove_route(const Route& route) {
   NetlinkRequest request = route_request(RTM_DELROUTE, 0, route);
-  auto done = impl_->transact(request, std::format("remove route {}", route.destination.to_string()));
+  auto done =
+      impl_->transact(request, std::format("remove route {}", route.destination.to_string()));
   if (!done && (done.error().code == ESRCH || done.error().code == ENODEV)) return {};
   return done;
 }
 
-Result<Route, SysError> Netlink::route_to(const IpAddress& destination, std::optional<uint32_t> mark) {
+Result<Route, SysError> Netlink::route_to(const IpAddress& destination,
+                                          std::optional<uint32_t> mark) {
   const std::string operation = std::format("find a route to {}", destination.to_string());
   NetlinkRequest request(RTM_GETROUTE, 0);
   auto& header = request.header<rtmsg>();

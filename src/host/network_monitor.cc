@@ -12,8 +12,8 @@
 namespace masque {
 namespace {
 
-constexpr std::array kGroups = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
-                                RTNLGRP_IPV6_ROUTE};
+constexpr std::array kGroups = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+                                RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE};
 constexpr uint32_t kDefaultTable = 253;
 constexpr int kBufferBytes = 1 << 20;
 
@@ -24,15 +24,17 @@ std::optional<NetworkEvent> to_event(const nlmsghdr* message) {
     case RTM_NEWLINK:
     case RTM_DELLINK: {
       Link link = parse_link(message);
-      return NetworkEvent{.kind = message->nlmsg_type == RTM_NEWLINK ? Kind::LinkChanged : Kind::LinkRemoved,
-                          .interface = link.index,
-                          .interface_name = std::move(link.name),
-                          .link_up = link.up && link.running,
-                          .link_mtu = link.mtu};
+      return NetworkEvent{
+          .kind = message->nlmsg_type == RTM_NEWLINK ? Kind::LinkChanged : Kind::LinkRemoved,
+          .interface = link.index,
+          .interface_name = std::move(link.name),
+          .link_up = link.up && link.running,
+          .link_mtu = link.mtu};
     }
     case RTM_NEWADDR:
     case RTM_DELADDR: {
-      NetworkEvent event{.kind = message->nlmsg_type == RTM_NEWADDR ? Kind::AddressAdded : Kind::AddressRemoved};
+      NetworkEvent event{.kind = message->nlmsg_type == RTM_NEWADDR ? Kind::AddressAdded
+                                                                    : Kind::AddressRemoved};
       const auto entry = parse_address(message, event.interface);
       if (!entry) return std::nullopt;
       event.address = entry->address;
@@ -41,12 +43,15 @@ std::optional<NetworkEvent> to_event(const nlmsghdr* message) {
     case RTM_NEWROUTE:
     case RTM_DELROUTE: {
       const auto route = parse_route(message);
-      if (!route || (route->table != kMainTable && route->table != kDefaultTable)) return std::nullopt;
-      return NetworkEvent{.kind = message->nlmsg_type == RTM_NEWROUTE ? Kind::RouteChanged : Kind::RouteRemoved,
-                          .interface = route->interface,
-                          .destination = route->destination};
+      if (!route || (route->table != kMainTable && route->table != kDefaultTable))
+        return std::nullopt;
+      return NetworkEvent{
+          .kind = message->nlmsg_type == RTM_NEWROUTE ? Kind::RouteChanged : Kind::RouteRemoved,
+          .interface = route->interface,
+          .destination = route->destination};
     }
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -70,7 +75,8 @@ Result<NetworkMonitor, SysError> NetworkMonitor::create() {
   TRY_VOID(sys::bind(impl->fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name));
   (void)sys::set_option(impl->fd.get(), SOL_SOCKET, SO_RCVBUF, kBufferBytes, "SO_RCVBUF");
   for (const int group : kGroups) {
-    TRY_VOID(sys::set_option(impl->fd.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group, "NETLINK_ADD_MEMBERSHIP"));
+    TRY_VOID(sys::set_option(impl->fd.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group,
+                             "NETLINK_ADD_MEMBERSHIP"));
   }
   return NetworkMonitor(std::move(impl));
 }
@@ -88,8 +94,8 @@ Result<void, SysError> NetworkMonitor::poll_events(std::vector<NetworkEvent>& ev
       continue;
     }
     int rest = static_cast<int>(*got);
-    for (const auto* message = reinterpret_cast<const nlmsghdr*>(impl_->buffer.data()); mnl_nlmsg_ok(message, rest);
-         message = mnl_nlmsg_next(message, &rest)) {
+    for (const auto* message = reinterpret_cast<const nlmsghdr*>(impl_->buffer.data());
+         mnl_nlmsg_ok(message, rest); message = mnl_nlmsg_next(message, &rest)) {
       if (auto event = to_event(message)) events.push_back(std::move(*event));
     }
   }

@@ -17,21 +17,21 @@ namespace masque {
 
 struct NetworkEvent {
   enum class Kind : uint8_t {
-    LinkChanged,     // appeared, up, down, renamed, MTU
+    LinkChanged,  // appeared, up, down, renamed, MTU
     LinkRemoved,
     AddressAdded,
     AddressRemoved,
-    RouteChanged,    // added or replaced; main and default tables only
+    RouteChanged,  // added or replaced; main and default tables only
     RouteRemoved,
-    Overrun,         // the kernel dropped events: look at everything again
+    Overrun,  // the kernel dropped events: look at everything again
   };
   Kind kind = Kind::Overrun;
   uint32_t interface = 0;
-  std::string interface_name;                // links only
-  bool link_up = false;                      // links only: up and with a carrier
-  uint32_t link_mtu = 0;                     // links only
-  std::optional<IpAddress> address;          // addresses only
-  std::optional<IpPrefix> destination;       // routes only
+  std::string interface_name;           // links only
+  bool link_up = false;                 // links only: up and with a carrier
+  uint32_t link_mtu = 0;                // links only
+  std::optional<IpAddress> address;     // addresses only
+  std::optional<IpPrefix> destination;  // routes only
 };
 
 class NetworkMonitor {

@@ -14,7 +14,6 @@
 #include "host/clock.h"
 #include "host/system.h"
 
-
 namespace masque {
 namespace {
 
@@ -44,7 +43,8 @@ std::string one_line(std::string_view text) {
 ServiceNotifier ServiceNotifier::from_environment() {
   ServiceNotifier notifier;
   const std::string path = environment("NOTIFY_SOCKET");
-  const bool usable = path.size() > 1 && path.size() < sizeof(sockaddr_un::sun_path) && (path[0] == '/' || path[0] == '@');
+  const bool usable = path.size() > 1 && path.size() < sizeof(sockaddr_un::sun_path) &&
+                      (path[0] == '/' || path[0] == '@');
   if (usable) notifier.path_ = path;
   const auto interval = number(environment("WATCHDOG_USEC"));
   const auto pid = number(environment("WATCHDOG_PID"));
@@ -57,15 +57,22 @@ ServiceNotifier ServiceNotifier::from_environment() {
   return notifier;
 }
 
-void ServiceNotifier::ready(std::string_view text) { send(std::format("READY=1\nSTATUS={}", one_line(text))); }
+void ServiceNotifier::ready(std::string_view text) {
+  send(std::format("READY=1\nSTATUS={}", one_line(text)));
+}
 
 void ServiceNotifier::reloading() {
-  const auto now = std::chrono::duration_cast<std::chrono::microseconds>(monotonic_now().time_since_epoch());
+  const auto now =
+      std::chrono::duration_cast<std::chrono::microseconds>(monotonic_now().time_since_epoch());
   send(std::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()));
 }
 
-void ServiceNotifier::stopping(std::string_view text) { send(std::format("STOPPING=1\nSTATUS={}", one_line(text))); }
-void ServiceNotifier::status(std::string_view text) { send(std::format("STATUS={}", one_line(text))); }
+void ServiceNotifier::stopping(std::string_view text) {
+  send(std::format("STOPPING=1\nSTATUS={}", one_line(text)));
+}
+void ServiceNotifier::status(std::string_view text) {
+  send(std::format("STATUS={}", one_line(text)));
+}
 void ServiceNotifier::watchdog() { send("WATCHDOG=1"); }
 
 void ServiceNotifier::send(std::string_view message) {

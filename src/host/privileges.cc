@@ -12,13 +12,17 @@ namespace masque {
 namespace {
 
 constexpr std::string_view kNeedsCapability =
-    "CAP_NET_ADMIN is missing: run as root, or with AmbientCapabilities=CAP_NET_ADMIN, or in a container with "
+    "CAP_NET_ADMIN is missing: run as root, or with AmbientCapabilities=CAP_NET_ADMIN, or in a "
+    "container with "
     "--cap-add NET_ADMIN";
 constexpr std::string_view kNoDevice =
-    "/dev/net/tun is missing: load the module (modprobe tun), or give the container --device /dev/net/tun";
-constexpr std::string_view kNoDriver = "the kernel has no TUN driver: load the module (modprobe tun)";
+    "/dev/net/tun is missing: load the module (modprobe tun), or give the container --device "
+    "/dev/net/tun";
+constexpr std::string_view kNoDriver =
+    "the kernel has no TUN driver: load the module (modprobe tun)";
 constexpr std::string_view kDeviceRefused =
-    "/dev/net/tun may not be opened: run as root, or let the device through to the container (--device /dev/net/tun)";
+    "/dev/net/tun may not be opened: run as root, or let the device through to the container "
+    "(--device /dev/net/tun)";
 
 }  // namespace
 
@@ -32,12 +36,16 @@ Result<void, SysError> require_tunnel_privileges() {
   const auto device = sys::open("/dev/net/tun", O_RDWR | O_NONBLOCK);
   if (!device) {
     switch (device.error().code) {
-      case ENOENT: return sys::failure(ENOENT, std::string(kNoDevice));
+      case ENOENT:
+        return sys::failure(ENOENT, std::string(kNoDevice));
       case ENODEV:
-      case ENXIO: return sys::failure(device.error().code, std::string(kNoDriver));
+      case ENXIO:
+        return sys::failure(device.error().code, std::string(kNoDriver));
       case EACCES:
-      case EPERM: return sys::failure(device.error().code, std::string(kDeviceRefused));
-      default: return std::unexpected(device.error());
+      case EPERM:
+        return sys::failure(device.error().code, std::string(kDeviceRefused));
+      default:
+        return std::unexpected(device.error());
     }
   }
   if (!has_net_admin()) return sys::failure(EPERM, std::string(kNeedsCapability));
@@ -53,11 +61,15 @@ std::string explain(const SysError& error) {
     return error.message() + ": another program uses this interface; choose another tun_name";
   }
   if (error.operation.contains("TUN interface") && error.code == EINVAL) {
-    return error.message() + ": an interface of another kind has this name; choose another tun_name";
+    return error.message() +
+           ": an interface of another kind has this name; choose another tun_name";
   }
-  if (error.code == EADDRINUSE) return error.message() + ": another program uses this port; stop it or choose another";
-  if (error.code == EADDRNOTAVAIL) return error.message() + ": this host does not have that address";
-  if (error.code == EROFS) return error.message() + ": in a container, set it with --sysctl on the host's side";
+  if (error.code == EADDRINUSE)
+    return error.message() + ": another program uses this port; stop it or choose another";
+  if (error.code == EADDRNOTAVAIL)
+    return error.message() + ": this host does not have that address";
+  if (error.code == EROFS)
+    return error.message() + ": in a container, set it with --sysctl on the host's side";
   return error.message();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's randomness (getrandom) as an Rng. Small requests are served from a buffer whose bytes
-// are wiped as they are handed out. A failing getrandom is not survivable and ends the process.
+// The kernel's randomness (getrandom) as an Rng. Small requests are served from a buffer whose
+// bytes are wiped as they are handed out. A failing getrandom is not survivable and ends the
+// process.
 #pragma once
 
 #include <array>

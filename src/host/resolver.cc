@@ -25,7 +25,8 @@ struct Done {
   Resolver::Answer answer;
 };
 
-// What the threads share with the loop; the last of them frees it, so a thread may outlive the Resolver.
+// What the threads share with the loop; the last of them frees it, so a thread may outlive the
+// Resolver.
 struct Mailbox {
   UniqueFd event;
   std::mutex mutex;
@@ -54,10 +55,14 @@ struct Mailbox {
 
 int to_errno(int code) {
   switch (code) {
-    case EAI_SYSTEM: return errno;
-    case EAI_AGAIN: return EAGAIN;
-    case EAI_MEMORY: return ENOMEM;
-    default: return ENXIO;  // no such address: the sentence says why
+    case EAI_SYSTEM:
+      return errno;
+    case EAI_AGAIN:
+      return EAGAIN;
+    case EAI_MEMORY:
+      return ENOMEM;
+    default:
+      return ENXIO;  // no such address: the sentence says why
   }
 }
 
@@ -71,7 +76,8 @@ Resolver::Answer look_up(const std::string& host, uint16_t port) {
     return sys::failure(error, std::format("resolve {} ({})", host, ::gai_strerror(code)));
   }
   std::vector<SocketAddress> found;
-  for (const addrinfo* entry = list; entry != nullptr && found.size() < Resolver::kAddressesMax; entry = entry->ai_next) {
+  for (const addrinfo* entry = list; entry != nullptr && found.size() < Resolver::kAddressesMax;
+       entry = entry->ai_next) {
     SocketName name;
     if (entry->ai_family != AF_INET && entry->ai_family != AF_INET6) continue;
     std::memcpy(&name.v6, entry->ai_addr, std::min<size_t>(entry->ai_addrlen, sizeof name.v6));
@@ -85,7 +91,8 @@ Resolver::Answer look_up(const std::string& host, uint16_t port) {
 }
 
 std::optional<IpAddress> literal(std::string_view host) {
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+    host = host.substr(1, host.size() - 2);
   const auto address = IpAddress::parse(host);
   return address ? std::optional(*address) : std::nullopt;
 }
@@ -127,11 +134,13 @@ Result<std::unique_ptr<Resolver>, SysError> Resolver::create(EventLoop& loop) {
   Impl* inner = resolver->impl_.get();
   TRY_VOID(loop.add(inner->mailbox->event.get(), EventLoop::kReadable,
                     [inner](EventLoop::Ready) { inner->read_mailbox(); }));
-  TRY_VOID(loop.add(inner->timer.get(), EventLoop::kReadable, [inner](EventLoop::Ready) { inner->expire(); }));
+  TRY_VOID(loop.add(inner->timer.get(), EventLoop::kReadable,
+                    [inner](EventLoop::Ready) { inner->expire(); }));
   return resolver;
 }
 
-Resolver::RequestId Resolver::resolve(const std::string& host, uint16_t port, Duration timeout, Callback callback) {
+Resolver::RequestId Resolver::resolve(const std::string& host, uint16_t port, Duration timeout,
+                                      Callback callback) {
   const uint64_t id = impl_->next_id++;
   impl_->requests.emplace(id, Impl::Request{.host = host,
                                             .deadline = monotonic_now() + timeout,
@@ -152,7 +161,8 @@ void Resolver::cancel(RequestId request) {
 
 void Resolver::Impl::start_thread(uint64_t id, const std::string& host, uint16_t port) {
   if (!mailbox->take_thread()) {
-    return mailbox->put(id, sys::failure(EAGAIN, std::format("resolve {} (too many look-ups hang)", host)));
+    return mailbox->put(
+        id, sys::failure(EAGAIN, std::format("resolve {} (too many look-ups hang)", host)));
   }
   // Signals belong to the loop's thread.
   sigset_t all;
@@ -167,14 +177,16 @@ void Resolver::Impl::start_thread(uint64_t id, const std::string& host, uint16_t
     }).detach();
   } catch (const std::system_error& error) {
     mailbox->give_thread_back();
-    mailbox->put(id, sys::failure(error.code().value(), std::format("resolve {} (start a thread)", host)));
+    mailbox->put(
+        id, sys::failure(error.code().value(), std::format("resolve {} (start a thread)", host)));
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Resolver::Impl::read_mailbox() {
   uint64_t count = 0;
-  (void)sys::read(mailbox->event.get(), MutableBytes(reinterpret_cast<uint8_t*>(&count), sizeof count));
+  (void)sys::read(mailbox->event.get(),
+                  MutableBytes(reinterpret_cast<uint8_t*>(&count), sizeof count));
   std::vector<Done> done;
   {
     const std::lock_guard lock(mailbox->mutex);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Name resolution that does not block the loop: getaddrinfo runs in a thread of its own and its answer
-// comes back through the loop. getaddrinfo cannot be interrupted, so after the timeout the caller is
-// told and the thread is left to end by itself; at most kThreadsMax exist.
+// Name resolution that does not block the loop: getaddrinfo runs in a thread of its own and its
+// answer comes back through the loop. getaddrinfo cannot be interrupted, so after the timeout the
+// caller is told and the thread is left to end by itself; at most kThreadsMax exist.
 #pragma once
 
 #include <cstdint>

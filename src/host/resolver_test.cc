@@ -13,7 +13,8 @@ namespace {
 
 class Resolving : public testing::Test {
  protected:
-  Resolving() : loop_(std::move(*EventLoop::create())), resolver_(std::move(*Resolver::create(*loop_))) {}
+  Resolving()
+      : loop_(std::move(*EventLoop::create())), resolver_(std::move(*Resolver::create(*loop_))) {}
   Resolver::Callback keep() {
     return [this](Resolver::Answer answer) { answer_ = std::move(answer); };
   }
@@ -72,7 +73,8 @@ TEST_F(Resolving, a_cancelled_request_is_never_answered) {
 }
 
 TEST_F(Resolving, the_resolver_may_go_before_its_threads) {
-  for (int i = 0; i < 20; ++i) resolver_->resolve("localhost", 1, 1s, [](Resolver::Answer) { FAIL(); });
+  for (int i = 0; i < 20; ++i)
+    resolver_->resolve("localhost", 1, 1s, [](Resolver::Answer) { FAIL(); });
   resolver_.reset();
   ASSERT_TRUE(loop_->run_once(10ms));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SocketAddress to and from the kernel's sockaddr. For sources of host only: it needs Linux headers.
+// SocketAddress to and from the kernel's sockaddr. For sources of host only: it needs Linux
+// headers.
 #pragma once
 
 #include <netinet/in.h>
@@ -39,7 +40,9 @@ inline SocketName to_socket_name(const SocketAddress& from) {
   return name;
 }
 
-inline IpAddress to_ip_address(const in_addr& address) { return IpAddress::v4(ntohl(address.s_addr)); }
+inline IpAddress to_ip_address(const in_addr& address) {
+  return IpAddress::v4(ntohl(address.s_addr));
+}
 inline IpAddress to_ip_address(const in6_addr& address) {
   std::array<uint8_t, 16> bytes;
   std::memcpy(bytes.data(), &address, bytes.size());

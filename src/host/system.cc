@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -27,13 +28,17 @@ auto retried(Call call) {
 
 }  // namespace
 
-std::unexpected<SysError> failure(std::string operation) { return failure(errno, std::move(operation)); }
+std::unexpected<SysError> failure(std::string operation) {
+  return failure(errno, std::move(operation));
+}
 
 std::unexpected<SysError> failure(int code, std::string operation) {
   return std::unexpected(SysError{.code = code, .operation = std::move(operation)});
 }
 
-bool would_block(const SysError& error) { return error.code == EAGAIN || error.code == EWOULDBLOCK; }
+bool would_block(const SysError& error) {
+  return error.code == EAGAIN || error.code == EWOULDBLOCK;
+}
 
 SysResult<UniqueFd> open(const std::string& path, int flags, unsigned mode) {
   const int fd = retried([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); });
@@ -75,13 +80,15 @@ SysResult<void> listen(int fd, int backlog) {
 }
 
 SysResult<UniqueFd> accept(int fd) {
-  const int client = retried([&] { return ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); });
+  const int client =
+      retried([&] { return ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); });
   if (client < 0) return failure("accept");
   return UniqueFd(client);
 }
 
 SysResult<void> set_option(int fd, int level, int name, int value, std::string_view what) {
-  if (::setsockopt(fd, level, name, &value, sizeof value) < 0) return failure(std::format("set {}", what));
+  if (::setsockopt(fd, level, name, &value, sizeof value) < 0)
+    return failure(std::format("set {}", what));
   return {};
 }
 
@@ -95,7 +102,8 @@ SysResult<void> set_option(int fd, int level, int name, Bytes value, std::string
 SysResult<int> option(int fd, int level, int name, std::string_view what) {
   int value = 0;
   socklen_t length = sizeof value;
-  if (::getsockopt(fd, level, name, &value, &length) < 0) return failure(std::format("read {}", what));
+  if (::getsockopt(fd, level, name, &value, &length) < 0)
+    return failure(std::format("read {}", what));
   return value;
 }
 
@@ -137,6 +145,12 @@ SysResult<bool> poll_one(int fd, short events, int timeout_ms) {
   if (count < 0 && errno == EINTR) return false;  // the caller looks at its deadline and asks again
   if (count < 0) return failure("poll");
   return count > 0;
+}
+
+void sleep(Duration duration) {
+  const timespec rest{.tv_sec = static_cast<time_t>(duration / 1s),
+                      .tv_nsec = static_cast<long>((duration % 1s).count())};
+  ::nanosleep(&rest, nullptr);
 }
 
 SysResult<void> unlink(const std::string& path) {

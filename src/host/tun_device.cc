@@ -49,12 +49,15 @@ enum class Fault : uint8_t { NotReady, Dropped, Gone };
 // EIO: the interface is down. EBADFD: it was deleted.
 Fault fault_of(int code) {
   switch (code) {
-    case EAGAIN: return Fault::NotReady;
+    case EAGAIN:
+      return Fault::NotReady;
     case EIO:
     case ENOBUFS:
     case ENOMEM:
-    case EINVAL: return Fault::Dropped;
-    default: return Fault::Gone;
+    case EINVAL:
+      return Fault::Dropped;
+    default:
+      return Fault::Gone;
   }
 }
 
@@ -90,7 +93,8 @@ Result<TunDevice, SysError> TunDevice::open(const TunOptions& options) {
   const bool offload = options.offload == TunOptions::Offload::On;
   request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (offload ? IFF_VNET_HDR : 0));
   if (::ioctl(impl->fd.get(), TUNSETIFF, &request) < 0) {
-    return sys::failure(std::format("make TUN interface {}", options.name.empty() ? "tun%d" : options.name));
+    return sys::failure(
+        std::format("make TUN interface {}", options.name.empty() ? "tun%d" : options.name));
   }
   impl->name = request.ifr_name;
   if (offload) TRY_VOID(impl->climb_down_ladder());
@@ -99,7 +103,8 @@ Result<TunDevice, SysError> TunDevice::open(const TunOptions& options) {
 
 Result<void, SysError> TunDevice::Impl::climb_down_ladder() {
   int header_bytes = kVnetHeaderBytes;
-  if (::ioctl(fd.get(), TUNSETVNETHDRSZ, &header_bytes) < 0) return sys::failure("set the TUN's vnet header size");
+  if (::ioctl(fd.get(), TUNSETVNETHDRSZ, &header_bytes) < 0)
+    return sys::failure("set the TUN's vnet header size");
   for (const Rung& rung : kLadder) {
     if (::ioctl(fd.get(), TUNSETOFFLOAD, rung.flags) == 0) {
       level = rung.level;
@@ -116,10 +121,13 @@ const TunCounters& TunDevice::counters() const { return impl_->counters; }
 
 PacketCoalescer::Merge TunDevice::merge() const {
   switch (impl_->level) {
-    case OffloadLevel::TcpAndUdp: return PacketCoalescer::Merge::TcpAndUdp;
-    case OffloadLevel::Tcp: return PacketCoalescer::Merge::Tcp;
+    case OffloadLevel::TcpAndUdp:
+      return PacketCoalescer::Merge::TcpAndUdp;
+    case OffloadLevel::Tcp:
+      return PacketCoalescer::Merge::Tcp;
     case OffloadLevel::Checksum:
-    case OffloadLevel::None: return PacketCoalescer::Merge::Nothing;
+    case OffloadLevel::None:
+      return PacketCoalescer::Merge::Nothing;
   }
   std::unreachable();
 }
@@ -139,9 +147,9 @@ Result<void, SysError> TunDevice::read_batch(TunReadBatch& batch) {
     }
     ++impl_->counters.reads;
     const auto length = static_cast<size_t>(got);
-    const auto offload = header == 0            ? std::optional(OffloadInfo{})
+    const auto offload = header == 0       ? std::optional(OffloadInfo{})
                          : length > header ? read_vnet_header(start)
-                                                : std::nullopt;
+                                           : std::nullopt;
     if (!offload || length <= header) {
       ++impl_->counters.read_dropped;
       continue;
@@ -158,7 +166,8 @@ Result<void, SysError> TunDevice::write_batch(std::span<const CoalescedPacket> p
     uint8_t* start = packet.packet.data();
     size_t length = packet.packet.size();
     if (impl_->level == OffloadLevel::None) {
-      const bool plain = packet.offload.gso == GsoType::None && packet.offload.checksum == ChecksumState::Complete;
+      const bool plain =
+          packet.offload.gso == GsoType::None && packet.offload.checksum == ChecksumState::Complete;
       if (!plain) {
         ++impl_->counters.write_dropped;
         continue;

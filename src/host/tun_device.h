@@ -3,8 +3,9 @@
 // read or write carries up to 64 KiB of one flow. core/ip/segment.h splits what is read into IP
 // packets, core/ip/coalesce.h merges what is to be written.
 //
-// What callers may rely on: nothing is allocated after open(); a full or refusing kernel queue drops
-// the packet and counts it, never fails; an error that is returned means that the device is gone.
+// What callers may rely on: nothing is allocated after open(); a full or refusing kernel queue
+// drops the packet and counts it, never fails; an error that is returned means that the device is
+// gone.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +29,7 @@ struct TunOptions {
 struct TunCounters {
   uint64_t reads = 0;
   uint64_t bytes_read = 0;
-  uint64_t read_dropped = 0;   // shorter than its header, or an offload we never asked for
+  uint64_t read_dropped = 0;  // shorter than its header, or an offload we never asked for
   uint64_t writes = 0;
   uint64_t bytes_written = 0;
   uint64_t write_dropped = 0;  // EAGAIN, EIO (interface down), ENOBUFS, EINVAL (malformed)
@@ -60,10 +61,10 @@ class TunDevice {
  public:
   // What the kernel agreed to hand us and take from us unsegmented.
   enum class OffloadLevel : uint8_t {
-    None,            // no vnet header at all
-    Checksum,        // vnet header, no super-packets
-    Tcp,             // + TSO
-    TcpAndUdp,       // + USO (Linux 6.2)
+    None,       // no vnet header at all
+    Checksum,   // vnet header, no super-packets
+    Tcp,        // + TSO
+    TcpAndUdp,  // + USO (Linux 6.2)
   };
 
   static Result<TunDevice, SysError> open(const TunOptions& options);

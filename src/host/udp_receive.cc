@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Receiving: (1) one recvmmsg into kMessages buffers of 64 KiB, (2) control messages tell local address,
-// ECN and the GRO segment size, (3) each message is cut into datagrams.
+// Receiving: (1) one recvmmsg into kMessages buffers of 64 KiB, (2) control messages tell local
+// address, ECN and the GRO segment size, (3) each message is cut into datagrams.
 #include <netinet/udp.h>
 
 #include <algorithm>
@@ -23,13 +23,15 @@ struct Ancillary {
 template <class T>
 T read_as(const cmsghdr& header) {
   T value{};
-  std::memcpy(&value, CMSG_DATA(&header), std::min<size_t>(sizeof value, header.cmsg_len - CMSG_LEN(0)));
+  std::memcpy(&value, CMSG_DATA(&header),
+              std::min<size_t>(sizeof value, header.cmsg_len - CMSG_LEN(0)));
   return value;
 }
 
 Ancillary read_ancillary(msghdr& message, const SocketAddress& bound) {
   Ancillary found{.local = bound.address};
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
     const int type = header->cmsg_type;
     if (header->cmsg_level == IPPROTO_IP && type == IP_PKTINFO) {
       found.local = to_ip_address(read_as<in_pktinfo>(*header).ipi_addr);
@@ -72,7 +74,8 @@ struct ReceiveBatch::Messages {
 };
 
 ReceiveBatch::ReceiveBatch()
-    : messages_(std::make_unique<Messages>()), datagrams_(std::make_unique<ReceivedDatagram[]>(kDatagramsMax)) {}
+    : messages_(std::make_unique<Messages>()),
+      datagrams_(std::make_unique<ReceivedDatagram[]>(kDatagramsMax)) {}
 ReceiveBatch::~ReceiveBatch() = default;
 ReceiveBatch::ReceiveBatch(ReceiveBatch&&) noexcept = default;
 ReceiveBatch& ReceiveBatch::operator=(ReceiveBatch&&) noexcept = default;
@@ -83,13 +86,15 @@ Result<void, SysError> UdpSocket::receive_batch(ReceiveBatch& batch) {
   batch.count_ = 0;
   batch.full_ = false;
   messages.reset();
-  const int got = ::recvmmsg(impl_->fd.get(), messages.headers.data(), ReceiveBatch::kMessages, MSG_DONTWAIT, nullptr);
+  const int got = ::recvmmsg(impl_->fd.get(), messages.headers.data(), ReceiveBatch::kMessages,
+                             MSG_DONTWAIT, nullptr);
   ++counters.receive_calls;
   if (got < 0) {
     if (errno == EAGAIN || errno == EINTR) return {};
     ++counters.receive_errors;
     // An error that a former send left behind; the socket itself is fine.
-    if (errno == ECONNREFUSED || errno == EHOSTUNREACH || errno == ENETUNREACH || errno == ENOMEM) return {};
+    if (errno == ECONNREFUSED || errno == EHOSTUNREACH || errno == ENETUNREACH || errno == ENOMEM)
+      return {};
     return sys::failure("receive UDP datagrams");
   }
   batch.full_ = static_cast<size_t>(got) == ReceiveBatch::kMessages;

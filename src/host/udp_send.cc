@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sending: one sendmmsg for the whole batch, one message for each run, cut by the kernel (UDP_SEGMENT).
-// A run that fails is counted and passed over: to QUIC it is a lost packet, never the end of a
-// connection. A kernel or device that refuses UDP_SEGMENT gets the run's datagrams one by one.
+// Sending: one sendmmsg for the whole batch, one message for each run, cut by the kernel
+// (UDP_SEGMENT). A run that fails is counted and passed over: to QUIC it is a lost packet, never
+// the end of a connection. A kernel or device that refuses UDP_SEGMENT gets the run's datagrams one
+// by one.
 #include <netinet/udp.h>
 
 #include <algorithm>
@@ -14,7 +15,8 @@ namespace {
 
 template <class T>
 void append(msghdr& message, int level, int type, const T& value) {
-  auto* header = reinterpret_cast<cmsghdr*>(static_cast<uint8_t*>(message.msg_control) + message.msg_controllen);
+  auto* header = reinterpret_cast<cmsghdr*>(static_cast<uint8_t*>(message.msg_control) +
+                                            message.msg_controllen);
   header->cmsg_level = level;
   header->cmsg_type = type;
   header->cmsg_len = CMSG_LEN(sizeof value);
@@ -45,7 +47,8 @@ void advance(SendCursor& cursor) { cursor = {.run = cursor.run + 1, .offset = 0}
 void UdpSocket::Impl::prepare(size_t slot, const Piece& piece) {
   const TransmitRun& run = *piece.run;
   names[slot] = to_socket_name(run.path.remote);
-  pieces[slot] = {.iov_base = const_cast<uint8_t*>(piece.bytes.data()), .iov_len = piece.bytes.size()};
+  pieces[slot] = {.iov_base = const_cast<uint8_t*>(piece.bytes.data()),
+                  .iov_len = piece.bytes.size()};
   msghdr& message = messages[slot].msg_hdr;
   message = {};
   message.msg_name = &names[slot].any;
@@ -55,12 +58,14 @@ void UdpSocket::Impl::prepare(size_t slot, const Piece& piece) {
   message.msg_control = controls[slot].bytes.data();
   const bool v4 = run.path.remote.address.version() == IpVersion::V4;
   const IpAddress& source = run.path.local.address;
-  if (!source.is_any() && source.version() == run.path.remote.address.version()) append_source(message, source);
+  if (!source.is_any() && source.version() == run.path.remote.address.version())
+    append_source(message, source);
   if (run.ecn != Ecn::NotEct) {
     const int ecn = static_cast<int>(run.ecn);
     append(message, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS, ecn);
   }
-  if (segments_in(piece.bytes, run.segment_size) > 1) append(message, IPPROTO_UDP, UDP_SEGMENT, run.segment_size);
+  if (segments_in(piece.bytes, run.segment_size) > 1)
+    append(message, IPPROTO_UDP, UDP_SEGMENT, run.segment_size);
   if (message.msg_controllen == 0) message.msg_control = nullptr;
 }
 
@@ -86,29 +91,39 @@ void UdpSocket::Impl::count_sent(const Piece& piece) {
 void UdpSocket::Impl::count_failed(int code) {
   last_send_error = code;
   switch (code) {
-    case EMSGSIZE: ++counters.send_too_large; break;
+    case EMSGSIZE:
+      ++counters.send_too_large;
+      break;
     case ENETUNREACH:
     case EHOSTUNREACH:
     case EADDRNOTAVAIL:
     case ENETDOWN:
     case ENODEV:
-    case EINVAL: ++counters.send_unreachable; break;
+    case EINVAL:
+      ++counters.send_unreachable;
+      break;
     case EPERM:
-    case EACCES: ++counters.send_refused; break;
-    default: ++counters.send_errors; break;
+    case EACCES:
+      ++counters.send_refused;
+      break;
+    default:
+      ++counters.send_errors;
+      break;
   }
 }
 
 UdpSocket::SendState UdpSocket::send_batch(const TransmitBatch& batch, SendCursor& cursor) {
   const std::span<const TransmitRun> runs = batch.runs();
   while (cursor.run < runs.size()) {
-    if (runs[cursor.run].path.remote.address.version() != impl_->local.address.version()) return SendState::OtherFamily;
+    if (runs[cursor.run].path.remote.address.version() != impl_->local.address.version())
+      return SendState::OtherFamily;
     const size_t count = impl_->prepare_all(batch, cursor);
     if (count == 0) {  // no GSO, and a run that has to be cut
       if (!impl_->send_singles(batch, cursor)) return SendState::Blocked;
       continue;
     }
-    const int sent = ::sendmmsg(impl_->fd.get(), impl_->messages.data(), static_cast<unsigned>(count), MSG_DONTWAIT);
+    const int sent = ::sendmmsg(impl_->fd.get(), impl_->messages.data(),
+                                static_cast<unsigned>(count), MSG_DONTWAIT);
     ++impl_->counters.send_calls;
     if (sent < 0) {
       if (errno == EINTR) continue;
@@ -143,13 +158,14 @@ bool UdpSocket::Impl::on_send_failure(int code, const TransmitBatch& batch, Send
   return true;
 }
 
-// The rest of the run at the cursor, datagram by datagram. What is too large (a path MTU probe) says
-// nothing about a shorter datagram after it; every other failure ends the run.
+// The rest of the run at the cursor, datagram by datagram. What is too large (a path MTU probe)
+// says nothing about a shorter datagram after it; every other failure ends the run.
 bool UdpSocket::Impl::send_singles(const TransmitBatch& batch, SendCursor& cursor) {
   const TransmitRun& run = batch.runs()[cursor.run];
   while (cursor.offset < run.length) {
     const Bytes rest = batch.bytes(run).subspan(cursor.offset);
-    const Piece piece{.run = &run, .bytes = rest.first(std::min<size_t>(run.segment_size, rest.size()))};
+    const Piece piece{.run = &run,
+                      .bytes = rest.first(std::min<size_t>(run.segment_size, rest.size()))};
     prepare(0, piece);
     const ssize_t sent = ::sendmsg(fd.get(), &messages[0].msg_hdr, MSG_DONTWAIT);
     ++counters.send_calls;

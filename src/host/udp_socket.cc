@@ -38,7 +38,8 @@ Result<void, SysError> set_v6_options(int fd) {
   TRY_VOID(set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY"));
   TRY_VOID(set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO"));
   TRY_VOID(set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1, "IPV6_RECVTCLASS"));
-  TRY_VOID(set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE, "IPV6_MTU_DISCOVER"));
+  TRY_VOID(
+      set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE, "IPV6_MTU_DISCOVER"));
   TRY_VOID(set_option(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1, "IPV6_DONTFRAG"));
   return set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, 0, "IPV6_RECVERR");
 }
@@ -62,7 +63,8 @@ Result<void, SysError> set_common_options(int fd, const UdpOptions& options) {
 Result<SocketAddress, SysError> bound_address(int fd) {
   SocketName name;
   name.length = sizeof name.v6;
-  if (::getsockname(fd, &name.any, &name.length) < 0) return sys::failure("read the socket's address");
+  if (::getsockname(fd, &name.any, &name.length) < 0)
+    return sys::failure("read the socket's address");
   return to_socket_address(name);
 }
 
@@ -98,7 +100,8 @@ const SocketAddress& UdpSocket::local_address() const { return impl_->local; }
 const UdpCounters& UdpSocket::counters() const { return impl_->counters; }
 int UdpSocket::last_send_error() const { return impl_->last_send_error; }
 
-Result<IpAddress, SysError> source_address_for(const SocketAddress& remote, std::optional<uint32_t> mark) {
+Result<IpAddress, SysError> source_address_for(const SocketAddress& remote,
+                                               std::optional<uint32_t> mark) {
   const bool v4 = remote.address.version() == IpVersion::V4;
   TRY(const UniqueFd fd, sys::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM, IPPROTO_UDP));
   if (mark) TRY_VOID(set_option(fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(*mark), "SO_MARK"));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A non-blocking UDP socket that moves batches: recvmmsg with UDP_GRO, sendmmsg with UDP_SEGMENT.
 //
-// What callers may rely on: one family per socket (IPv6 sockets are v6-only); DF is always set and the
-// kernel's own path MTU is ignored (RFC 9000 14: no fragmentation, QUIC searches); ECN and the local
-// address are known for every datagram received and settable for every one sent; no error of one
-// destination ever fails the socket, it is counted; nothing is allocated after create().
+// What callers may rely on: one family per socket (IPv6 sockets are v6-only); DF is always set and
+// the kernel's own path MTU is ignored (RFC 9000 14: no fragmentation, QUIC searches); ECN and the
+// local address are known for every datagram received and settable for every one sent; no error of
+// one destination ever fails the socket, it is counted; nothing is allocated after create().
 #pragma once
 
 #include <array>
@@ -22,9 +22,10 @@
 namespace masque {
 
 struct UdpOptions {
-  SocketAddress bind;             // address may be any(); port 0 lets the kernel choose
-  std::optional<uint32_t> mark;   // SO_MARK: keeps outer packets out of the tunnel (interface_config.h)
-  std::string device;             // SO_BINDTODEVICE; empty: any
+  SocketAddress bind;  // address may be any(); port 0 lets the kernel choose
+  std::optional<uint32_t>
+      mark;            // SO_MARK: keeps outer packets out of the tunnel (interface_config.h)
+  std::string device;  // SO_BINDTODEVICE; empty: any
   size_t buffer_bytes = size_t{8} << 20;  // SO_RCVBUF and SO_SNDBUF; the kernel may grant less
   enum class PortSharing : uint8_t { Exclusive, ReusePort } port_sharing = PortSharing::Exclusive;
   enum class Offload : uint8_t { On, Off } offload = Offload::On;  // GSO and GRO
@@ -39,12 +40,13 @@ struct UdpCounters {
   uint64_t send_calls = 0;
   uint64_t datagrams_sent = 0;
   uint64_t bytes_sent = 0;
-  uint64_t send_blocked = 0;       // the socket's buffer was full
-  uint64_t send_too_large = 0;     // EMSGSIZE: above the interface's MTU
-  uint64_t send_unreachable = 0;   // ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, EINVAL of a source address
-  uint64_t send_refused = 0;       // EPERM, EACCES: a firewall
-  uint64_t send_errors = 0;        // ENOBUFS and the rest
-  uint64_t gso_refused = 0;        // runs that had to be sent one by one
+  uint64_t send_blocked = 0;    // the socket's buffer was full
+  uint64_t send_too_large = 0;  // EMSGSIZE: above the interface's MTU
+  uint64_t send_unreachable =
+      0;  // ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, EINVAL of a source address
+  uint64_t send_refused = 0;  // EPERM, EACCES: a firewall
+  uint64_t send_errors = 0;   // ENOBUFS and the rest
+  uint64_t gso_refused = 0;   // runs that had to be sent one by one
 };
 
 // Buffers for one recvmmsg and the datagrams found in it. The spans live until the next receive.
@@ -80,8 +82,8 @@ struct SendCursor {
 class UdpSocket {
  public:
   enum class SendState : uint8_t {
-    Done,     // every run was sent, or counted as failed: clear() the batch
-    Blocked,  // keep the batch, wait for writable, call again with the same cursor
+    Done,         // every run was sent, or counted as failed: clear() the batch
+    Blocked,      // keep the batch, wait for writable, call again with the same cursor
     OtherFamily,  // the run at the cursor goes to the other IP version: that is another socket's
   };
 

@@ -17,7 +17,8 @@ constexpr size_t kControlBytes = CMSG_SPACE(sizeof(in6_pktinfo)) + 2 * CMSG_SPAC
 static_assert(kControlBytes >= CMSG_SPACE(sizeof(in_pktinfo)) + 2 * CMSG_SPACE(sizeof(int)));
 
 struct alignas(alignof(cmsghdr)) ControlBuffer {
-  std::array<uint8_t, (kControlBytes + alignof(cmsghdr) - 1) / alignof(cmsghdr) * alignof(cmsghdr)> bytes{};
+  std::array<uint8_t, (kControlBytes + alignof(cmsghdr) - 1) / alignof(cmsghdr) * alignof(cmsghdr)>
+      bytes{};
 };
 
 struct UdpSocket::Impl {

@@ -43,13 +43,15 @@ class UdpLoopback : public testing::TestWithParam<IpVersion> {
       if (!sys::poll_one(socket.fd(), POLLIN, 2000).value_or(false)) break;
       EXPECT_TRUE(socket.receive_batch(batch));
       for (const ReceivedDatagram& datagram : batch.datagrams()) {
-        all.push_back({datagram.path, datagram.ecn, {datagram.bytes.begin(), datagram.bytes.end()}});
+        all.push_back(
+            {datagram.path, datagram.ecn, {datagram.bytes.begin(), datagram.bytes.end()}});
       }
     }
     return all;
   }
 
-  static void fill(TransmitBatch& batch, const NetworkPath& path, Ecn ecn, std::vector<size_t> sizes, uint8_t seed = 1) {
+  static void fill(TransmitBatch& batch, const NetworkPath& path, Ecn ecn,
+                   std::vector<size_t> sizes, uint8_t seed = 1) {
     for (const size_t size : sizes) {
       MutableBytes room = batch.room();
       ASSERT_FALSE(room.empty());
@@ -59,8 +61,9 @@ class UdpLoopback : public testing::TestWithParam<IpVersion> {
     }
   }
   static NetworkPath path(const UdpSocket& from, const UdpSocket& to) {
-    return {.local = from.local_address(), .remote = {.address = loopback(to.local_address().address.version()),
-                                                       .port = to.local_address().port}};
+    return {.local = from.local_address(),
+            .remote = {.address = loopback(to.local_address().address.version()),
+                       .port = to.local_address().port}};
   }
 };
 
@@ -102,7 +105,8 @@ TEST_P(UdpLoopback, a_short_last_datagram_ends_its_run) {
   for (size_t i = 0; i < sizes.size(); ++i) EXPECT_EQ(got[i].bytes.size(), sizes[i]);
 }
 
-// A gateway is bound to any(): it learns to which of its addresses a client spoke, and answers from there.
+// A gateway is bound to any(): it learns to which of its addresses a client spoke, and answers from
+// there.
 TEST_P(UdpLoopback, the_local_address_of_each_datagram_is_known_and_can_be_chosen) {
   UdpSocket from = bound();
   UdpSocket to = bound_to_any();
@@ -132,7 +136,8 @@ TEST(UdpSource, another_loopback_address_is_used_as_asked) {
   TransmitBatch batch;
   MutableBytes room = batch.room();
   room[0] = 1;
-  const SocketAddress source{.address = *IpAddress::parse("127.0.0.77"), .port = from->local_address().port};
+  const SocketAddress source{.address = *IpAddress::parse("127.0.0.77"),
+                             .port = from->local_address().port};
   batch.commit({.local = source, .remote = to->local_address()}, Ecn::NotEct, 1);
   SendCursor cursor;
   ASSERT_EQ(from->send_batch(batch, cursor), UdpSocket::SendState::Done);
@@ -150,7 +155,8 @@ TEST_P(UdpLoopback, a_failing_run_is_counted_and_passed_over) {
   const NetworkPath good = path(from, to);
   NetworkPath bad = good;
   // An address that this host does not have cannot be a source.
-  bad.local.address = *IpAddress::parse(GetParam() == IpVersion::V4 ? "192.0.2.55" : "2001:db8::55");
+  bad.local.address =
+      *IpAddress::parse(GetParam() == IpVersion::V4 ? "192.0.2.55" : "2001:db8::55");
   TransmitBatch batch;
   fill(batch, good, Ecn::NotEct, {1200});
   fill(batch, bad, Ecn::NotEct, {1200, 1200, 1200});
@@ -187,8 +193,10 @@ TEST_P(UdpLoopback, a_closed_port_does_not_disturb_the_socket) {
 }
 
 TEST_P(UdpLoopback, without_offload_the_same_datagrams_arrive) {
-  UdpSocket from = make({.bind = {.address = loopback(GetParam())}, .offload = UdpOptions::Offload::Off});
-  UdpSocket to = make({.bind = {.address = loopback(GetParam())}, .offload = UdpOptions::Offload::Off});
+  UdpSocket from =
+      make({.bind = {.address = loopback(GetParam())}, .offload = UdpOptions::Offload::Off});
+  UdpSocket to =
+      make({.bind = {.address = loopback(GetParam())}, .offload = UdpOptions::Offload::Off});
   TransmitBatch batch;
   fill(batch, path(from, to), Ecn::Ect0, {1200, 1200, 1200, 10, 900, 1000});
   SendCursor cursor;
@@ -229,7 +237,8 @@ TEST_P(UdpLoopback, a_port_in_use_is_an_error_that_names_it) {
   const auto second = UdpSocket::create({.bind = first.local_address()});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, EADDRINUSE);
-  EXPECT_TRUE(second.error().operation.contains(first.local_address().to_string())) << second.error().operation;
+  EXPECT_TRUE(second.error().operation.contains(first.local_address().to_string()))
+      << second.error().operation;
 }
 
 TEST_P(UdpLoopback, the_source_address_towards_loopback_is_loopback) {
@@ -239,7 +248,9 @@ TEST_P(UdpLoopback, the_source_address_towards_loopback_is_loopback) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, UdpLoopback, testing::Values(IpVersion::V4, IpVersion::V6),
-                         [](const auto& test) { return test.param == IpVersion::V4 ? "v4" : "v6"; });
+                         [](const auto& test) {
+                           return test.param == IpVersion::V4 ? "v4" : "v6";
+                         });
 
 }  // namespace
 }  // namespace masque

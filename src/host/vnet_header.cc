@@ -26,10 +26,14 @@ static_assert(sizeof(Fields) == kVnetHeaderBytes);
 
 uint8_t to_kernel(GsoType type) {
   switch (type) {
-    case GsoType::None: return kGsoNone;
-    case GsoType::TcpV4: return kGsoTcpV4;
-    case GsoType::TcpV6: return kGsoTcpV6;
-    case GsoType::Udp: return kGsoUdpL4;
+    case GsoType::None:
+      return kGsoNone;
+    case GsoType::TcpV4:
+      return kGsoTcpV4;
+    case GsoType::TcpV6:
+      return kGsoTcpV6;
+    case GsoType::Udp:
+      return kGsoUdpL4;
   }
   std::unreachable();
 }
@@ -47,11 +51,20 @@ std::optional<OffloadInfo> read_vnet_header(const uint8_t* from) {
       .checksum_offset = fields.checksum_offset,
   };
   switch (fields.gso_type & ~kGsoEcn) {
-    case kGsoNone: info.gso = GsoType::None; break;
-    case kGsoTcpV4: info.gso = GsoType::TcpV4; break;
-    case kGsoTcpV6: info.gso = GsoType::TcpV6; break;
-    case kGsoUdpL4: info.gso = GsoType::Udp; break;
-    default: return std::nullopt;
+    case kGsoNone:
+      info.gso = GsoType::None;
+      break;
+    case kGsoTcpV4:
+      info.gso = GsoType::TcpV4;
+      break;
+    case kGsoTcpV6:
+      info.gso = GsoType::TcpV6;
+      break;
+    case kGsoUdpL4:
+      info.gso = GsoType::Udp;
+      break;
+    default:
+      return std::nullopt;
   }
   return info;
 }

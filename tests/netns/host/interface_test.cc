@@ -21,8 +21,14 @@ class Interface : public NamespaceTest {
   void SetUp() override {
     NamespaceTest::SetUp();
     wan_ = make_uplink("wan0", {"192.0.2.2/24", "2001:db8:1::2/64"});
-    add_route({.destination = prefix("0.0.0.0/0"), .interface = index_of("wan0"), .gateway = address("192.0.2.1"), .protocol = 4});
-    add_route({.destination = prefix("::/0"), .interface = index_of("wan0"), .gateway = address("2001:db8:1::1"), .protocol = 4});
+    add_route({.destination = prefix("0.0.0.0/0"),
+               .interface = index_of("wan0"),
+               .gateway = address("192.0.2.1"),
+               .protocol = 4});
+    add_route({.destination = prefix("::/0"),
+               .interface = index_of("wan0"),
+               .gateway = address("2001:db8:1::1"),
+               .protocol = 4});
     tun_ = make_tun("vpn0");
   }
   TunnelInterface start() {
@@ -155,7 +161,9 @@ TEST_F(Interface, addresses_and_routes_change_on_the_live_device) {
   EXPECT_EQ(tun_routes(), state.routes);
   EXPECT_EQ(netlink().link("vpn0")->mtu, 1400u);
   // From one family to the other, and to nothing.
-  state = {.addresses = {interface_address("2001:db8:8::9/64")}, .routes = {prefix("2001:db8:8::/64")}, .mtu = 1400};
+  state = {.addresses = {interface_address("2001:db8:8::9/64")},
+           .routes = {prefix("2001:db8:8::/64")},
+           .mtu = 1400};
   apply(tunnel, state);
   EXPECT_EQ(tun_addresses(), state.addresses);
   EXPECT_EQ(tun_routes(), state.routes);
@@ -182,7 +190,8 @@ TEST_F(Interface, a_full_tunnel_does_not_swallow_its_own_packets) {
   state.routes = {prefix("0.0.0.0/0"), prefix("::/0")};
   state.outer = {address("198.51.100.1"), address("2001:db8:ff::1")};
   apply(tunnel, state);
-  for (const char* destination : {"203.0.113.9", "198.51.100.1", "2001:db8:ff::1", "2001:db8:abc::1"}) {
+  for (const char* destination :
+       {"203.0.113.9", "198.51.100.1", "2001:db8:ff::1", "2001:db8:abc::1"}) {
     EXPECT_EQ(way_to(destination), "vpn0") << destination;
     EXPECT_EQ(way_to(destination, tunnel.mark()), "wan0") << destination;
   }
@@ -196,11 +205,13 @@ TEST_F(Interface, a_full_tunnel_does_not_swallow_its_own_packets) {
 
 // proves: Z6
 TEST_F(Interface, a_split_route_that_contains_the_server_does_not_swallow_the_tunnel) {
-  add_route({.destination = prefix("198.51.100.240/28"), .interface = index_of("wan0"), .protocol = 4});
+  add_route(
+      {.destination = prefix("198.51.100.240/28"), .interface = index_of("wan0"), .protocol = 4});
   TunnelInterface tunnel = start();
   InterfaceState state = plain_state();
   // Two nested routes contain the server, a third lies inside of both and does not.
-  state.routes = {prefix("198.51.0.0/16"), prefix("198.51.100.0/24"), prefix("198.51.100.128/25"), prefix("10.0.0.0/8")};
+  state.routes = {prefix("198.51.0.0/16"), prefix("198.51.100.0/24"), prefix("198.51.100.128/25"),
+                  prefix("10.0.0.0/8")};
   state.outer = {address("198.51.100.1")};
   apply(tunnel, state);
   EXPECT_EQ(way_to("198.51.100.1", tunnel.mark()), "wan0");
@@ -256,7 +267,9 @@ TEST_F(Interface, rules_of_a_crashed_run_are_replaced_not_stacked) {
     tun_ = make_tun("vpn0");
   }
   EXPECT_EQ(rules_of_one_run, rules_before + 8);
-  { const TunnelInterface tunnel = start(); }
+  {
+    const TunnelInterface tunnel = start();
+  }
   EXPECT_EQ(rule_count(), rules_before);
 }
 
@@ -296,13 +309,18 @@ TEST_F(Interface, the_monitor_reports_links_addresses_and_routes) {
       return event.kind == kind && event.interface == tunnel.index() && matches(event);
     });
   };
-  EXPECT_TRUE(seen(Kind::LinkChanged, [](const auto& e) { return e.link_up && e.interface_name == "vpn0"; }));
+  EXPECT_TRUE(seen(Kind::LinkChanged,
+                   [](const auto& e) { return e.link_up && e.interface_name == "vpn0"; }));
   EXPECT_TRUE(seen(Kind::LinkChanged, [](const auto& e) { return e.link_mtu == 1320; }));
   EXPECT_TRUE(seen(Kind::LinkChanged, [](const auto& e) { return !e.link_up; }));
-  EXPECT_TRUE(seen(Kind::AddressAdded, [](const auto& e) { return e.address == address("10.8.0.2"); }));
-  EXPECT_TRUE(seen(Kind::AddressRemoved, [](const auto& e) { return e.address == address("2001:db8:8::2"); }));
-  EXPECT_TRUE(seen(Kind::RouteChanged, [](const auto& e) { return e.destination == prefix("10.8.0.0/24"); }));
-  EXPECT_TRUE(seen(Kind::RouteRemoved, [](const auto& e) { return e.destination == prefix("10.8.0.0/24"); }));
+  EXPECT_TRUE(
+      seen(Kind::AddressAdded, [](const auto& e) { return e.address == address("10.8.0.2"); }));
+  EXPECT_TRUE(seen(Kind::AddressRemoved,
+                   [](const auto& e) { return e.address == address("2001:db8:8::2"); }));
+  EXPECT_TRUE(seen(Kind::RouteChanged,
+                   [](const auto& e) { return e.destination == prefix("10.8.0.0/24"); }));
+  EXPECT_TRUE(seen(Kind::RouteRemoved,
+                   [](const auto& e) { return e.destination == prefix("10.8.0.0/24"); }));
   events.clear();
   tun_.reset();
   ASSERT_TRUE(monitor->poll_events(events));

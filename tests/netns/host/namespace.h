@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each test runs in a network namespace of its own, which vanishes with its sockets: nothing here can
-// touch the machine's network. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
+// Each test runs in a network namespace of its own, which vanishes with its sockets: nothing here
+// can touch the machine's network. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
 #pragma once
 
 #include <fcntl.h>
@@ -38,10 +38,15 @@ class NamespaceTest : public testing::Test {
     ASSERT_TRUE(netlink) << netlink.error().message();
     netlink_ = std::move(*netlink);
     ASSERT_TRUE(netlink_->set_up(1));  // lo
+    // A new namespace has the IPv4 settings of the machine's first one.
+    for (const char* setting : {"ip_forward", "conf/all/rp_filter", "conf/all/src_valid_mark"}) {
+      ASSERT_TRUE(sys::write_file(std::string("/proc/sys/net/ipv4/") + setting, "0"));
+    }
   }
   Netlink& netlink() { return *netlink_; }
 
-  TunDevice make_tun(const std::string& name, TunOptions::Offload offload = TunOptions::Offload::On) {
+  TunDevice make_tun(const std::string& name,
+                     TunOptions::Offload offload = TunOptions::Offload::On) {
     auto tun = TunDevice::open({.name = name, .offload = offload});
     EXPECT_TRUE(tun) << tun.error().message();
     return std::move(*tun);
@@ -55,7 +60,9 @@ class NamespaceTest : public testing::Test {
     for (const char* text : addresses) {
       const InterfaceAddress entry = interface_address(text);
       EXPECT_TRUE(netlink().add_address(index, entry));
-      add_route({.destination = IpPrefix::containing(entry.address, entry.length), .interface = index, .protocol = 4});
+      add_route({.destination = IpPrefix::containing(entry.address, entry.length),
+                 .interface = index,
+                 .protocol = 4});
     }
     return tun;
   }
@@ -69,13 +76,15 @@ class NamespaceTest : public testing::Test {
     return link ? link->index : 0;
   }
   // The first packet within a second that `wanted` accepts.
-  static std::optional<std::vector<uint8_t>> read_packet(TunDevice& tun, const std::function<bool(Bytes)>& wanted) {
+  static std::optional<std::vector<uint8_t>> read_packet(TunDevice& tun,
+                                                         const std::function<bool(Bytes)>& wanted) {
     TunReadBatch batch;
     for (int attempt = 0; attempt < 100; ++attempt) {
       if (!sys::poll_one(tun.fd(), POLLIN, 10).value_or(false)) continue;
       if (!tun.read_batch(batch)) return std::nullopt;
       for (const TunPacket& packet : batch.packets()) {
-        if (wanted(packet.bytes)) return std::vector<uint8_t>(packet.bytes.begin(), packet.bytes.end());
+        if (wanted(packet.bytes))
+          return std::vector<uint8_t>(packet.bytes.begin(), packet.bytes.end());
       }
     }
     return std::nullopt;

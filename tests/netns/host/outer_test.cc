@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // UDP sockets and NAT against interfaces whose packets are read back.
 //
-//     wan0 (TUN, read by the test) 192.0.2.2/24 [this namespace] vpn0 (TUN, written by the test) 10.8.0.1/24
+//     wan0 (TUN, read by the test) 192.0.2.2/24 [this namespace] vpn0 (TUN, written by the
+//     test) 10.8.0.1/24
 #include <algorithm>
+#include <cstdlib>
+#include <string>
 
 #include "core/ip/checksum.h"
 #include "host/interface_config.h"
@@ -14,13 +17,51 @@
 namespace masque::netns {
 namespace {
 
+std::vector<uint8_t> udp_packet(const IpAddress& from, const IpAddress& to, uint16_t source_port,
+                                uint16_t port) {
+  const bool v4 = from.version() == IpVersion::V4;
+  const size_t header = v4 ? 20 : 40;
+  constexpr uint16_t kUdpBytes = 8 + 4;
+  std::vector<uint8_t> packet(header + kUdpBytes);
+  if (v4) {
+    packet[0] = 0x45;
+    store_be16(&packet[2], static_cast<uint16_t>(packet.size()));
+    packet[8] = 64;
+    packet[9] = 17;
+    std::ranges::copy(from.bytes(), packet.begin() + 12);
+    std::ranges::copy(to.bytes(), packet.begin() + 16);
+    store_be16(&packet[10], internet_checksum(Bytes(packet).first(20)));
+  } else {
+    packet[0] = 0x60;
+    store_be16(&packet[4], kUdpBytes);
+    packet[6] = 17;
+    packet[7] = 64;
+    std::ranges::copy(from.bytes(), packet.begin() + 8);
+    std::ranges::copy(to.bytes(), packet.begin() + 24);
+  }
+  store_be16(&packet[header], source_port);
+  store_be16(&packet[header + 2], port);
+  store_be16(&packet[header + 4], kUdpBytes);
+  InternetSum sum;
+  sum.add_pseudo_header(from, to, 17, kUdpBytes);
+  sum.add(Bytes(packet).subspan(header));
+  store_be16(&packet[header + 6], sum.checksum());
+  return packet;
+}
+
 class Outer : public NamespaceTest {
  protected:
   void SetUp() override {
     NamespaceTest::SetUp();
     wan_ = make_uplink("wan0", {"192.0.2.2/24", "2001:db8:1::2/64"});
-    add_route({.destination = prefix("0.0.0.0/0"), .interface = index_of("wan0"), .gateway = address("192.0.2.1"), .protocol = 4});
-    add_route({.destination = prefix("::/0"), .interface = index_of("wan0"), .gateway = address("2001:db8:1::1"), .protocol = 4});
+    add_route({.destination = prefix("0.0.0.0/0"),
+               .interface = index_of("wan0"),
+               .gateway = address("192.0.2.1"),
+               .protocol = 4});
+    add_route({.destination = prefix("::/0"),
+               .interface = index_of("wan0"),
+               .gateway = address("2001:db8:1::1"),
+               .protocol = 4});
   }
   static std::function<bool(Bytes)> udp_to(uint16_t port) {
     return [port](Bytes packet) {
@@ -29,7 +70,8 @@ class Outer : public NamespaceTest {
       return protocol == 17 && load_be16(packet.data() + header + 2) == port;
     };
   }
-  static void put(TransmitBatch& batch, const NetworkPath& path, Ecn ecn, size_t size, uint8_t fill) {
+  static void put(TransmitBatch& batch, const NetworkPath& path, Ecn ecn, size_t size,
+                  uint8_t fill) {
     MutableBytes room = batch.room();
     std::ranges::fill(room.first(size), fill);
     batch.commit(path, ecn, size);
@@ -41,9 +83,11 @@ class Outer : public NamespaceTest {
 // proves: J1
 TEST_F(Outer, packets_are_never_fragmented_and_carry_ecn) {
   for (const bool v4 : {true, false}) {
-    auto socket = UdpSocket::create({.bind = {.address = IpAddress::any(v4 ? IpVersion::V4 : IpVersion::V6)}});
+    auto socket = UdpSocket::create(
+        {.bind = {.address = IpAddress::any(v4 ? IpVersion::V4 : IpVersion::V6)}});
     ASSERT_TRUE(socket);
-    const SocketAddress remote{.address = address(v4 ? "198.51.100.1" : "2001:db8:ff::1"), .port = 4433};
+    const SocketAddress remote{.address = address(v4 ? "198.51.100.1" : "2001:db8:ff::1"),
+                               .port = 4433};
     TransmitBatch batch;
     put(batch, {.remote = remote}, Ecn::Ect0, 1500, 1);  // above the interface's MTU
     put(batch, {.remote = remote}, Ecn::Ect0, 1200, 2);
@@ -86,7 +130,8 @@ TEST_F(Outer, a_run_leaves_through_a_device_without_offloads) {
 }
 
 TEST_F(Outer, without_a_route_datagrams_are_counted_and_the_socket_lives) {
-  ASSERT_TRUE(netlink().remove_route({.destination = prefix("0.0.0.0/0"), .interface = index_of("wan0")}));
+  ASSERT_TRUE(
+      netlink().remove_route({.destination = prefix("0.0.0.0/0"), .interface = index_of("wan0")}));
   auto socket = UdpSocket::create({.bind = {.address = IpAddress::any(IpVersion::V4)}});
   ASSERT_TRUE(socket);
   const SocketAddress remote{.address = address("198.51.100.1"), .port = 4433};
@@ -116,7 +161,8 @@ TEST_F(Outer, a_marked_socket_passes_the_full_tunnel_by) {
                              .outer = {remote.address}}));
   EXPECT_EQ(*source_address_for(remote, tunnel->mark()), address("192.0.2.2"));
   EXPECT_EQ(*source_address_for(remote), address("10.8.0.2"));
-  auto marked = UdpSocket::create({.bind = {.address = IpAddress::any(IpVersion::V4)}, .mark = tunnel->mark()});
+  auto marked = UdpSocket::create(
+      {.bind = {.address = IpAddress::any(IpVersion::V4)}, .mark = tunnel->mark()});
   auto other = UdpSocket::create({.bind = {.address = IpAddress::any(IpVersion::V4)}});
   ASSERT_TRUE(marked && other);
   for (UdpSocket* socket : {&*marked, &*other}) {
@@ -132,43 +178,46 @@ TEST_F(Outer, a_marked_socket_passes_the_full_tunnel_by) {
   EXPECT_EQ(inside->back(), 2);
 }
 
-std::vector<uint8_t> udp_packet(const IpAddress& from, const IpAddress& to, uint16_t source_port, uint16_t port) {
-  const bool v4 = from.version() == IpVersion::V4;
-  const size_t header = v4 ? 20 : 40;
-  constexpr uint16_t kUdpBytes = 8 + 4;
-  std::vector<uint8_t> packet(header + kUdpBytes);
-  if (v4) {
-    packet[0] = 0x45;
-    store_be16(&packet[2], static_cast<uint16_t>(packet.size()));
-    packet[8] = 64;
-    packet[9] = 17;
-    std::ranges::copy(from.bytes(), packet.begin() + 12);
-    std::ranges::copy(to.bytes(), packet.begin() + 16);
-    store_be16(&packet[10], internet_checksum(Bytes(packet).first(20)));
-  } else {
-    packet[0] = 0x60;
-    store_be16(&packet[4], kUdpBytes);
-    packet[6] = 17;
-    packet[7] = 64;
-    std::ranges::copy(from.bytes(), packet.begin() + 8);
-    std::ranges::copy(to.bytes(), packet.begin() + 24);
+// A strict reverse path filter must not take the server's answers for spoofed ones.
+TEST_F(Outer, a_full_tunnel_works_with_a_strict_reverse_path_filter) {
+  for (const char* which : {"all", "wan0"}) {
+    const std::string file = std::string("/proc/sys/net/ipv4/conf/") + which + "/rp_filter";
+    ASSERT_TRUE(sys::write_file(file, "1"));
   }
-  store_be16(&packet[header], source_port);
-  store_be16(&packet[header + 2], port);
-  store_be16(&packet[header + 4], kUdpBytes);
-  InternetSum sum;
-  sum.add_pseudo_header(from, to, 17, kUdpBytes);
-  sum.add(Bytes(packet).subspan(header));
-  store_be16(&packet[header + 6], sum.checksum());
-  return packet;
+  TunDevice tun = make_tun("vpn0");
+  const SocketAddress remote{.address = address("198.51.100.1"), .port = 4433};
+  {
+    auto tunnel = TunnelInterface::start({.name = "vpn0"});
+    ASSERT_TRUE(tunnel);
+    const auto report = tunnel->apply({.addresses = {interface_address("10.8.0.2/32")},
+                                       .routes = {prefix("0.0.0.0/0")},
+                                       .outer = {remote.address}});
+    ASSERT_TRUE(report);
+    EXPECT_FALSE(report->return_path_blocked);
+    auto socket = UdpSocket::create(
+        {.bind = {.address = IpAddress::any(IpVersion::V4)}, .mark = tunnel->mark()});
+    ASSERT_TRUE(socket);
+    const uint16_t port = socket->local_address().port;
+    ASSERT_TRUE(wan_->write(udp_packet(remote.address, address("192.0.2.2"), 4433, port)));
+    ASSERT_TRUE(*sys::poll_one(socket->fd(), POLLIN, 1000)) << "the answer was filtered";
+    ReceiveBatch batch;
+    ASSERT_TRUE(socket->receive_batch(batch));
+    EXPECT_EQ(batch.datagrams().size(), 1u);
+    // Others are still filtered: their way back is the tunnel.
+    ASSERT_TRUE(wan_->write(udp_packet(address("203.0.113.66"), address("192.0.2.2"), 4433, port)));
+    EXPECT_FALSE(*sys::poll_one(socket->fd(), POLLIN, 100));
+  }
+  EXPECT_EQ(*sys::read_file("/proc/sys/net/ipv4/conf/all/src_valid_mark"), "0\n");
+  EXPECT_EQ(std::system("test -z \"$(nft list tables)\""), 0);
 }
 
 TEST_F(Outer, nat_hides_the_pool_and_answers_find_their_way_back) {
   TunDevice tun = make_tun("vpn0");
   auto tunnel = TunnelInterface::start({.name = "vpn0"});
   ASSERT_TRUE(tunnel);
-  ASSERT_TRUE(tunnel->apply({.addresses = {interface_address("10.8.0.1/32"), interface_address("2001:db8:8::1/128")},
-                             .routes = {prefix("10.8.0.0/24"), prefix("2001:db8:8::/64")}}));
+  ASSERT_TRUE(tunnel->apply(
+      {.addresses = {interface_address("10.8.0.1/32"), interface_address("2001:db8:8::1/128")},
+       .routes = {prefix("10.8.0.0/24"), prefix("2001:db8:8::/64")}}));
   {
     const auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6});
     ASSERT_TRUE(forwarding) << forwarding.error().message();
@@ -203,11 +252,14 @@ TEST_F(Outer, nat_hides_the_pool_and_answers_find_their_way_back) {
   // Everything is as it was.
   EXPECT_FALSE(*IpForwarding::enabled(IpVersion::V4));
   EXPECT_FALSE(*IpForwarding::enabled(IpVersion::V6));
+  EXPECT_EQ(std::system("test -z \"$(nft list tables)\""), 0);
 }
 
 TEST_F(Outer, forwarding_that_was_on_stays_on) {
   ASSERT_TRUE(sys::write_file("/proc/sys/net/ipv4/ip_forward", "1"));
-  { ASSERT_TRUE(IpForwarding::enable({IpVersion::V4})); }
+  {
+    ASSERT_TRUE(IpForwarding::enable({IpVersion::V4}));
+  }
   EXPECT_TRUE(*IpForwarding::enabled(IpVersion::V4));
 }
 

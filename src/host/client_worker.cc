@@ -105,10 +105,12 @@ void ClientWorker::on_tun(EventLoop::Ready) {
   }
 }
 
-void ClientWorker::on_deadline(Instant now) {
+// The turn's own time counts: the loop's may be older than packets of this turn, and QUIC's clock must
+// never run backwards.
+void ClientWorker::on_deadline(Instant) {
   begin_turn();
-  if (connection_ && connection_->next_timeout() && *connection_->next_timeout() <= now) connection_->on_timeout(now);
-  if (client_.next_timeout() && *client_.next_timeout() <= now) client_.on_timeout(now);
+  if (connection_ && connection_->next_timeout() && *connection_->next_timeout() <= now_) connection_->on_timeout(now_);
+  if (client_.next_timeout() && *client_.next_timeout() <= now_) client_.on_timeout(now_);
 }
 
 void ClientWorker::end_turn() {

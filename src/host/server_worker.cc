@@ -79,10 +79,12 @@ void ServerWorker::on_tun(EventLoop::Ready) {
   }
 }
 
-void ServerWorker::on_deadline(Instant now) {
+// The turn's own time counts: the loop's may be older than packets of this turn, and QUIC's clock must
+// never run backwards.
+void ServerWorker::on_deadline(Instant) {
   begin_turn();
-  endpoint_.on_timeout(now);
-  gateway_.on_timeout(now);
+  endpoint_.on_timeout(now_);
+  gateway_.on_timeout(now_);
 }
 
 void ServerWorker::with_gateway(const std::function<void(Gateway&)>& work) {

@@ -60,7 +60,9 @@ struct GatewayConfig {
   uint32_t resolves_pending_max = 64;        // requests that wait for a name
   Duration resolve_timeout = 10s;
   uint32_t site_subnets_max = 64;            // accepted from one client
-  size_t queue_bytes_max = 256 * 1024;       // per session, while its connection is blocked
+  // Per session, while its connection is blocked: twice what one read of the TUN can bring, so that a
+  // single client is held back by the TUN instead of losing packets.
+  size_t queue_bytes_max = 1024 * 1024;
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;
   Duration ipv6_mtu_grace = 15s;
 };

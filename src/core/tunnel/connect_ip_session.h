@@ -52,7 +52,7 @@ struct SessionOptions {
   Duration address_wait = 1s;
 
   size_t queue_bytes_max = 256 * 1024;
-  Duration queue_delay_max = 1s;
+  Duration queue_delay_max = 200ms;
   size_t packet_size_max = 65535;
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;
   Duration ipv6_mtu_grace = 15s;

@@ -112,7 +112,7 @@ Parsed parse_v6(Bytes head, size_t length) {
   if (head.size() < kIpv6HeaderSize) return std::unexpected(PacketFault::Truncated);
   // A jumbogram (payload length 0 with an option, RFC 2675) is larger than anything we carry.
   const size_t total = kIpv6HeaderSize + load_be16(p + 4);
-  if (total > length) return std::unexpected(PacketFault::LengthTooLong);
+  if (total > length || total > kPacketSizeMax) return std::unexpected(PacketFault::LengthTooLong);
   if (total < length) return std::unexpected(PacketFault::LengthTooShort);
   const uint8_t traffic_class = static_cast<uint8_t>(load_be16(p) >> 4);
   IpPacketView view{

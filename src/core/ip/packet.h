@@ -55,7 +55,7 @@ enum class PacketFault : uint8_t {
   Truncated,           // shorter than its fixed header
   BadHeaderLength,     // IPv4 IHL below 5 or past the end
   LengthBelowHeader,   // total length smaller than the header
-  LengthTooLong,       // header says more bytes than there are
+  LengthTooLong,       // header says more bytes than there are, or than kPacketSizeMax
   LengthTooShort,      // header says fewer bytes than there are (also IPv6 jumbograms)
   BadHeaderChecksum,   // IPv4
   ExtensionTruncated,  // an extension header passes the end of what was given

@@ -226,6 +226,16 @@ TEST(ParseIpPacket, bad_ipv6_lengths_are_refused) {
   EXPECT_EQ(fault_of(Bytes(packet).first(39)), PacketFault::Truncated);
 }
 
+TEST(ParseIpPacket, ipv6_size_at_the_limit_and_past_it) {
+  auto packet = v6_packet(59, "");
+  packet.resize(kPacketSizeMax);
+  store_be16(packet.data() + 4, static_cast<uint16_t>(packet.size() - 40));
+  EXPECT_TRUE(parse_ip_packet(packet));
+  packet.push_back(0);
+  store_be16(packet.data() + 4, static_cast<uint16_t>(packet.size() - 40));
+  EXPECT_EQ(fault_of(packet), PacketFault::LengthTooLong);
+}
+
 // proves: K4
 TEST(DecrementTtl, rfc9484_7_2_checksum_follows_vector) {
   auto packet = udp_packet();

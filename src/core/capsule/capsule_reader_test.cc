@@ -133,7 +133,7 @@ TEST(CapsuleReader, property_any_fragmentation_gives_the_same_events) {
   });
 }
 
-// proves: H13
+// proves: H13, X7
 TEST(CapsuleReader, rfc9297_3_2_unknown_types_are_skipped_in_constant_memory) {
   Recorder recorder;
   CapsuleReader reader(recorder);
@@ -147,6 +147,7 @@ TEST(CapsuleReader, rfc9297_3_2_unknown_types_are_skipped_in_constant_memory) {
   EXPECT_EQ(reader.counters().unknown, 1u);
 }
 
+// proves: VI1
 TEST(CapsuleReader, rfc9000_16_non_minimal_varints_are_accepted) {
   EXPECT_EQ(read(hex("4001 4000")).events, Events{"assign"});
   EXPECT_EQ(read(hex("c000000000000001 80000008 4001 04 c000020b 20")).events,
@@ -154,7 +155,7 @@ TEST(CapsuleReader, rfc9000_16_non_minimal_varints_are_accepted) {
   EXPECT_EQ(read(hex("80000000 4001 00")).events, Events{"datagram 00"});
 }
 
-// proves: A3, A5, R7, V6, V7, X, H18
+// proves: A3, A5, R7, V6, V7, X1, H18
 TEST(CapsuleReader, protocol_15_2_must_be_refused) {
   const struct {
     std::string_view capsule, error;
@@ -182,7 +183,7 @@ TEST(CapsuleReader, protocol_15_2_must_be_refused) {
   }
 }
 
-// proves: H18, X
+// proves: H18, X4
 TEST(CapsuleReader, rfc9297_3_3_fin_inside_a_capsule_is_refused) {
   for (const std::string_view capsule :
        {kAssign, kRequest, kRoutes, kDatagram, kGrease, kDnsAssign}) {

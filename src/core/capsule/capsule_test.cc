@@ -72,7 +72,7 @@ TEST(AddressAssign, rfc9484_4_7_2_denial_is_all_zero_with_maximum_length) {
             "20");
 }
 
-// proves: A5, X
+// proves: A5, X1
 TEST(AddressAssign, rfc9484_4_7_1_malformed_is_refused) {
   const struct {
     std::string_view value;
@@ -99,7 +99,7 @@ TEST(AddressAssign, rfc9484_4_7_1_malformed_is_refused) {
   }
 }
 
-// proves: X
+// proves: X1
 TEST(AddressAssign, every_truncation_is_refused) {
   const auto value =
       value_of("01 1c 4539 04 01020300 18 453a 06 20010db8000000000000000000000001 80");
@@ -135,7 +135,7 @@ TEST(AddressRequest, rfc9484_4_7_2_empty_request_is_refused) {
   EXPECT_EQ(parse_address_request({}).error(), WireError::EmptyAddressRequest);
 }
 
-// proves: R1, X
+// proves: R1, X1
 TEST(AddressRequest, rfc9484_4_7_2_request_id_zero_is_refused) {
   EXPECT_EQ(parse_address_request(hex("00 04 00000000 20")).error(), WireError::ZeroRequestId);
   EXPECT_EQ(parse_address_request(hex("4000 04 00000000 20")).error(), WireError::ZeroRequestId);
@@ -178,7 +178,7 @@ TEST(AddressRequest, addresses_at_the_limit_and_past_it) {
   EXPECT_EQ(parse_address_request(value.view()).error(), WireError::TooMany);
 }
 
-// proves: R2, X
+// proves: R2, X1
 TEST(AddressRequest, rfc9484_4_7_2_malformed_is_refused) {
   EXPECT_EQ(parse_address_request(hex("01 05 00000000 20")).error(), WireError::BadIpVersion);
   EXPECT_EQ(parse_address_request(hex("01 04 00000000 21")).error(), WireError::BadPrefixLength);
@@ -216,7 +216,7 @@ TEST(RouteAdvertisement, protocol_15_2_vectors) {
   }
 }
 
-// proves: V3, V6, V7, X
+// proves: V3, V6, V7, X1
 TEST(RouteAdvertisement, protocol_15_2_must_be_refused) {
   const struct {
     std::string_view capsule;

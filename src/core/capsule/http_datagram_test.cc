@@ -8,7 +8,7 @@ namespace {
 
 std::vector<uint8_t> hex(std::string_view text) { return from_hex(text).value(); }
 
-// proves: D1
+// proves: D1, VI1
 TEST(HttpDatagram, rfc9484_6_context_0_is_an_ip_packet) {
   const auto datagram = hex("00 45000020");
   const auto parsed = parse_http_datagram(datagram).value();

@@ -64,7 +64,7 @@ TEST(ProxyStatus, rfc9209_2_new_members_go_to_the_right) {
   EXPECT_EQ(append_member("", {.proxy = "b"}), "b");
 }
 
-// proves: PS1
+// proves: PS2
 TEST(ProxyStatus, rfc9209_2_unknown_parameters_and_types_are_ignored) {
   const auto parsed = parse_proxy_status(
                           "p;new=1;error=future_error;received-status=403;next-hop=\"h\" ,\t "

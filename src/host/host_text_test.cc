@@ -14,7 +14,6 @@
 #include <format>
 
 #include "host/control_address.h"
-#include "host/interface_config.h"
 #include "host/nat.h"
 #include "host/notify.h"
 #include "host/privileges.h"
@@ -77,12 +76,6 @@ TEST(Explain, every_error_is_one_line_that_says_how_to_mend_it) {
     EXPECT_TRUE(line.contains(test.expected)) << line;
     EXPECT_FALSE(line.contains('\n'));
   }
-}
-
-TEST(TunnelMark, is_stable_and_differs_between_interfaces) {
-  EXPECT_EQ(tunnel_mark("tun0"), tunnel_mark("tun0"));
-  EXPECT_NE(tunnel_mark("tun0"), tunnel_mark("tun1"));
-  EXPECT_EQ(tunnel_mark("tun0") >> 16, 0x4d51u);
 }
 
 TEST(VnetHeader, fields_survive_both_ways) {

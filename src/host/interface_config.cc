@@ -10,28 +10,15 @@
 
 #include "base/log.h"
 #include "host/clock.h"
+#include "host/interface_plan.h"
 #include "host/system.h"
 
 namespace masque {
 namespace {
 
 constexpr std::array kVersions = {IpVersion::V4, IpVersion::V6};
-constexpr uint32_t kMarkPrefix = 0x4d510000;   // "MQ"; the low half comes from the name
-constexpr uint32_t kFirstRulePriority = 5000;  // after the local table (0), before main (32766)
-constexpr uint32_t kRuleWindows = 96;
 constexpr uint32_t kIpv6DefaultMetric = 1024;
 constexpr Duration kAddressPatience = 250ms;
-
-uint32_t hash_of(const std::string& name) {
-  uint32_t hash = 2166136261;  // FNV-1a
-  for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 16777619;
-  return hash ^ hash >> 16;
-}
-
-bool covers_any(const IpPrefix& prefix, const std::vector<IpAddress>& addresses) {
-  return std::ranges::any_of(addresses,
-                             [&](const IpAddress& address) { return prefix.contains(address); });
-}
 
 // Absent files (no IPv6) and read-only ones (containers) are no fault: these only spare chatter.
 void write_setting(const std::string& family, const std::string& name, const std::string& key,
@@ -77,28 +64,7 @@ class RouteSet {
   std::vector<decltype(key_of(std::declval<Route>()))> keys_;
 };
 
-template <class T>
-std::vector<T> sorted_set(std::vector<T> items) {
-  std::ranges::sort(items);
-  items.erase(std::ranges::unique(items).begin(), items.end());
-  return items;
-}
-
 }  // namespace
-
-// The wanted state in the kernel's terms. Rules stand in the order in which they may be added
-// without harm: the jump of marked packets before anything that would catch them.
-struct TunnelInterface::Plan {
-  uint32_t mtu = 0;
-  std::vector<InterfaceAddress> addresses;
-  std::vector<Route> routes;
-  std::vector<PolicyRule> rules;
-  std::vector<IpAddress> covered;  // outer addresses inside of wanted routes
-};
-
-uint32_t tunnel_mark(const std::string& interface_name) {
-  return kMarkPrefix | (hash_of(interface_name) & 0xffff);
-}
 
 TunnelInterface::TunnelInterface(TunnelInterfaceOptions options, uint32_t index, Netlink netlink)
     : options_(std::move(options)),
@@ -120,10 +86,7 @@ TunnelInterface::~TunnelInterface() {
 Result<TunnelInterface, SysError> TunnelInterface::start(const TunnelInterfaceOptions& given) {
   TunnelInterfaceOptions options = given;
   if (options.mark == 0) options.mark = tunnel_mark(options.name);
-  if (options.rule_priority == 0) {
-    options.rule_priority =
-        kFirstRulePriority + hash_of(options.name) % kRuleWindows * kRulePriorities;
-  }
+  if (options.rule_priority == 0) options.rule_priority = tunnel_rule_priority(options.name);
   TRY(Netlink netlink, Netlink::create());
   TRY(const Link link, netlink.link(options.name));
   TunnelInterface tunnel(std::move(options), link.index, std::move(netlink));
@@ -136,60 +99,13 @@ Result<TunnelInterface, SysError> TunnelInterface::start(const TunnelInterfaceOp
   return tunnel;
 }
 
-TunnelInterface::Plan TunnelInterface::make_plan(const InterfaceState& wanted) const {
-  Plan plan{.mtu = wanted.mtu, .addresses = sorted_set(wanted.addresses)};
-  std::vector<IpPrefix> covering;
-  for (const IpPrefix& prefix : sorted_set(wanted.routes)) {
-    const bool covers = covers_any(prefix, wanted.outer);
-    if (covers) covering.push_back(prefix);
-    plan.routes.push_back({.destination = prefix,
-                           .interface = index_,
-                           .table = covers ? options_.mark : kMainTable,
-                           .metric = covers ? 0 : options_.metric});
-  }
-  for (const IpAddress& address : wanted.outer) {
-    const auto contains = [&](const IpPrefix& prefix) { return prefix.contains(address); };
-    if (std::ranges::any_of(covering, contains)) plan.covered.push_back(address);
-  }
-  const uint32_t end = options_.rule_priority + kRulePriorities - 1;
-  for (const IpVersion version : kVersions) {
-    const auto of_version = [version](const IpPrefix& prefix) {
-      return prefix.version() == version;
-    };
-    if (std::ranges::none_of(covering, of_version)) continue;
-    plan.rules.push_back(
-        {.version = version, .priority = end, .action = PolicyRule::Action::Nothing});
-    plan.rules.push_back({.version = version,
-                          .priority = options_.rule_priority,
-                          .action = PolicyRule::Action::Goto,
-                          .target = end,
-                          .mark = options_.mark});
-  }
-  for (const IpPrefix& prefix : covering) {
-    // Longer prefixes come first, each with two priorities: the longest prefix wins, as in a table.
-    const uint32_t priority =
-        options_.rule_priority + 1 + 2u * (address_bits(prefix.version()) - prefix.length());
-    const std::optional<IpPrefix> to = prefix.length() == 0 ? std::nullopt : std::optional(prefix);
-    plan.rules.push_back({.version = prefix.version(),
-                          .priority = priority,
-                          .table = kMainTable,
-                          .destination = to,
-                          .suppress_prefix_length = prefix.length()});
-    plan.rules.push_back({.version = prefix.version(),
-                          .priority = priority + 1,
-                          .table = options_.mark,
-                          .destination = to});
-  }
-  return plan;
-}
-
 Result<ApplyReport, SysError> TunnelInterface::apply(const InterfaceState& wanted) {
   if (wanted.routes.size() > kRoutesMax || wanted.addresses.size() > kAddressesMax) {
     return sys::failure(E2BIG,
                         std::format("apply {} routes and {} addresses to {}", wanted.routes.size(),
                                     wanted.addresses.size(), options_.name));
   }
-  const Plan plan = make_plan(wanted);
+  const InterfacePlan plan = make_plan(wanted, options_, index_);
   ApplyReport report;
   TRY(const Link link, netlink_.link(index_));
   if (link.mtu != wanted.mtu) {
@@ -198,7 +114,7 @@ Result<ApplyReport, SysError> TunnelInterface::apply(const InterfaceState& wante
   }
   open_return_path(plan, report);  // before rules that would need it
   TRY_VOID(add_missing(plan, report));
-  wait_for_addresses(plan);
+  if (report.changes > 0 && !report.ipv6_unavailable) wait_for_addresses(plan);
   TRY(const uint32_t removed, remove_surplus(plan));
   report.changes += removed;
   // The kernel takes some things along that we did not name (the routes of the last address of a
@@ -210,7 +126,7 @@ Result<ApplyReport, SysError> TunnelInterface::apply(const InterfaceState& wante
   return report;
 }
 
-void TunnelInterface::open_return_path(const Plan& plan, ApplyReport& report) {
+void TunnelInterface::open_return_path(const InterfacePlan& plan, ApplyReport& report) {
   const auto done = return_path_.update(plan.covered);
   if (done) return;
   report.return_path_blocked = ReturnPath::kernel_filters_strictly();
@@ -222,7 +138,7 @@ void TunnelInterface::open_return_path(const Plan& plan, ApplyReport& report) {
 
 // The kernel finishes an IPv6 address in a work queue, after it answered the request; until then it
 // drops what arrives for it. Usually below a millisecond, tens of them on a busy machine.
-void TunnelInterface::wait_for_addresses(const Plan& plan) {
+void TunnelInterface::wait_for_addresses(const InterfacePlan& plan) {
   const Instant deadline = monotonic_now() + kAddressPatience;
   for (const InterfaceAddress& entry : plan.addresses) {
     if (entry.address.version() != IpVersion::V6) continue;
@@ -235,7 +151,8 @@ void TunnelInterface::wait_for_addresses(const Plan& plan) {
   }
 }
 
-Result<void, SysError> TunnelInterface::add_missing(const Plan& plan, ApplyReport& report) {
+Result<void, SysError> TunnelInterface::add_missing(const InterfacePlan& plan,
+                                                    ApplyReport& report) {
   const auto skip = [&report](IpVersion version) {
     return version == IpVersion::V6 && report.ipv6_unavailable;
   };
@@ -278,7 +195,7 @@ Result<void, SysError> TunnelInterface::add_missing(const Plan& plan, ApplyRepor
 }
 
 // Rules go first and backwards: what catches packets before the jump that spares the marked ones.
-Result<uint32_t, SysError> TunnelInterface::remove_surplus(const Plan& plan) {
+Result<uint32_t, SysError> TunnelInterface::remove_surplus(const InterfacePlan& plan) {
   uint32_t removed = 0;
   TRY(auto rules, our_rules());
   std::ranges::sort(rules, std::ranges::greater(), [this](const PolicyRule& rule) {

@@ -61,6 +61,8 @@ constexpr uint32_t kRulePriorities = 260;
 // What SO_MARK must be on the sockets that carry this interface's tunnel.
 uint32_t tunnel_mark(const std::string& interface_name);
 
+struct InterfacePlan;
+
 class TunnelInterface {
  public:
   static constexpr size_t kRoutesMax = 4096;
@@ -81,13 +83,11 @@ class TunnelInterface {
   uint32_t mark() const { return options_.mark; }
 
  private:
-  struct Plan;
   TunnelInterface(TunnelInterfaceOptions options, uint32_t index, Netlink netlink);
-  Plan make_plan(const InterfaceState& wanted) const;
-  Result<void, SysError> add_missing(const Plan& plan, ApplyReport& report);
-  Result<uint32_t, SysError> remove_surplus(const Plan& plan);
-  void wait_for_addresses(const Plan& plan);
-  void open_return_path(const Plan& plan, ApplyReport& report);
+  Result<void, SysError> add_missing(const InterfacePlan& plan, ApplyReport& report);
+  Result<uint32_t, SysError> remove_surplus(const InterfacePlan& plan);
+  void wait_for_addresses(const InterfacePlan& plan);
+  void open_return_path(const InterfacePlan& plan, ApplyReport& report);
   Result<std::vector<Route>, SysError> our_routes();
   Result<std::vector<PolicyRule>, SysError> our_rules();
 

@@ -38,7 +38,7 @@ def edited_toml(text: str, table: str, settings: dict[str, Any]) -> str:
     end = tail.start() if tail else len(text)
     body = text[start:end]
     for key, value in settings.items():
-        body = re.sub(rf"^{re.escape(key)} *=(\s*\"\"\".*?\"\"\"|\s*\[[^\]]*\]|[^\n]*)[^\n]*\n", "", body,
+        body = re.sub(rf"^{re.escape(key)} *=(\s*\"\"\".*?\"\"\"|\s*'''.*?'''|\s*\[[^\]]*\]|[^\n]*)[^\n]*\n", "", body,
                       count=1, flags=re.MULTILINE | re.DOTALL)
         if value is not None:
             body = f"{key} = {json.dumps(value)}\n{body}"  # JSON's strings, lists, numbers are TOML's
@@ -81,9 +81,9 @@ class Program:
         return self.process.stop()
 
     def status(self) -> dict[str, Any]:
-        """`status --json`; {} when nothing answers."""
-        done = self.namespace.try_run([PROGRAM, "status", "-c", self.config, "--json"])
-        return json.loads(done.stdout) if done.returncode == 0 and done.stdout.strip() else {}
+        """`status --json`, which is there also while it is not connected; {} when nothing answers."""
+        done = self.try_run("status", "--json")
+        return json.loads(done.stdout) if done.stdout.strip() else {}
 
     def wait_state(self, state: str, limit: float = CONNECT_LIMIT_S) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:

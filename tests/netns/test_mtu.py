@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MTU: what the tunnel says it carries it carries, and one byte more is answered with the true size.
+
+    client ── router ══ MTU varies ══ gateway ── inner (echo)
+      ╰══════════ tunnel ════════════════╯
+"""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from networks import (CLIENT_TUN, INNER, PING_HEADERS, Network, address_of, link_mtu, network,
+                      wait_for)
+
+SETTLE_LIMIT_S = 30
+# Fields of IP, UDP, QUIC and HTTP Datagram around an inner packet: never fewer, never more.
+OVERHEAD_MIN = {4: 28 + 21, 6: 48 + 21}
+OVERHEAD_MAX = {4: 28 + 60, 6: 48 + 60}
+# A path that PMTUD tries in steps carries a little more than what is used of it.
+SEARCH_STEP = 70
+
+
+def set_outer_mtu(net: Network, mtu: int) -> None:
+    """Of the link between router and gateway, both ends: routers answer with Packet Too Big."""
+    for where, interface in ((net.router, "gateway"), (net.gateway_ns, "router")):
+        where.ip("link", "set", "dev", interface, "mtu", str(mtu))
+
+
+def blackhole_above(net: Network, mtu: int) -> None:
+    """The router loses larger packets without a word."""
+    net.router.run(["nft", f"""
+        table inet narrow {{
+          chain forward {{
+            type filter hook forward priority 0;
+            meta length > {mtu} counter drop
+          }}
+        }}"""])
+
+
+def settled_mtu(net: Network, above: int = 0, below: int = 1 << 16) -> int:
+    """The MTU of the tunnel once both ends, and the interface, agree on it and it stays."""
+    seen: list[int] = []
+
+    def steady() -> bool:
+        client, session = net.client.status()["mtu"], net.session().get("mtu", 0)
+        same = client == session == link_mtu(net.client_ns, CLIENT_TUN) and above < client < below
+        seen.append(client if same else -len(seen))
+        return len(seen) > 20 and len(set(seen[-20:])) == 1
+
+    wait_for(steady, SETTLE_LIMIT_S, f"a steady MTU between {above} and {below}")
+    return seen[-1]
+
+
+def largest_ping(net: Network, family: int, mtu: int, back: bool = False) -> None:
+    """A packet of `mtu` bytes passes unfragmented; one byte more is refused with the true size."""
+    sender, target = ((net.inner, address_of(net.client, family)) if back
+                      else (net.client_ns, INNER[family]))
+    size = mtu - PING_HEADERS[family]
+    reply = wait_for(lambda: sender.ping(target, size=size, options=["-M", "do"]), 10, "a ping")
+    assert reply.ok, f"{mtu} bytes must pass: {reply.output}"
+    for _ in range(3):  # the first may be the one that teaches the sender
+        reply = sender.ping(target, size=size + 1, options=["-M", "do"], wait=1)
+        assert not reply.received, f"{mtu + 1} bytes must not pass"
+        if told := re.search(r"mtu ?= ?(\d+)", reply.output):
+            assert int(told[1]) == mtu, reply.output
+            return
+    raise AssertionError(f"no Packet Too Big for {mtu + 1} bytes: {reply.output}")
+
+
+@pytest.fixture(name="net", scope="module", params=[4, 6], ids=["outer4", "outer6"])
+def network_with_tunnel(request: pytest.FixtureRequest) -> Iterator[Network]:
+    with network("mtu") as net:
+        net.start_gateway()
+        net.outer = request.param
+        net.client = net.connect(outer=request.param)
+        net.serve_echo(net.inner)
+        yield net
+
+
+@pytest.mark.parametrize("outer_mtu", [1400, 1450, 1492, 1500])
+def test_the_mtu_is_what_the_path_carries(net, outer_mtu):
+    set_outer_mtu(net, outer_mtu)
+    net.client.stop()
+    net.client.start()
+    net.client.wait_connected()
+    mtu = settled_mtu(net, below=outer_mtu)
+    assert mtu <= outer_mtu - OVERHEAD_MIN[net.outer]
+    assert mtu >= max(1280, outer_mtu - OVERHEAD_MAX[net.outer] - SEARCH_STEP)
+    for family in (4, 6):
+        largest_ping(net, family, mtu)
+        largest_ping(net, family, mtu, back=True)
+        report = net.exchange_udp(net.client_ns, INNER[family], 100, 2000)
+        assert report["received"] == 100, report
+    net.lab.transfer(net.client_ns, net.inner, INNER[4], 5_000_000)
+    net.lab.transfer(net.inner, net.client_ns, address_of(net.client, 6), 5_000_000)
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["told", "silent"])
+def test_the_path_narrows_under_a_live_tcp_connection(net, silent):
+    set_outer_mtu(net, 1500)
+    net.client.stop()
+    net.client.start()
+    net.client.wait_connected()
+    settled_mtu(net, above=1380)
+    flow = net.start_flow(net.client_ns, INNER[4], size=6000)
+    try:
+        if silent:
+            blackhole_above(net, 1420)
+        else:
+            set_outer_mtu(net, 1420)
+        mtu = settled_mtu(net, below=1420 - OVERHEAD_MIN[net.outer] + 1)
+        net.lab.transfer(net.client_ns, net.inner, INNER[4], 5_000_000, port=5002)
+        net.lab.transfer(net.inner, net.client_ns, address_of(net.client, 6), 5_000_000,
+                         port=5003)
+        report = flow.finish()
+    finally:
+        net.router.try_run(["nft", "delete", "table", "inet", "narrow"])
+    assert report["intact"]
+    assert report["longest_gap_s"] < 10, report
+    assert mtu >= 1280
+    assert net.client.status()["reconnects"] == 0
+
+
+def test_jumbo_frames(net):
+    """A path of 9000 is used as far as the tunnel measures it, and what it says holds."""
+    everything = ((net.client_ns, "router"), (net.router, "client"), (net.router, "gateway"),
+                  (net.gateway_ns, "router"), (net.gateway_ns, "inner"), (net.inner, "gateway"))
+    for where, interface in everything:
+        where.ip("link", "set", "dev", interface, "mtu", "9000")
+    try:
+        net.client.stop()
+        net.client.start()
+        net.client.wait_connected()
+        mtu = settled_mtu(net, above=1380)
+        for family in (4, 6):
+            largest_ping(net, family, mtu)
+            largest_ping(net, family, mtu, back=True)
+        net.lab.transfer(net.client_ns, net.inner, INNER[4], 5_000_000)
+        net.lab.transfer(net.inner, net.client_ns, address_of(net.client, 4), 5_000_000)
+    finally:
+        for where, interface in everything:
+            where.ip("link", "set", "dev", interface, "mtu", "1500")
+
+
+@pytest.mark.parametrize("outer_mtu", [1280, 1300])
+def test_ipv4_over_paths_too_narrow_for_ipv6(outer_mtu):
+    """A tunnel without IPv6 needs no 1280 bytes."""
+    with network("narrow") as net:
+        net.start_gateway(pools=["10.8.0.0/24"])
+        net.outer = 4
+        net.serve_echo(net.inner)
+        set_outer_mtu(net, outer_mtu)
+        net.client = net.connect()
+        mtu = settled_mtu(net, below=outer_mtu - OVERHEAD_MIN[4] + 1)
+        largest_ping(net, 4, mtu)
+        largest_ping(net, 4, mtu, back=True)
+        net.lab.transfer(net.client_ns, net.inner, INNER[4], 5_000_000)
+        net.lab.transfer(net.inner, net.client_ns, address_of(net.client, 4), 5_000_000)
+
+
+def test_a_path_that_cannot_carry_1280_ends_an_ipv6_tunnel_with_the_reason():
+    """RFC 9484 7.1, rows U1 and U4."""
+    with network("u4") as net:
+        net.start_gateway()
+        set_outer_mtu(net, 1280)
+        client = net.make_client()
+        client.start()
+        status = wait_for(lambda: (s := client.status()).get("last_error") and s, 60,
+                          "the client to give the reason", [client.process])
+        assert re.search(r"1280|MTU", status["last_error"]), status
+        assert not net.client_ns.ping(INNER[6], wait=1).ok

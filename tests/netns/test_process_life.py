@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ends and beginnings of both processes: killed, terminated, restarted, under traffic and idle
+(faults.md A1 to A6).
+
+    client ── router ── gateway ── inner (echo)
+      ╰══════ tunnel ═══════╯ NAT, forwarding
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from networks import (CLIENT_TUN, GATEWAY_TUN, INNER, Network, control_sockets, link_exists,
+                      network, network_state, wait_for)
+
+TOLD_LIMIT_S = 2.0
+STOP_LIMIT_S = 4.0
+BACK_LIMIT_S = 45
+
+
+@pytest.fixture(name="net", scope="module")
+def network_with_tunnel() -> Iterator[Network]:
+    with network("life") as net:
+        gateway = net.make_gateway()
+        gateway.configure("nat", enabled=True)
+        net.before = network_state(net.gateway_ns), network_state(net.client_ns)
+        gateway.start()
+        gateway.wait_state("listening")
+        net.client = net.connect()
+        net.serve_echo(net.inner)
+        wait_for(lambda: net.client_ns.ping(INNER[4], wait=1).ok, 10, "the first ping")
+        net.settled = network_state(net.gateway_ns), network_state(net.client_ns)
+        yield net
+
+
+def back_again(net: Network) -> float:
+    """Seconds until a ping passes."""
+    started = time.monotonic()
+    wait_for(lambda: net.client_ns.ping(INNER[4], wait=1).ok, BACK_LIMIT_S,
+             "the tunnel to come back", [net.client.process, net.gateway.process])
+    return time.monotonic() - started
+
+
+def same_as_before(net: Network) -> None:
+    """One interface, one set of rules, routes and tables; nothing is stacked."""
+    def same() -> bool:
+        return (network_state(net.gateway_ns), network_state(net.client_ns)) == net.settled
+
+    try:
+        wait_for(same, 10, "the former state")
+    finally:
+        now = network_state(net.gateway_ns), network_state(net.client_ns)
+        for old, new in zip(net.settled, now):
+            assert new == old
+
+
+def test_the_gateway_is_killed_under_traffic(net):
+    addresses = net.client.status()["addresses"]
+    flow = net.start_flow(net.client_ns, INNER[4])
+    for _ in range(3):
+        net.gateway.process.kill()
+        net.gateway.start()
+        net.gateway.wait_state("listening")
+        took = back_again(net)
+        assert took < 10, f"{took:.1f} s without a ping after the socket was open"
+        assert net.client.status()["addresses"] == addresses
+    report = flow.finish()
+    assert report["intact"]
+    same_as_before(net)
+
+
+def test_the_gateway_is_killed_while_nothing_is_sent(net):
+    """The first packet afterwards finds out."""
+    net.gateway.process.kill()
+    net.gateway.start()
+    net.gateway.wait_state("listening")
+    assert back_again(net) < 10
+    same_as_before(net)
+
+
+def test_the_client_is_killed_under_traffic(net):
+    addresses = net.client.status()["addresses"]
+    for _ in range(3):
+        flow = net.start_flow(net.client_ns, INNER[6])
+        net.client.process.kill()
+        wait_for(lambda: not link_exists(net.client_ns, CLIENT_TUN), 5, "the interface to go")
+        net.client.start()
+        net.client.wait_connected()
+        assert back_again(net) < 10
+        assert net.client.status()["addresses"] == addresses
+        # TCP goes on through the new tunnel: the address is the same.
+        assert flow.finish()["intact"]
+    same_as_before(net)
+
+
+def test_both_are_killed(net):
+    net.client.process.kill()
+    net.gateway.process.kill()
+    net.gateway.start()
+    net.client.start()
+    net.client.wait_connected()
+    back_again(net)
+    same_as_before(net)
+
+
+def test_the_client_says_goodbye(net):
+    assert net.session()
+    started = time.monotonic()
+    assert net.client.stop() == 0
+    assert time.monotonic() - started < STOP_LIMIT_S
+    wait_for(lambda: not net.session(), 10, "the session to end")
+    assert time.monotonic() - started < TOLD_LIMIT_S + STOP_LIMIT_S
+    assert not link_exists(net.client_ns, CLIENT_TUN)
+    assert network_state(net.client_ns) == net.before[1]
+    assert not [name for name in control_sockets() if name.startswith("alice")]
+    net.client.start()
+    net.client.wait_connected()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_gateway_says_goodbye(net, number):
+    reconnects = net.client.status()["reconnects"]
+    started = time.monotonic()
+    net.gateway.process.signal(number)
+    status = wait_for(lambda: (s := net.client.status()).get("state") != "connected" and s, 10,
+                      "the client to notice", [net.client.process])
+    assert time.monotonic() - started < TOLD_LIMIT_S
+    assert status["state"] == "reconnecting" and status["last_error"], status
+    assert net.gateway.process.wait(STOP_LIMIT_S) == 0
+    assert not link_exists(net.gateway_ns, GATEWAY_TUN)
+    assert network_state(net.gateway_ns) == net.before[0]
+    assert not [name for name in control_sockets() if name.startswith("server")]
+    net.gateway.start()
+    net.client.wait_connected(BACK_LIMIT_S)
+    assert net.client.status()["reconnects"] > reconnects
+    same_as_before(net)
+
+
+def test_two_signals_at_once_end_it_cleanly(net):
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        net.gateway.process.signal(number)
+    assert net.gateway.process.wait(STOP_LIMIT_S) == 0
+    assert network_state(net.gateway_ns) == net.before[0]
+    net.gateway.start()
+    net.client.wait_connected(BACK_LIMIT_S)
+
+
+def test_signals_do_no_harm(net):
+    """faults.md A7: a storm of SIGHUP is some reloads; SIGPIPE, SIGUSR1 and SIGUSR2 are nothing."""
+    for process in (net.gateway.process, net.client.process):
+        for _ in range(200):
+            process.signal(signal.SIGHUP)
+        process.signal(signal.SIGPIPE)
+    assert net.client_ns.ping(INNER[4], count=3).received == 3
+    assert net.client.status()["state"] == "connected"
+
+
+def test_the_gateways_interface_vanishes(net):
+    """faults.md C17: it ends with an error instead of running on without one."""
+    net.gateway_ns.ip("link", "del", "dev", GATEWAY_TUN)
+    assert net.gateway.process.wait(10) != 0
+    net.gateway.start()
+    net.client.wait_connected(BACK_LIMIT_S)
+    same_as_before(net)
+
+
+def test_damaged_server_keys_are_replaced(net):
+    """faults.md A3: new keys, one warning, clients come back."""
+    net.gateway.stop()
+    (net.gateway.dir / "server.keys").write_bytes(b"short")
+    net.gateway.start()
+    net.gateway.wait_state("listening")
+    warnings = [line for line in net.gateway.process.err().splitlines() if " warn " in line]
+    assert len([line for line in warnings if "key" in line]) == 1, warnings
+    net.client.wait_connected(90)
+
+
+def test_nothing_is_left_at_the_end(net):
+    assert net.client.stop() == 0
+    assert net.gateway.stop() == 0
+    assert (network_state(net.gateway_ns), network_state(net.client_ns)) == net.before
+    assert control_sockets() == []

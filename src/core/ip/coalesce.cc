@@ -103,7 +103,8 @@ bool PacketCoalescer::Flow::same_headers(const uint8_t* other) const {
   if (first.protocol == ip_protocol::kUdp) return true;
   const uint8_t* a = data + first.transport_offset;
   const uint8_t* b = other + first.transport_offset;
-  // Acknowledgement and header size; window; options. PSH may differ: it was looked at before.
+  // Acknowledgement and data offset, which makes both headers equally long; window; options. PSH
+  // may differ: it was looked at before.
   return same_bytes(a, b, 8, tcp::kFlags) && same_bytes(a, b, 14, 16) &&
          same_bytes(a, b, tcp::kHeaderSize, first.head_size - first.transport_offset);
 }
@@ -124,7 +125,6 @@ bool PacketCoalescer::Flow::accepts_id(uint16_t id, bool dont_fragment) const {
 }
 
 bool PacketCoalescer::Flow::accepts(const Candidate& next, const uint8_t* packet) const {
-  if (next.head_size != first.head_size) return false;
   if (next.payload_size > first.payload_size) return false;
   if (size + next.payload_size > kPacketSizeMax) return false;
   if (first.protocol == ip_protocol::kUdp) {
@@ -162,12 +162,11 @@ bool PacketCoalescer::add(const IpPacketView& view, Bytes packet) {
   if (mergeable && plain_ip_header(view, packet)) {
     header = is_tcp ? mergeable_tcp_header(transport) : mergeable_udp_header(transport);
   }
-  bool ports_known = (is_tcp || view.protocol == ip_protocol::kUdp) && transport.size() >= 4 &&
-                     view.fragment != Fragment::Later;
+  const bool ports_known = (is_tcp || view.protocol == ip_protocol::kUdp) &&
+                           transport.size() >= 4 && view.fragment != Fragment::Later;
   if (header != 0 && !transport_checksum_right(view, transport)) {
     ++counters_.bad_checksum;
     header = 0;
-    ports_known = false;  // they may be what is broken
   }
 
   bool added = false;

@@ -250,6 +250,13 @@ TEST(PacketCoalescer, wrong_checksum_passes_alone_unchanged_and_ends_the_flow) {
   EXPECT_EQ(coalescer.counters().bad_checksum, 1u);
 }
 
+TEST(PacketCoalescer, a_pushed_packet_out_of_sequence_is_not_overtaken) {
+  const auto packets = stream(2);
+  const Packet pushed =
+      build_packet({.id = 9, .sequence = 5000, .flags = 0x18, .payload = numbered(10)});
+  EXPECT_EQ(merged_counts({packets[0], pushed, packets[1]}), (Counts{1, 1, 1}));
+}
+
 TEST(PacketCoalescer, udp_without_checksum_or_with_a_wrong_length_passes_alone) {
   const auto good = stream(2, {.protocol = ip_protocol::kUdp});
   EXPECT_EQ(merged_counts(good), Counts{2});

@@ -286,6 +286,7 @@ struct Refusal {
   const char* text;  // in the client's or server's reason
 };
 
+// proves: W12, Q7
 TEST(Transport, tls_refuses_wrong_peers_with_a_reason) {
   static const testing::TestCa stranger("another CA");
   const Refusal cases[] = {
@@ -308,6 +309,7 @@ TEST(Transport, tls_refuses_wrong_peers_with_a_reason) {
   }
 }
 
+// proves: Z1
 TEST(Transport, the_server_refuses_wrong_client_certificates) {
   static const testing::TestCa stranger("another CA");
   const std::pair<const char*, testing::Identity> cases[] = {
@@ -455,6 +457,7 @@ TEST(Transport, keep_alive_holds_an_idle_connection_and_silence_ends_it) {
   EXPECT_TRUE(pair.endpoint->idle());
 }
 
+// proves: KR1
 TEST(Transport, key_update_keeps_the_session) {
   Pair pair;
   pair.run();

@@ -90,7 +90,6 @@ struct Http3Connection::Impl final : QuicApplication {
   void on_stream_acked(StreamId stream, uint64_t bytes) override { nghttp3_conn_add_ack_offset(http, raw(stream), bytes); }
   void on_stream_unblocked(StreamId stream) override { nghttp3_conn_unblock_stream(http, raw(stream)); }
   void on_stream_reset(StreamId stream, uint64_t code) override;
-  void on_stop_sending(StreamId stream, uint64_t code) override;
   void on_stream_closed(StreamId stream, uint64_t code) override;
   void on_remote_streams(uint64_t max) override {
     if (role != Role::Server) return;
@@ -101,7 +100,7 @@ struct Http3Connection::Impl final : QuicApplication {
   bool next_stream_chunk(StreamChunk& chunk) override;
   void on_stream_written(StreamId stream, size_t bytes) override { nghttp3_conn_add_write_offset(http, raw(stream), bytes); }
   void on_stream_blocked(StreamId stream) override { nghttp3_conn_block_stream(http, raw(stream)); }
-  void on_stream_write_shut(StreamId stream) override { nghttp3_conn_shutdown_stream_write(http, raw(stream)); }
+  void on_stream_write_shut(StreamId stream) override;
 
   // --- called by nghttp3 ---
   int on_header(StreamId stream, nghttp3_rcbuf* name, nghttp3_rcbuf* value);
@@ -129,6 +128,7 @@ struct Http3Connection::Impl final : QuicApplication {
   void fail(HttpError code, std::string_view text) {
     quic.close_application(static_cast<uint64_t>(code), text);
   }
+  void reject_malformed(StreamId stream, size_t unread);
   void tell_closed(StreamId stream, uint64_t code);
   void keep_early(StreamId stream, Bytes payload);
   void deliver_early(StreamId stream);
@@ -344,10 +344,23 @@ Continue Http3Connection::Impl::on_handshake_completed() {
 Continue Http3Connection::Impl::on_stream_data(StreamId stream, Bytes data, bool fin) {
   const nghttp3_ssize consumed =
       nghttp3_conn_read_stream2(http, raw(stream), data.data(), data.size(), fin ? 1 : 0, to_ns(now));
+  if (consumed == NGHTTP3_ERR_MALFORMED_HTTP_HEADER || consumed == NGHTTP3_ERR_MALFORMED_HTTP_MESSAGING) {
+    // RFC 9114 4.1.2: the stream's fault, not the connection's.
+    reject_malformed(stream, data.size());
+    return Continue::Yes;
+  }
   if (consumed < 0) return fail(static_cast<int>(consumed));
   if (quic.closing()) return Continue::No;
   quic.consume_stream_data(stream, static_cast<size_t>(consumed));
   return Continue::Yes;
+}
+
+void Http3Connection::Impl::reject_malformed(StreamId stream, size_t unread) {
+  quic.consume_stream_data(stream, unread);
+  nghttp3_conn_shutdown_stream_write(http, raw(stream));
+  nghttp3_conn_shutdown_stream_read(http, raw(stream));
+  quic.shutdown_stream(stream, static_cast<uint64_t>(HttpError::Message));
+  tell_closed(stream, static_cast<uint64_t>(HttpError::Message));
 }
 
 void Http3Connection::Impl::tell_closed(StreamId id, uint64_t code) {
@@ -368,13 +381,14 @@ void Http3Connection::Impl::on_stream_reset(StreamId id, uint64_t code) {
   tell_closed(id, code);
 }
 
-void Http3Connection::Impl::on_stop_sending(StreamId id, uint64_t code) {
+void Http3Connection::Impl::on_stream_write_shut(StreamId id) {
+  nghttp3_conn_shutdown_stream_write(http, raw(id));
   const RequestStream* stream = find(id);
   if (stream == nullptr || stream->gone) return;
-  // RFC 9114 4.1: "enough of the request" before a complete response, which must still be read.
-  if (role == Role::Client && !stream->headers_done && code == static_cast<uint64_t>(HttpError::NoError)) return;
+  // RFC 9114 4.1: a server may have "enough of the request" before its response, which must still be read.
+  if (role == Role::Client && !stream->headers_done) return;
   quic.shutdown_stream(id, static_cast<uint64_t>(HttpError::RequestCancelled));
-  tell_closed(id, code);
+  tell_closed(id, static_cast<uint64_t>(HttpError::RequestCancelled));
 }
 
 void Http3Connection::Impl::on_stream_closed(StreamId id, uint64_t code) {

@@ -33,7 +33,6 @@ class QuicApplication {
   virtual void on_stream_acked(StreamId stream, uint64_t bytes) = 0;
   virtual void on_stream_unblocked(StreamId stream) = 0;
   virtual void on_stream_reset(StreamId stream, uint64_t code) = 0;         // peer's RESET_STREAM
-  virtual void on_stop_sending(StreamId stream, uint64_t code) = 0;
   virtual void on_stream_closed(StreamId stream, uint64_t code) = 0;        // both directions are done
   virtual void on_remote_streams(uint64_t max_bidirectional) = 0;
   virtual void on_datagram(Bytes frame_payload) = 0;                        // RFC 9221
@@ -41,6 +40,7 @@ class QuicApplication {
   virtual bool next_stream_chunk(StreamChunk& chunk) = 0;                   // false: connection error
   virtual void on_stream_written(StreamId stream, size_t bytes) = 0;
   virtual void on_stream_blocked(StreamId stream) = 0;
+  // Our direction has been reset, also because of the peer's STOP_SENDING: ngtcp2 tells it only here.
   virtual void on_stream_write_shut(StreamId stream) = 0;
 };
 

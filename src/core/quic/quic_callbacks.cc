@@ -57,11 +57,6 @@ int on_stream_reset(ngtcp2_conn*, int64_t id, uint64_t, uint64_t code, void* use
   return 0;
 }
 
-int on_stop_sending(ngtcp2_conn*, int64_t id, uint64_t code, void* user_data, void*) {
-  impl_of(user_data).application->on_stop_sending(stream_of(id), code);
-  return 0;
-}
-
 int on_stream_unblocked(ngtcp2_conn*, int64_t id, uint64_t, void* user_data, void*) {
   impl_of(user_data).application->on_stream_unblocked(stream_of(id));
   return 0;
@@ -122,7 +117,6 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
   out.acked_stream_data_offset = on_stream_acked;
   out.stream_close = on_stream_close;
   out.stream_reset = on_stream_reset;
-  out.stream_stop_sending = on_stop_sending;
   out.extend_max_stream_data = on_stream_unblocked;
   out.extend_max_remote_streams_bidi = on_remote_streams;
   out.recv_datagram = on_datagram_frame;

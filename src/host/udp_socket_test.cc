@@ -68,6 +68,7 @@ class UdpLoopback : public testing::TestWithParam<IpVersion> {
 };
 
 // 12,000 bytes leave in one message and arrive as ten datagrams with their ECN bits.
+// proves: EC1
 TEST_P(UdpLoopback, a_run_of_12000_bytes_arrives_split_with_ecn_intact) {
   UdpSocket from = bound();
   UdpSocket to = bound();

@@ -54,6 +54,23 @@ def mirror_host(file, machine):
                 yield number, "the host of a package mirror of this machine"
 
 
+REFERENCE = re.compile(r"(?<![\w/.*-])([a-z][\w-]*)\.md\b(?:[ ]([A-Z]\d+|trap \d+)\b)?")
+
+
+def reference(file, documents):
+    """A document that a comment names is there, and so is its row."""
+    if file.suffix not in LICENSED_SUFFIXES or file.is_under("tests/tidy"):
+        return
+    for number, line in enumerate(file.lines, 1):
+        for match in REFERENCE.finditer(line):
+            text = documents.get(match[1].lower())
+            row = (match[2] or "").removeprefix("trap ")
+            if text is None:
+                yield number, f"there is no {match[1]}.md"
+            elif row and f"| {row} |" not in text:
+                yield number, f"{match[1]}.md has no row {row}"
+
+
 def _words(file, pattern: re.Pattern, message: str):
     for number, code in enumerate(file.code_lines, 1):
         match = pattern.search(code)

@@ -28,6 +28,7 @@ RULES = {
     "todo": text_rules.todo,
     "machine-path": text_rules.machine_path,
     "mirror-host": text_rules.mirror_host,
+    "reference": text_rules.reference,
     "cast": text_rules.cast,
     "throw": text_rules.no_throw,
     "shared-ptr": text_rules.shared_ownership,
@@ -81,16 +82,22 @@ def tree_files(root: Path) -> list[str]:
     return sorted(name for name in names if (root / name).is_file() and not (root / name).is_symlink())
 
 
-def findings_of(file: SourceFile, machine: Machine):
+def findings_of(file: SourceFile, around: dict):
     for rule, check in RULES.items():
-        arguments = (file, machine) if len(inspect.signature(check).parameters) == 2 else (file,)
-        for line, message in check(*arguments):
+        # What a rule needs to know besides the file stands in its parameters.
+        more = [around[name] for name in list(inspect.signature(check).parameters)[1:]]
+        for line, message in check(file, *more):
             yield Finding(file.path, line, rule, message)
 
 
 def check_tree(root: Path, names: list[str], machine: Machine) -> list[Finding]:
-    files = [SourceFile(root, name) for name in names]
-    return sorted(finding for file in files if file.is_text for finding in findings_of(file, machine))
+    files = [file for file in (SourceFile(root, name) for name in names) if file.is_text]
+    documents = {file.name.lower().removesuffix(".md"): file.text for file in files if file.suffix == ".md"}
+    # Rows of the requirement list are named in protocol.md as well.
+    if "conformance" in documents:
+        documents["protocol"] = documents.get("protocol", "") + documents["conformance"]
+    around = {"machine": machine, "documents": documents}
+    return sorted(finding for file in files for finding in findings_of(file, around))
 
 
 def main() -> int:

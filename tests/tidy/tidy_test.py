@@ -46,6 +46,7 @@ PLANTED = [
     ("machine-path", 1, "docs/a.md", "see /ho" + "me/somebody/notes\n"),
     ("machine-path", 2, "src/base/a.cc", LICENCE + 'auto x = "/srv/checkouts/masque/build";\n'),
     ("mirror-host", 1, "tools/sources", "deb http://mirror.example.net/debian trixie main\n"),
+    ("reference", 2, "src/base/a.cc", LICENCE + "// See nowhere.md for that.\n"),
     ("cast", 2, "src/core/ip/a.cc", LICENCE + "auto* p = reinterpret_cast<char*>(x);\n"),
     ("throw", 2, "src/core/ip/a.cc", LICENCE + "void f() { throw 1; }\n"),
     ("shared-ptr", 2, "src/core/ip/a.cc", LICENCE + "std::shared_ptr<int> p;\n"),
@@ -80,6 +81,14 @@ def test_a_planted_violation_is_found(tmp_path, rule, line, path, text):
 @pytest.mark.parametrize(("path", "text"), RIGHT)
 def test_the_right_form_passes(tmp_path, path, text):
     assert found(tmp_path, path, text) == []
+
+
+def test_a_row_that_a_comment_names_is_there(tmp_path):
+    for path, text in (("docs/faults.md", "| A1 | a fault |\n"), ("src/a.cc", LICENCE + "// faults.md A1, faults.md A2\n")):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    findings = tidy.check_tree(tmp_path, ["docs/faults.md", "src/a.cc"], MACHINE)
+    assert [finding.message for finding in findings] == ["faults.md has no row A2"]
 
 
 def test_each_rule_has_a_planted_violation():

@@ -13,7 +13,7 @@ namespace {
 
 std::vector<uint8_t> hex(std::string_view text) { return from_hex(text).value(); }
 
-// protocol.md 15.3.
+// UDP 192.0.2.11:40000 -> 198.51.100.7:53, four bytes of data.
 std::vector<uint8_t> udp_packet() {
   return hex("45000020000040004011 4e87 c000020b c6336407 9c400035000c0000 61626364");
 }

@@ -2,6 +2,7 @@
 #include "sim/lab.h"
 
 #include <algorithm>
+#include <format>
 
 namespace masque {
 
@@ -161,13 +162,37 @@ Transfer& Lab::transfer(InnerNode& from, InnerNode& to, Transfer::Options option
   return transfers_.emplace_back(world, ledger, from, to, options);
 }
 
+void Lab::kill_server() {
+  killed_sessions_ += server_->gateway()->session_count();
+  server_->kill();
+}
+
 void Lab::finish() {
   for (Flow& flow : flows_) flow.stop();
   run(2s);
+  // The network heals, so that goodbyes arrive; whoever has none is found by its idle timeout.
+  network.set_filter(nullptr);
   for (auto& client : clients_) {
+    network.set_links(client->id(), {});
     if (client->running()) client->stop();
   }
-  run(2s);
+  for (auto& client : scripted_clients_) {
+    network.set_links(client->id(), {});
+    client->act([this](Http3Connection& http, TransmitTarget&) { http.close(world.now(), HttpError::NoError, ""); });
+  }
+  if (!server_ || !server_->running()) return;
+  constexpr Duration kGoneAfter = 120s;
+  const bool empty =
+      until([&] { return server_->gateway()->session_count() == 0 && server_->endpoint().idle(); }, kGoneAfter);
+  if (!empty) {
+    world.violation(std::format("I-11: {} sessions and {} connections are left on the server",
+                                server_->gateway()->session_count(), server_->endpoint().connection_count()));
+  }
+  if (server_->endpoint().next_timeout()) world.violation("I-11: the server's timer heap is not empty");
+  if (server_->sessions_up().size() != server_->sessions_down().size() + killed_sessions_) {
+    world.violation(std::format("I-11: {} sessions came up, {} ended", server_->sessions_up().size(),
+                                server_->sessions_down().size()));
+  }
 }
 
 }  // namespace masque

@@ -79,7 +79,10 @@ class Lab {
   Flow& stream(InnerNode& from, InnerNode& to, FlowOptions options = {});
   Flow& stream_to(InnerNode& from, const IpAddress& to, FlowOptions options = {});
   Transfer& transfer(InnerNode& from, InnerNode& to, Transfer::Options options = {});
-  // Stops all flows, lets what is under way arrive, and closes every client in good order.
+  // Kills the gateway's process; its sessions end without a word.
+  void kill_server();
+  // Stops all flows, heals the network, closes every client in good order, and checks that the gateway
+  // is empty then (I-11) and that every session that came up has ended once.
   void finish();
 
   uint64_t seed() const { return seed_; }
@@ -111,6 +114,7 @@ class Lab {
   std::list<std::unique_ptr<ScriptedClient>> scripted_clients_;
   std::list<Flow> flows_;
   std::list<Transfer> transfers_;
+  size_t killed_sessions_ = 0;
   uint32_t next_client_address_ = 0xcb007101;  // 203.0.113.1
 };
 

@@ -37,6 +37,7 @@ void TurnNode::schedule_turn() {
 void TurnNode::turn() {
   turn_planned_ = false;
   ++turns_;
+  step_ = Step::Input;
   const Instant now = world_.now();
   begin(now);
   std::vector<Inbox> batch = std::exchange(inbox_, {});
@@ -44,9 +45,11 @@ void TurnNode::turn() {
     receive(now, {.path = datagram.path, .ecn = datagram.ecn, .bytes = datagram.bytes});
   fire_timers(now);
   take_input(now);
+  step_ = Step::Output;
   while (transmit(now, target_.batch()) == QuicConnection::Flushed::Full) target_.flush();
   target_.flush();
   finish(now);
+  step_ = Step::Idle;
   arm();
 }
 
@@ -87,7 +90,7 @@ bool ClientNode::dial() {
       world().now(), options_.quic, *tls_, world().rng(),
       {.path = {.local = local_, .remote = options_.server}, .token = {}});
   if (!quic) return false;
-  quic->set_wake([this] { schedule_turn(); });
+  quic->set_wake([this] { on_wake(); });
   connection_ = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic),
                                                   handler(), options_.http);
   schedule_turn();

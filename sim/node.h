@@ -26,6 +26,10 @@ class TurnNode : public UdpHost {
   void on_udp(const NetworkPath& path, Ecn ecn, Bytes bytes) override;
   // One turn soon, at this very instant.
   void schedule_turn();
+  // A connection has something to send: this turn's transmit step does it, if that is still to come.
+  void on_wake() {
+    if (step_ != Step::Input) schedule_turn();
+  }
   Network::HostId id() const { return id_; }
   const IpAddress& address() const { return address_; }
   World& world() { return world_; }
@@ -62,6 +66,7 @@ class TurnNode : public UdpHost {
   NetworkTransmit target_;
   std::vector<Inbox> inbox_;
   bool turn_planned_ = false;
+  enum class Step : uint8_t { Idle, Input, Output } step_ = Step::Idle;
   std::optional<Instant> armed_;
   uint64_t turns_ = 0;
 };

@@ -99,6 +99,8 @@ class Case:
     name: str
     rule: str
     expectation: Expectation
+    # The section of the table it stands in.
+    group: str
     # Attacks; returns the request stream that is looked at, None: the honest one.
     attack: Callable[[Any], Awaitable[int | None]]
 
@@ -108,15 +110,16 @@ class Table:
 
     def __init__(self) -> None:
         self.cases: dict[str, Case] = {}
+        self.group = ""  # of the cases that follow
 
-    def add(self, case: Case) -> None:
-        assert case.name not in self.cases, case.name
-        self.cases[case.name] = case
+    def add(self, name: str, rule: str, expectation: Expectation, attack: Any) -> None:
+        assert name not in self.cases, name
+        self.cases[name] = Case(name, rule, expectation, self.group, attack)
 
     def case(self, rule: str, expectation: Expectation) -> Callable[[Any], Any]:
         """Decorator: the function's name is the case's."""
         def register(attack: Any) -> Any:
-            self.add(Case(attack.__name__, rule, expectation, attack))
+            self.add(attack.__name__, rule, expectation, attack)
             return attack
 
         return register

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adversary as a client: `attack_gateway.py --address ADDR:PORT --uri URI ... [CASE...]` attacks a
-CONNECT-IP gateway, one connection a case, and prints one JSON line a case:
+"""The adversary as a client: `attack_gateway.py --address ADDR:PORT --uri URI ... [CASE...]`
+attacks a CONNECT-IP gateway, one connection a case, and prints one JSON line a case:
 {"case", "rule", "expected", "outcome", "ok"}. It has no TUN: its inner packets are made here.
 
 The cases are in attack_gateway_cases.py."""

@@ -6,13 +6,15 @@ import ipaddress
 import struct
 
 import raw_http3 as raw
-from attack import (ABORTED, CLEAN_END, IGNORED, LIMITED, MALFORMED, Case, Table, answered,
+from attack import (ABORTED, CLEAN_END, IGNORED, LIMITED, MALFORMED, Table, answered,
                     connection_error, stream_error)
 from bad_capsules import (BAD_CAPSULES, GOOD_CAPSULES, from_hex, many_assignments, many_requests,
                           many_routes)
 from connect_ip import (CapsuleType, decode_prefixes, encode_capsule, encode_varint)
+from raw_http3 import udp_packet
 
 TABLE = Table()
+TABLE.group = "capsules"
 MANY = 10_000
 UNKNOWN_CAPSULE = 0x17 + 0x29 * 1000
 
@@ -23,7 +25,7 @@ def _capsule_case(name, rule, data, expectation):
         await a.tunnel()
         a.capsules(data)
 
-    TABLE.add(Case(name, rule, expectation, attack))
+    TABLE.add(name, rule, expectation, attack)
 
 
 for _name, _rule, _hex, _expectation in BAD_CAPSULES:
@@ -177,6 +179,7 @@ async def trailers_on_connect(a):
 
 
 # --- datagrams
+TABLE.group = "datagrams"
 
 def _datagram_case(name, rule, data, expectation):
     async def attack(a):
@@ -185,7 +188,7 @@ def _datagram_case(name, rule, data, expectation):
         a.conn.datagram(data)
         a.conn.transmit()
 
-    TABLE.add(Case(name, rule, expectation, attack))
+    TABLE.add(name, rule, expectation, attack)
 
 
 _datagram_case("datagram_unknown_stream", "9297 2.1: H6", from_hex("0b 00") + bytes(40), IGNORED)
@@ -242,6 +245,7 @@ async def datagram_for_a_get(a):
 
 
 # --- requests
+TABLE.group = "requests"
 
 def _request_case(name, rule, expectation, reorder=None, **changes):
     async def attack(a):
@@ -249,7 +253,7 @@ def _request_case(name, rule, expectation, reorder=None, **changes):
         headers = a.headers(**changes)
         return a.send_request(reorder(headers) if reorder else headers)
 
-    TABLE.add(Case(name, rule, expectation, attack))
+    TABLE.add(name, rule, expectation, attack)
 
 
 _REFUSED = answered() | stream_error(raw.H3_MESSAGE_ERROR)
@@ -404,6 +408,7 @@ async def request_without_headers(a):
 
 
 # --- settings and control streams
+TABLE.group = "http3"
 
 def _control_case(name, rule, expectation, control):
     async def attack(a):
@@ -411,7 +416,7 @@ def _control_case(name, rule, expectation, control):
         await a.conn.answers_pings(3)
         await a.tunnel()
 
-    TABLE.add(Case(name, rule, expectation, attack))
+    TABLE.add(name, rule, expectation, attack)
 
 
 _H3 = raw.settings_frame((raw.H3_DATAGRAM, 1))
@@ -549,6 +554,7 @@ async def unidirectional_stream_without_type(a):
 
 
 # --- who may come in
+TABLE.group = "requests"
 
 @TABLE.case("9484 11: Z1", answered(401, 403, 407) | connection_error(
     *range(0x100 + 40, 0x100 + 121)))
@@ -563,6 +569,7 @@ async def no_credentials(a):
 
 
 # --- inner packets: dropped, perhaps with an ICMP error, and nothing worse
+TABLE.group = "packets"
 
 def _packet_case(name, rule, make, families=(4, 6)):
     """make(source, destination) gives packets; destination is the gateway's inner address."""
@@ -575,16 +582,11 @@ def _packet_case(name, rule, make, families=(4, 6)):
             assert await a.echo(), "the tunnel is dead"
             a.notes["icmp"] = a.icmp_errors()
 
-        TABLE.add(Case(f"packet_{name}_v{version}", rule, IGNORED, attack))
+        TABLE.add(f"packet_{name}_v{version}", rule, IGNORED, attack)
 
 
 def _other(address):
     return ipaddress.ip_address("203.0.113.77" if address.version == 4 else "2001:db8:bad::77")
-
-
-def _udp(source, destination, size=40, **more):
-    body = struct.pack("!HHHH", 4000, 9, 8 + size, 0) + bytes(size)
-    return raw.ip_packet(source, destination, 17, body, **more)
 
 
 def _special(address, v4, v6):
@@ -596,38 +598,39 @@ _packet_case("from_a_spoofed_source", "9484 11: Z2; C1",
 _packet_case("from_the_gateway_itself", "9484 11: Z2",
              lambda source, to: [raw.echo_request(to, to)[0]])
 _packet_case("from_loopback", "9484 11: Z2",
-             lambda source, to: [_udp(_special(source, "127.0.0.1", "::1"), to)])
+             lambda source, to: [udp_packet(_special(source, "127.0.0.1", "::1"), to)])
 _packet_case("from_nowhere", "9484 11: Z2",
-             lambda source, to: [_udp(_special(source, "0.0.0.0", "::"), to)])
+             lambda source, to: [udp_packet(_special(source, "0.0.0.0", "::"), to)])
 _packet_case("from_multicast", "9484 11: Z2",
-             lambda source, to: [_udp(_special(source, "224.0.0.1", "ff02::1"), to)])
+             lambda source, to: [udp_packet(_special(source, "224.0.0.1", "ff02::1"), to)])
 _packet_case("to_loopback", "9484 7.2: Z5",
-             lambda source, to: [_udp(source, _special(source, "127.0.0.1", "::1"))])
+             lambda source, to: [udp_packet(source, _special(source, "127.0.0.1", "::1"))])
 _packet_case("to_no_route", "9484 7.2.1: E1",
-             lambda source, to: [_udp(source, _other(source))])
+             lambda source, to: [udp_packet(source, _other(source))])
 _packet_case("to_link_local", "9484 7.2: K6",
-             lambda source, to: [_udp(source, _special(source, "169.254.9.9", "fe80::9"))])
+             lambda source, to: [udp_packet(source, _special(source, "169.254.9.9", "fe80::9"))])
 _packet_case("to_multicast", "9484 7.2: K6",
-             lambda source, to: [_udp(source, _special(source, "224.0.0.251", "ff02::fb"))])
+             lambda source, to: [udp_packet(source, _special(source, "224.0.0.251", "ff02::fb"))])
 _packet_case("to_broadcast", "9484 7.2: K6",
-             lambda source, to: [_udp(source, ipaddress.ip_address("255.255.255.255"))], (4,))
-_packet_case("hop_limit_0", "9484 7.2: K4", lambda source, to: [_udp(source, to, ttl=0)])
+             lambda source, to: [udp_packet(source, ipaddress.ip_address("255.255.255.255"))], (4,))
+_packet_case("hop_limit_0", "9484 7.2: K4", lambda source, to: [udp_packet(source, to, ttl=0)])
 _packet_case("hop_limit_1_to_no_route", "9484 7.2: K4",
-             lambda source, to: [_udp(source, _other(source), ttl=1)])
+             lambda source, to: [udp_packet(source, _other(source), ttl=1)])
 _packet_case("length_too_large", "9484 7.2: K2",
-             lambda source, to: [_udp(source, to, total_length=60_000)])
-_packet_case("length_too_small", "9484 7.2: K2", lambda source, to: [_udp(source, to, total_length=7)])
+             lambda source, to: [udp_packet(source, to, total_length=60_000)])
+_packet_case("length_too_small", "9484 7.2: K2",
+             lambda source, to: [udp_packet(source, to, total_length=7)])
 _packet_case("every_cut", "9484 7.2: K2", lambda source, to: [
-    _udp(source, to, size=8)[:length] for length in range(49)])
+    udp_packet(source, to, size=8)[:length] for length in range(49)])
 _packet_case("every_version", "9484 7.2: K2", lambda source, to: [
-    bytes([version << 4 | 5]) + _udp(source, to)[1:] for version in range(16)
+    bytes([version << 4 | 5]) + udp_packet(source, to)[1:] for version in range(16)
     if version != source.version])
 _packet_case("every_header_length", "9484 7.2: K2", lambda source, to: [
-    bytes([0x40 | words]) + _udp(source, to)[1:] for words in range(16)], (4,))
+    bytes([0x40 | words]) + udp_packet(source, to)[1:] for words in range(16)], (4,))
 _packet_case("bad_checksum", "9484 7.2: K2", lambda source, to: [
-    (packet := _udp(source, to))[:10] + b"\xde\xad" + packet[12:]], (4,))
+    (packet := udp_packet(source, to))[:10] + b"\xde\xad" + packet[12:]], (4,))
 _packet_case("fragments_overlap", "9484 7.2", lambda source, to: [
-    (packet := _udp(source, to))[:6] + struct.pack("!H", offset) + packet[8:]
+    (packet := udp_packet(source, to))[:6] + struct.pack("!H", offset) + packet[8:]
     for offset in (0x2000, 0x2001, 0x3FFF, 0x1FFF)], (4,))
 _packet_case("header_chain_of_hop_by_hop", "9484 4.8: S10, Z4", lambda source, to: [
     raw.ip_packet(source, to, 0, (b"\0\0" + bytes(6)) * 100 + b"\x3b\0" + bytes(6))], (6,))
@@ -670,7 +673,7 @@ async def icmp_errors_are_limited(a):
     for _ in range(20):
         for _ in range(25):
             a.conn.datagram(encode_varint(a.tunnel_stream // 4) + b"\0" +
-                            _udp(a.addresses[6], _other(a.addresses[6])))
+                            udp_packet(a.addresses[6], _other(a.addresses[6])))
         a.conn.transmit()
         await a.conn.answers_pings(3)
     assert await a.echo(), "the tunnel is dead"

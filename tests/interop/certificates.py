@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates for tests where no masque-vpn makes them: a CA, and leaves for a name or a client."""
+"""Certificates for tests where no masque-vpn makes them: a CA, and leaves for names."""
 
 import datetime
 import ipaddress

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+pytest.register_assert_rewrite("suite", "peers")
+
 from netlab import Lab, Namespace  # noqa: E402
 
 # client ---- 192.0.2.0/24, 2001:db8:ff::/64 ---- gateway

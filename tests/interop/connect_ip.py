@@ -28,7 +28,7 @@ class MalformedCapsule(Exception):
 
 
 def encode_varint(value: int, size: int | None = None) -> bytes:
-    """In the fewest bytes, or in `size` of them (1, 2, 4, 8): longer forms are legal (RFC 9000 16)."""
+    """In the fewest bytes, or in `size` (1, 2, 4, 8): longer forms are legal (RFC 9000 16)."""
     for length, prefix in ((1, 0), (2, 1), (4, 2), (8, 3)):
         if (size is None or size == length) and value < 1 << (8 * length - 2):
             return (value | prefix << (8 * length - 2)).to_bytes(length, "big")
@@ -214,11 +214,11 @@ def parse_packet(packet: bytes) -> PacketHeader | None:
     if not packet:
         return None
     if packet[0] >> 4 == 4 and len(packet) >= 20:
-        return PacketHeader(ipaddress.ip_address(packet[12:16]), ipaddress.ip_address(packet[16:20]),
-                            packet[9])
+        return PacketHeader(ipaddress.ip_address(packet[12:16]),
+                            ipaddress.ip_address(packet[16:20]), packet[9])
     if packet[0] >> 4 == 6 and len(packet) >= 40:
-        return PacketHeader(ipaddress.ip_address(packet[8:24]), ipaddress.ip_address(packet[24:40]),
-                            _upper_protocol(packet))
+        return PacketHeader(ipaddress.ip_address(packet[8:24]),
+                            ipaddress.ip_address(packet[24:40]), _upper_protocol(packet))
     return None
 
 

@@ -262,6 +262,13 @@ def echo_request(source: str | Address, destination: str | Address, ttl: int = 6
     return ip_packet(source, destination, 58, message, ttl), sequence
 
 
+def udp_packet(source: Address, destination: Address, size: int = 40, ttl: int = 64,
+               total_length: int | None = None) -> bytes:
+    """To the discard port, without a UDP checksum."""
+    body = struct.pack("!HHHH", 4000, 9, 8 + size, 0) + bytes(size)
+    return ip_packet(source, destination, 17, body, ttl, total_length)
+
+
 def icmp_of(packet: bytes) -> tuple[int, int, bytes] | None:
     """Type, code and the rest behind the checksum of an ICMP packet, else None."""
     if len(packet) >= 28 and packet[0] >> 4 == 4 and packet[9] == 1:

@@ -19,7 +19,7 @@ def run_ip(*words: str) -> None:
 
 
 class TunDevice:
-    """Has exactly the addresses and routes of the last call. Goes away with close() or the process."""
+    """Has exactly the addresses and routes of the last call. Ends with close() or the process."""
 
     def __init__(self, name: str, mtu: int):
         self.name = name

@@ -9,8 +9,9 @@
 //     to R lookup T
 //     end: nop
 // Marked packets are routed as if the tunnel were not there, the kernel's longest-prefix order is
-// kept exactly for all others, nothing has to follow the changes of the underlying network, and the
-// default route is just the case R = 0/0. All other routes are ordinary routes of the main table.
+// kept exactly for all others, and nothing has to follow the changes of the underlying network. A
+// default route is always done so, for the host has one of its own already. All other routes are
+// ordinary routes of the main table.
 //
 // IPv6: no link-local address, no router solicitations, no duplicate address detection: the tunnel
 // carries no chatter of its own. MTU below 1280: the kernel removes IPv6 from the interface.

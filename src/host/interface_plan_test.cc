@@ -53,9 +53,18 @@ TEST(InterfacePlan, z6_a_route_over_the_server_goes_to_a_table_that_marked_packe
 
 TEST(InterfacePlan, only_the_family_of_the_server_gets_rules) {
   const InterfacePlan plan =
-      plan_of({prefix("0.0.0.0/0"), prefix("::/0")}, {address("2001:db8::1")});
+      plan_of({prefix("128.0.0.0/1"), prefix("2000::/3")}, {address("2001:db8::1")});
   EXPECT_EQ(plan.rules.size(), 4u);
   for (const PolicyRule& rule : plan.rules) EXPECT_EQ(rule.version, IpVersion::V6);
+}
+
+// The host has a default route of its own, which would keep ours of the same length out.
+TEST(InterfacePlan, default_routes_win_over_the_hosts_in_both_families) {
+  const InterfacePlan plan =
+      plan_of({prefix("0.0.0.0/0"), prefix("::/0")}, {address("2001:db8::1")});
+  EXPECT_EQ(plan.rules.size(), 8u);
+  for (const Route& route : plan.routes) EXPECT_EQ(route.table, 0x51u);
+  EXPECT_EQ(plan.covered, std::vector{address("2001:db8::1")});
 }
 
 TEST(InterfacePlan, duplicates_are_one) {

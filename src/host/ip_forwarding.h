@@ -19,14 +19,21 @@ class IpForwarding {
   // unless forwarding is already on.
   static Result<IpForwarding, SysError> enable(const std::vector<IpVersion>& families);
   ~IpForwarding();
-  IpForwarding(IpForwarding&& other) noexcept : former_(std::exchange(other.former_, {})) {}
+  IpForwarding(IpForwarding&& other) noexcept : changes_(std::exchange(other.changes_, {})) {}
   IpForwarding& operator=(IpForwarding&&) = delete;
 
   static Result<bool, SysError> enabled(IpVersion family);
 
  private:
+  struct Change {
+    std::string file;
+    std::string before;
+    std::string now;
+  };
   IpForwarding() = default;
-  std::vector<std::pair<std::string, std::string>> former_;  // file, text before
+  Result<void, SysError> change(const std::string& file, const std::string& to);
+  Result<void, SysError> keep_accepting_router_advertisements();
+  std::vector<Change> changes_;  // in the order in which they were made
 };
 
 }  // namespace masque

@@ -255,6 +255,19 @@ TEST_F(Outer, nat_hides_the_pool_and_answers_find_their_way_back) {
   EXPECT_EQ(std::system("test -z \"$(nft list tables)\""), 0);
 }
 
+// An uplink that lives from router advertisements must not lose its default route.
+TEST_F(Outer, forwarding_keeps_router_advertisements_accepted) {
+  const std::string file = "/proc/sys/net/ipv6/conf/wan0/accept_ra";
+  ASSERT_TRUE(sys::write_file(file, "1"));
+  {
+    const auto forwarding = IpForwarding::enable({IpVersion::V6});
+    ASSERT_TRUE(forwarding) << forwarding.error().message();
+    EXPECT_EQ(*sys::read_file(file), "2\n");
+  }
+  EXPECT_EQ(*sys::read_file(file), "1\n");
+  EXPECT_FALSE(*IpForwarding::enabled(IpVersion::V6));
+}
+
 TEST_F(Outer, forwarding_that_was_on_stays_on) {
   ASSERT_TRUE(sys::write_file("/proc/sys/net/ipv4/ip_forward", "1"));
   {

@@ -5,6 +5,7 @@
 """
 
 import os
+import re
 import signal
 import sys
 import tomllib
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-from netlab import Lab, wait_for  # noqa: E402
+from netlab import Lab, Namespace, Process, wait_for  # noqa: E402
 from programs import Gateway  # noqa: E402
 
 PROGRAM = os.environ.get("MASQUE_MINIMAL_CLIENT", "minimal_client")
@@ -27,7 +28,8 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         yield lab
 
 
-def test_minimal_client_answers_pings_from_user_space(lab: Lab) -> None:
+def connected(lab: Lab) -> tuple[Namespace, Gateway, Process, list[str]]:
+    """Gateway and minimal client in one namespace, and the client's addresses."""
     namespace = lab.namespace("both")
     gateway = Gateway(lab, namespace, listen="127.0.0.1:4433", pools=["10.8.0.0/24", "fd08::/64"], tun_name="mvg")
     gateway.start()
@@ -43,6 +45,11 @@ def test_minimal_client_answers_pings_from_user_space(lab: Lab) -> None:
         lambda: [line.split()[1].split("/")[0] for line in client.out().splitlines() if line.startswith("address ")],
         20, "the addresses", [client])
     wait_for(lambda: "connected" in client.out().lower(), 20, "the tunnel", [client])
+    return namespace, gateway, client, addresses
+
+
+def test_minimal_client_answers_pings_from_user_space(lab: Lab) -> None:
+    namespace, gateway, client, addresses = connected(lab)
     assert len(addresses) == 2
     for address in addresses:
         wait_for(lambda: namespace.ping(address).ok, 10, f"an answer of {address}", [client])
@@ -53,3 +60,18 @@ def test_minimal_client_answers_pings_from_user_space(lab: Lab) -> None:
     # It said goodbye: the gateway knows at once.
     wait_for(lambda: not gateway.status().get("sessions"), 5, "the gateway to forget the session")
     assert gateway.stop() == 0
+
+
+# proves: F6, F5
+def test_the_inner_dscp_stays_inside(lab: Lab) -> None:
+    namespace, _, client, addresses = connected(lab)
+    file = lab.dir / "outer.pcap"
+    capture = namespace.capture(file, "lo", "udp port 4433")
+    for address in addresses:
+        # DSCP 46 (expedited forwarding), ECT(0).
+        wait_for(lambda: namespace.try_run(["ping", "-c", "3", "-i", "0.2", "-W", "2", "-Q", "0xba", address]).returncode == 0,
+                 15, f"an answer of {address}", [client])
+    capture.stop()
+    lines = namespace.run(["tcpdump", "-v", "-n", "-r", str(file)])
+    classes = {int(tos, 16) for tos in re.findall(r"\(tos 0x([0-9a-f]+)", lines)}
+    assert classes and all(tos & 0xfc == 0 for tos in classes), classes

@@ -297,6 +297,36 @@ TEST_F(RawClient, datagrams_of_closed_streams_are_dropped) {
   EXPECT_FALSE(client->close_reason());
 }
 
+// proves: H1, X9
+TEST_F(RawClient, a_datagram_of_a_plain_request_aborts_it) {
+  control();
+  const StreamId stream = bidi();
+  write(stream, headers({{":method", "GET"}, {":scheme", "https"}, {":authority", "a"}, {":path", "/"}}));
+  run();
+  datagram("00 00 45");
+  run();
+  EXPECT_EQ(handler.datagrams, 0);
+  EXPECT_EQ(handler.closed, 1);
+  ASSERT_TRUE(raw.resets.contains(stream.value()));
+  EXPECT_EQ(raw.resets[stream.value()], static_cast<uint64_t>(HttpError::Datagram));
+  EXPECT_FALSE(client->close_reason());
+}
+
+// proves: W9
+TEST_F(RawClient, an_unknown_error_code_only_ends_its_stream) {
+  control();
+  const StreamId stream = bidi();
+  write(stream, headers(connect_ip()));
+  run();
+  client->shutdown_stream(stream, 0x4242);
+  run();
+  EXPECT_EQ(handler.closed, 1);
+  EXPECT_FALSE(client->close_reason());
+  write(bidi(), headers(connect_ip()));
+  run();
+  EXPECT_EQ(handler.requests, 2);
+}
+
 // proves: W6
 TEST_F(RawClient, malformed_messages_are_stream_errors) {
   const std::pair<const char*, std::vector<std::pair<std::string, std::string>>> cases[] = {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 
 #include "base/rng.h"
@@ -363,6 +364,40 @@ TEST(Transport, datagrams_carry_quarter_stream_id_and_context_zero) {
   using namespace std::string_literals;
   EXPECT_THAT(pair.server_events.datagrams, ::testing::ElementsAre("\0up"s));
   EXPECT_THAT(pair.client_events.datagrams, ::testing::ElementsAre("\0down"s));
+}
+
+// proves: G6, F1
+TEST(Transport, a_datagram_leaves_and_arrives_at_once) {
+  Pair pair;
+  pair.run();
+  const auto stream = pair.connect();
+  pair.run();
+  const size_t before = pair.wire.size();
+  EXPECT_EQ(pair.send_packet(*pair.client, *stream, "x"), SendResult::Sent);
+  EXPECT_EQ(pair.wire.size(), before + 1);
+  pair.run(kOneWay);
+  EXPECT_EQ(pair.server_events.datagrams.size(), 1u);
+}
+
+// proves: N1, N3, N5
+TEST(Transport, connection_ids_are_random_and_never_issued_twice) {
+  struct Ids : ConnectionIdRegistry {
+    void add_connection_id(const ConnectionId& id) override { issued.push_back(id); }
+    void remove_connection_id(const ConnectionId&) override {}
+    std::vector<ConnectionId> issued;
+  } ids;
+  Pair pair;
+  for (int dial = 0; dial < 3; ++dial) {
+    if (dial > 0) pair.dial();
+    pair.client->quic().set_registry(&ids);
+    const size_t before = ids.issued.size();
+    pair.run();
+    EXPECT_GE(ids.issued.size() - before, 2u);  // the peer has unused ones at hand
+    pair.client->quic().set_registry(nullptr);
+  }
+  for (const ConnectionId& id : ids.issued) EXPECT_EQ(id.size(), kConnectionIdLength);
+  std::ranges::sort(ids.issued);
+  EXPECT_EQ(std::ranges::adjacent_find(ids.issued), ids.issued.end());
 }
 
 // proves: H6

@@ -60,6 +60,7 @@ struct RequestStream {
   size_t field_bytes = 0;
   bool headers_done = false;   // final header section has been handed on
   bool datagrams = false;
+  bool plain = false;          // no extended CONNECT: datagrams mean nothing there
   bool gone = false;           // the handler has been told, or has aborted it
   SendBuffer send;
   std::array<uint8_t, 9> prefix{};  // Quarter Stream ID and Context ID 0
@@ -282,6 +283,7 @@ int Http3Connection::Impl::on_headers_end(StreamId id, bool fin) {
     handler.on_response(owner, id, fields, fin);
   } else {
     stream->headers_done = true;
+    stream->plain = !find_field(fields, ":protocol");
     handler.on_request(owner, id, fields, fin);
   }
   return 0;
@@ -437,7 +439,11 @@ void Http3Connection::Impl::on_datagram(Bytes frame_payload) {
     return;
   }
   if (stream->gone) return;
-  if (stream->datagrams) {
+  if (stream->plain) {
+    // RFC 9297 2: the request's semantics define no datagrams.
+    tell_closed(id, static_cast<uint64_t>(HttpError::Datagram));
+    owner.abort_stream(id, HttpError::Datagram);
+  } else if (stream->datagrams) {
     handler.on_http_datagram(owner, id, in.rest());
   } else {
     keep_early(id, in.rest());  // the request is still being decided upon

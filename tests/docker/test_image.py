@@ -28,7 +28,7 @@ CONFIG = "/etc/masque-vpn/gateway/server.toml"
 def context() -> bytes:
     """What git knows or would add, as `docker build` takes it: no build directories."""
     names = subprocess.run(["git", "-c", f"safe.directory={ROOT}", "-C", ROOT, "ls-files", "-z", "--cached", "--others",
-                            "--exclude-standard", "CMakeLists.txt", "CMakePresets.json", "cmake", "src", "packaging/docker"],
+                            "--exclude-standard", "CMakeLists.txt", "CMakePresets.json", "cmake", "src", "packaging"],
                            capture_output=True, check=True).stdout
     names = b"\0".join(name for name in names.split(b"\0") if name and (ROOT / os.fsdecode(name)).exists())
     # No times and owners, so that an unchanged file is unchanged for the engine.

@@ -198,7 +198,7 @@ SCENARIO(version_negotiation, 2, "An unknown version is answered with ours, a sm
     lab.network.inject({.from = from, .to = server, .ecn = Ecn::NotEct, .bytes = std::move(bytes), .sent_at = {}});
     lab.run(1s);
   };
-  ask(strange_initial(1200, 0x6b3343cf));
+  ask(strange_initial(1200, 0x1a2a3a4a));
   ASSERT_EQ(listener.received.size(), 1u);
   const std::vector<uint8_t>& answer = listener.received[0];
   ASSERT_GE(answer.size(), 27u);
@@ -210,7 +210,7 @@ SCENARIO(version_negotiation, 2, "An unknown version is answered with ours, a sm
   EXPECT_NE(std::ranges::search(answer, v1).begin(), answer.begin());
   EXPECT_FALSE(std::ranges::search(std::span(answer).subspan(19), v1).empty());
 
-  ask(strange_initial(600, 0x6b3343cf));
+  ask(strange_initial(600, 0x1a2a3a4a));
   EXPECT_TRUE(listener.received.empty());
   ask(strange_initial(1200, 0));  // itself a version negotiation packet
   EXPECT_TRUE(listener.received.empty());

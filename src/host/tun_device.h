@@ -44,7 +44,7 @@ struct TunPacket {
 // Buffers for the reads of one turn; the spans live until the next read.
 class TunReadBatch {
  public:
-  static constexpr size_t kPacketsMax = 8;  // half a session's queue when all are 64 KiB
+  static constexpr size_t kPacketsMax = 8;  // a quarter of a session's queue when all are 64 KiB
   TunReadBatch();
   std::span<const TunPacket> packets() const { return {packets_.get(), count_}; }
   bool full() const { return full_; }  // there is probably more to read

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The client: opens one CONNECT-IP session (RFC 9484), keeps it, and opens it again when it is lost.
+// The client: opens one CONNECT-IP session (RFC 9484), keeps it, and opens it again when it is
+// lost.
 //
 //            start()            request answered 2xx and
 //   Idle ----------> Connecting -- addresses assigned --> Connected
@@ -13,10 +14,11 @@
 // The host owns sockets and connections. On the Dial event it makes a connection whose handler is
 // this object and calls on_dialed; when that connection ends, on_connection_lost.
 //
-// A turn: begin_turn(now, transmit, tun); received datagrams into the connection; on_tun_packet ...;
-// on_timeout(now) when due; flush(); poll_transmit of the connection; poll_event.
+// A turn: begin_turn(now, transmit, tun); received datagrams into the connection; on_tun_packet
+// ...; on_timeout(now) when due; flush(); poll_transmit of the connection; poll_event.
 //
-// Timers: back-off, answer to the request, wait for an unprompted ADDRESS_ASSIGN, those of the session.
+// Timers: back-off, answer to the request, wait for an unprompted ADDRESS_ASSIGN, those of the
+// session.
 #pragma once
 
 #include <cstdint>
@@ -41,37 +43,37 @@ namespace masque {
 
 struct TunnelClientConfig {
   // RFC 9484 3, checked by parse(); the port of the authority is kept as it is written.
-  std::string uri_template;     // "https://vpn.example:4433/.well-known/masque/ip/{target}/{ipproto}/"
-  std::string target = "*";     // raw, not percent-encoded
-  std::string protocol = "*";   // "*" or 0..255
-  std::string bearer_token;     // empty: no authorization field
+  std::string uri_template;  // "https://vpn.example:4433/.well-known/masque/ip/{target}/{ipproto}/"
+  std::string target = "*";  // raw, not percent-encoded
+  std::string protocol = "*";                // "*" or 0..255
+  std::string bearer_token;                  // empty: no authorization field
   std::string protocol_name = "connect-ip";  // :protocol; some peers want another
 
   enum class Settings : uint8_t { Require, Ignore };
-  Settings settings = Settings::Require;     // Ignore: peers that do not announce extended CONNECT
+  Settings settings = Settings::Require;  // Ignore: peers that do not announce extended CONNECT
 
-  // Which advertised routes we take; nullopt: all. Default routes need accept_default as well, so that
-  // a gateway cannot turn a split tunnel into a full one (also by halves such as 0.0.0.0/1).
+  // Which advertised routes we take; nullopt: all. Default routes need accept_default as well, so
+  // that a gateway cannot turn a split tunnel into a full one (also by halves such as 0.0.0.0/1).
   std::optional<std::vector<IpPrefix>> accept_routes;
   enum class DefaultRoutes : uint8_t { Refuse, Accept };
   DefaultRoutes accept_default = DefaultRoutes::Refuse;
-  std::vector<IpPrefix> exclude_routes;      // never into the tunnel: the gateway's outer address, say
+  std::vector<IpPrefix> exclude_routes;  // never into the tunnel: the gateway's outer address, say
 
-  std::vector<IpPrefix> static_addresses;    // out-of-band addresses: nothing is asked for
-  std::vector<IpPrefix> site_subnets;        // what we advertise to the gateway (site-to-site)
-  std::vector<IpPrefix> wanted_addresses;    // for ADDRESS_REQUEST; empty: any IPv4 and any IPv6
+  std::vector<IpPrefix> static_addresses;  // out-of-band addresses: nothing is asked for
+  std::vector<IpPrefix> site_subnets;      // what we advertise to the gateway (site-to-site)
+  std::vector<IpPrefix> wanted_addresses;  // for ADDRESS_REQUEST; empty: any IPv4 and any IPv6
   // RFC 9484 4.7.2 lets us ask at once; gateways that assign unprompted may choke on the question.
   Duration address_wait = 1s;
 
   enum class LocalEcho : uint8_t { Kernel, Answer };
   LocalEcho local_echo = LocalEcho::Kernel;  // Answer: user-space clients answer pings themselves
 
-  Duration answer_timeout = 15s;             // dial to Connected
+  Duration answer_timeout = 15s;  // dial to Connected
   Duration backoff_first = 500ms;
   Duration backoff_max = 30s;
-  Duration backoff_refused = 30s;            // after a refusal
-  size_t queue_bytes_max = 1024 * 1024;
-  size_t mtu_max = 0;                        // 0: what the path carries
+  Duration backoff_refused = 30s;  // after a refusal
+  size_t queue_bytes_max = 2 * 1024 * 1024;
+  size_t mtu_max = 0;  // 0: what the path carries
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;
   Duration ipv6_mtu_grace = 15s;
 };
@@ -87,18 +89,18 @@ struct Dial {
 struct HangUp {};
 struct ClientStateChanged {
   ClientState state = ClientState::Idle;
-  std::string reason;    // empty for Connected
-  unsigned status = 0;   // HTTP status of a refusal, else 0
+  std::string reason;   // empty for Connected
+  unsigned status = 0;  // HTTP status of a refusal, else 0
 };
 struct AddressesChanged {
   std::vector<IpPrefix> addresses;  // the complete list
 };
 struct RoutesChanged {
-  std::vector<IpPrefix> routes;     // the complete list of accepted ones, all protocols together
-  std::vector<IpPrefix> refused;    // what the gateway advertised and our configuration does not take
+  std::vector<IpPrefix> routes;   // the complete list of accepted ones, all protocols together
+  std::vector<IpPrefix> refused;  // what the gateway advertised and our configuration does not take
 };
 struct MtuChanged {
-  size_t mtu = 0;                   // largest inner packet that fits now
+  size_t mtu = 0;  // largest inner packet that fits now
 };
 using ClientEvent =
     std::variant<Dial, HangUp, ClientStateChanged, AddressesChanged, RoutesChanged, MtuChanged>;
@@ -137,13 +139,13 @@ class TunnelClient final : public RequestHandler {
   // --- state ---
   ClientState state() const;
   const std::string& last_error() const;
-  std::string authority() const;             // of the URI template, for SNI and resolving
+  std::string authority() const;  // of the URI template, for SNI and resolving
   std::vector<IpPrefix> addresses() const;
   std::vector<IpPrefix> routes() const;
   size_t mtu() const;
   uint64_t reconnects() const;
   std::optional<Instant> connected_since() const;
-  TunnelCounters counters() const;           // of all sessions so far
+  TunnelCounters counters() const;  // of all sessions so far
 
   // --- RequestHandler ---
   void on_settings(HttpConnection& connection) override;

@@ -5,15 +5,17 @@
 //              -> ADDRESS_ASSIGN -> ROUTE_ADVERTISEMENT -> session up
 //
 // The path of a packet:
-//   TUN     -> on_tun_packet    -> Router -> ConnectIpSession (checks, MTU) -> HttpConnection -> batch
-//   network -> on_http_datagram -> ConnectIpSession (checks) -> policy -> TUN sink, or Router -> another
+//   TUN     -> on_tun_packet    -> Router -> ConnectIpSession (checks, MTU) -> HttpConnection ->
+//   batch network -> on_http_datagram -> ConnectIpSession (checks) -> policy -> TUN sink, or Router
+//   -> another
 //              session (TTL - 1, because no kernel stands between)
-// Answers to the sender itself (ICMP errors, echo replies) are queued and leave with flush(), because
-// its connection is still reading.
+// Answers to the sender itself (ICMP errors, echo replies) are queued and leave with flush(),
+// because its connection is still reading.
 //
 // A turn of the host's loop:
 //   begin_turn(now, transmit, tun); feed received datagrams to the connections; on_tun_packet ...;
-//   on_timeout(now) when next_timeout() has passed; flush(); poll_transmit of the connections; poll_event.
+//   on_timeout(now) when next_timeout() has passed; flush(); poll_transmit of the connections;
+//   poll_event.
 //
 // Identities: a session belongs to the name in the client's certificate or of its bearer token. The
 // newest session of an identity wins; the older one is closed. RFC 9484 4, 7, 11.
@@ -42,7 +44,7 @@
 namespace masque {
 
 struct GatewayConfig {
-  std::string name = "masque-vpn";           // in Proxy-Status, RFC 9209
+  std::string name = "masque-vpn";  // in Proxy-Status, RFC 9209
   // Values of :authority that are ours, as clients write them; empty: any.
   std::vector<std::string> authorities;
   std::string path_template = "/.well-known/masque/ip/{target}/{ipproto}/";
@@ -51,30 +53,30 @@ struct GatewayConfig {
   // SHA-256; injected, because the core has no cryptography of its own. Needed for tokens only.
   TokenHash (*hash_token)(Bytes token) = nullptr;
 
-  std::vector<IpPrefix> pools;               // the gateway itself takes the first address of each
-  uint8_t ipv6_lease_length = 128;           // 64 gives each client a network of its own
-  Duration lease_time = 24h * 30;            // how long an absent identity keeps its addresses
+  std::vector<IpPrefix> pools;      // the gateway itself takes the first address of each
+  uint8_t ipv6_lease_length = 128;  // 64 gives each client a network of its own
+  Duration lease_time = 24h * 30;   // how long an absent identity keeps its addresses
 
   uint32_t sessions_max = 10'000;
   uint32_t sessions_per_connection_max = 4;
-  uint32_t resolves_pending_max = 64;        // requests that wait for a name
+  uint32_t resolves_pending_max = 64;  // requests that wait for a name
   Duration resolve_timeout = 10s;
-  uint32_t site_subnets_max = 64;            // accepted from one client
-  // Per session, while its connection is blocked: twice what one read of the TUN can bring, so that a
-  // single client is held back by the TUN instead of losing packets.
-  size_t queue_bytes_max = 1024 * 1024;
+  uint32_t site_subnets_max = 64;  // accepted from one client
+  // Per session, while its connection is blocked: twice what one read of the TUN can bring, so that
+  // a single client is held back by the TUN instead of losing packets.
+  size_t queue_bytes_max = 2 * 1024 * 1024;
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;
   Duration ipv6_mtu_grace = 15s;
 };
 
 enum class SessionEnd : uint8_t {
-  ClientClosed,    // FIN
-  StreamAborted,   // reset by the client, or the connection ended
-  ProtocolError,   // the client broke RFC 9297 or 9484
-  MtuTooSmall,     // IPv6 cannot be carried, RFC 9484 7.2
-  Replaced,        // the identity opened a newer session
-  Revoked,         // disabled, deleted or its certificate was revoked
-  Kicked,          // closed by the operator
+  ClientClosed,   // FIN
+  StreamAborted,  // reset by the client, or the connection ended
+  ProtocolError,  // the client broke RFC 9297 or 9484
+  MtuTooSmall,    // IPv6 cannot be carried, RFC 9484 7.2
+  Replaced,       // the identity opened a newer session
+  Revoked,        // disabled, deleted or its certificate was revoked
+  Kicked,         // closed by the operator
   ShuttingDown,
 };
 std::string_view to_string(SessionEnd end);
@@ -95,7 +97,8 @@ struct LeaseChanged {
   std::string identity;
   std::vector<IpPrefix> addresses;
 };
-// What the kernel must route into the TUN besides the pools: site subnets and addresses outside pools.
+// What the kernel must route into the TUN besides the pools: site subnets and addresses outside
+// pools.
 struct KernelRoutesChanged {
   std::vector<IpPrefix> added;
   std::vector<IpPrefix> removed;
@@ -110,8 +113,8 @@ struct RequestRefused {
   unsigned status = 0;
   std::string detail;
 };
-using GatewayEvent =
-    std::variant<SessionUp, SessionDown, LeaseChanged, KernelRoutesChanged, ResolveName, RequestRefused>;
+using GatewayEvent = std::variant<SessionUp, SessionDown, LeaseChanged, KernelRoutesChanged,
+                                  ResolveName, RequestRefused>;
 
 // One live session, for `status`.
 struct SessionSnapshot {
@@ -150,7 +153,8 @@ class Gateway final : public RequestHandler {
   // --- a turn ---
   // `transmit` and `tun` must outlive the turn, that is until the next begin_turn or end of life.
   void begin_turn(Instant now, TransmitTarget& transmit, PacketSink& tun);
-  // `packet.head` holds at least all IP headers (the whole packet, or the rewritten headers of a segment).
+  // `packet.head` holds at least all IP headers (the whole packet, or the rewritten headers of a
+  // segment).
   void on_tun_packet(const PacketSlices& packet);
   // Sends what waits; call it once a turn, and before poll_transmit of the connections.
   void flush();
@@ -161,19 +165,21 @@ class Gateway final : public RequestHandler {
   std::optional<GatewayEvent> poll_event();
 
   // --- control; all of it between begin_turn and flush ---
-  // Sessions whose identity is not allowed any more are closed at once; routes of others are advertised
-  // anew when they changed.
+  // Sessions whose identity is not allowed any more are closed at once; routes of others are
+  // advertised anew when they changed.
   void set_policy(std::unique_ptr<const PolicySnapshot> policy);
   // Closes the identity's sessions at once and forgets its lease; returns how many sessions.
   size_t revoke(std::string_view identity);
   // Closes the identity's sessions; it may come back.
   size_t kick(std::string_view identity);
-  // Changes live sessions by capsule, without reconnecting. The error is a sentence for the operator.
+  // Changes live sessions by capsule, without reconnecting. The error is a sentence for the
+  // operator.
   struct SessionChange {
     std::optional<std::vector<IpPrefix>> addresses;
     std::optional<std::vector<IpPrefix>> routes;
   };
-  std::expected<size_t, std::string> set_session(std::string_view identity, const SessionChange& change);
+  std::expected<size_t, std::string> set_session(std::string_view identity,
+                                                 const SessionChange& change);
   // Answer to ResolveName; no addresses: the name does not resolve.
   void on_resolved(uint64_t ticket, const std::vector<IpAddress>& addresses);
   // GOAWAY on every connection, new requests are refused with 503; live tunnels continue.

@@ -55,13 +55,13 @@ bool Statement::is_null(int column) const {
   return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL;
 }
 
-StoreResult<std::unique_ptr<Database>> Database::open(const std::string& path) {
+StoreResult<std::unique_ptr<Database>> Database::open(const std::string& path, Duration busy_timeout) {
   sqlite3* handle = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &handle,
                                    SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_EXRESCODE, nullptr);
   std::unique_ptr<Database> database(new Database(path, handle));
   if (code != SQLITE_OK) return std::unexpected(database->error(code));
-  const auto busy = std::chrono::duration_cast<std::chrono::milliseconds>(kStoreBusyTimeout);
+  const auto busy = std::chrono::duration_cast<std::chrono::milliseconds>(busy_timeout);
   sqlite3_busy_timeout(handle, static_cast<int>(busy.count()));
   sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   // A damaged schema must not run code of its own (application-defined functions in views or triggers).

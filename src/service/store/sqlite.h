@@ -42,9 +42,8 @@ class Statement {
 
 class Database {
  public:
-  enum class Mode : uint8_t { Existing, Create };
-  // Create needs the (empty, mode 0600) file to be there already: see store.cc.
-  static StoreResult<std::unique_ptr<Database>> open(const std::string& path);
+  // The file must be there, if only empty: store.cc makes it with the right mode.
+  static StoreResult<std::unique_ptr<Database>> open(const std::string& path, Duration busy_timeout);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;

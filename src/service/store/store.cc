@@ -199,7 +199,7 @@ class Store::Connection {
 Store::Store(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
 Store::~Store() = default;
 
-StoreResult<std::unique_ptr<Store>> Store::open(const std::string& path, Open mode) {
+StoreResult<std::unique_ptr<Store>> Store::open(const std::string& path, Open mode, Duration busy_timeout) {
   using Kind = StoreError::Kind;
   if (mode != Open::Existing) {
     // Made by us so that it is never readable by others, not even for a moment; SQLite gives its WAL the same mode.
@@ -213,7 +213,7 @@ StoreResult<std::unique_ptr<Store>> Store::open(const std::string& path, Open mo
                                                                  "server makes it",
                                                                  path)});
   }
-  TRY(auto database, Database::open(path));
+  TRY(auto database, Database::open(path, busy_timeout));
   TRY_VOID(check_schema(*database));
   TRY_VOID(configure(*database));
   TRY_VOID(create_schema(*database));
@@ -298,18 +298,17 @@ StoreResult<std::vector<Lease>> Store::leases() {
   }
 }
 
-StoreResult<void> Store::put_leases(const std::vector<Lease>& leases) {
+StoreResult<void> Store::change_leases(const std::vector<Lease>& put, const std::vector<IpPrefix>& remove) {
   Database& database = *connection_->database;
   TRY(auto transaction, Transaction::begin(database));
-  for (const auto& lease : leases) {
+  for (const auto& prefix : remove) {
+    TRY_VOID(database.prepare("DELETE FROM leases WHERE prefix = ?").bind(prefix.to_string()).run());
+  }
+  for (const auto& lease : put) {
     auto insert = database.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)");
     TRY_VOID(insert.bind(lease.prefix.to_string()).bind(lease.identity).bind(lease.last_seen).run());
   }
   return transaction.commit();
-}
-
-StoreResult<void> Store::remove_lease(const IpPrefix& prefix) {
-  return connection_->database->prepare("DELETE FROM leases WHERE prefix = ?").bind(prefix.to_string()).run();
 }
 
 }  // namespace masque

@@ -75,7 +75,8 @@ class Store {
  public:
   enum class Open : uint8_t { Existing, Create, CreateOrExisting };
   // Checks the file's integrity and brings an older schema up to date.
-  static StoreResult<std::unique_ptr<Store>> open(const std::string& path, Open mode);
+  static StoreResult<std::unique_ptr<Store>> open(const std::string& path, Open mode,
+                                                  Duration busy_timeout = kStoreBusyTimeout);
   ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
@@ -90,8 +91,10 @@ class Store {
 
   // Sticky addresses. One prefix has one owner: the last one written.
   StoreResult<std::vector<Lease>> leases();
-  StoreResult<void> put_leases(const std::vector<Lease>& leases);  // all or none
-  StoreResult<void> remove_lease(const IpPrefix& prefix);
+  // All of it or nothing.
+  StoreResult<void> change_leases(const std::vector<Lease>& put, const std::vector<IpPrefix>& remove);
+  StoreResult<void> put_leases(const std::vector<Lease>& leases) { return change_leases(leases, {}); }
+  StoreResult<void> remove_lease(const IpPrefix& prefix) { return change_leases({}, {prefix}); }
 
  private:
   class Connection;

@@ -6,7 +6,8 @@
 
 namespace masque {
 
-StoreWriter::StoreWriter(std::unique_ptr<Store> store) : store_(std::move(store)), thread_([this] { run(); }) {}
+StoreWriter::StoreWriter(std::unique_ptr<Store> store, Duration retry_delay)
+    : store_(std::move(store)), retry_delay_(retry_delay), thread_([this] { run(); }) {}
 
 StoreWriter::~StoreWriter() {
   {
@@ -43,14 +44,10 @@ bool StoreWriter::flush(Duration timeout) {
 }
 
 bool StoreWriter::write(const Pending& batch) {
-  std::vector<Lease> leases;
-  for (const auto& [prefix, lease] : batch) {
-    if (lease) leases.push_back(*lease);
-  }
-  auto done = leases.empty() ? StoreResult<void>() : store_->put_leases(leases);
-  for (const auto& [prefix, lease] : batch) {
-    if (done && !lease) done = store_->remove_lease(prefix);
-  }
+  std::vector<Lease> put;
+  std::vector<IpPrefix> remove;
+  for (const auto& [prefix, lease] : batch) lease ? put.push_back(*lease) : remove.push_back(prefix);
+  const auto done = store_->change_leases(put, remove);
   if (done) return true;
   static_assert(kLogInterval >= kRetryDelay);
   constexpr uint64_t kFailuresPerLine = kLogInterval / kRetryDelay;
@@ -78,7 +75,7 @@ void StoreWriter::run() {
     // Newer writes win over the batch that goes back.
     pending_.merge(batch);
     if (stopping_) return;
-    wake_.wait_for(lock, kRetryDelay, [this] { return stopping_; });
+    wake_.wait_for(lock, retry_delay_, [this] { return stopping_; });
   }
 }
 

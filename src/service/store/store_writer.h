@@ -22,7 +22,7 @@ class StoreWriter {
   static constexpr Duration kRetryDelay = 5s;
   static constexpr Duration kLogInterval = 60s;
 
-  explicit StoreWriter(std::unique_ptr<Store> store);
+  explicit StoreWriter(std::unique_ptr<Store> store, Duration retry_delay = kRetryDelay);
   ~StoreWriter();
   StoreWriter(const StoreWriter&) = delete;
   StoreWriter& operator=(const StoreWriter&) = delete;
@@ -44,6 +44,7 @@ class StoreWriter {
   bool write(const Pending& batch);
 
   std::unique_ptr<Store> store_;
+  const Duration retry_delay_;
   std::mutex mutex_;
   std::condition_variable wake_;   // work, or stop
   std::condition_variable idle_;   // nothing waits any more

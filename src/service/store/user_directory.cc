@@ -28,7 +28,8 @@ UserDirectory::Admission UserDirectory::by_certificate(std::string_view name, st
   }
   const User& user = users_[known_name->second];
   if (user.revoked) return {.verdict = Verdict::Revoked, .user = &user};
-  if (user.fingerprint != fingerprint) return {.verdict = Verdict::OtherKey, .user = &user};
+  // A user of a token alone has no certificate at all.
+  if (user.fingerprint.empty() || user.fingerprint != fingerprint) return {.verdict = Verdict::OtherKey, .user = &user};
   return {.verdict = Verdict::Admitted, .user = &user};
 }
 

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/cli/cli.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <format>
+#include <map>
+
+#include "service/cli/context.h"
+#include "service/cli/parser.h"
+#include "service/config/settings.h"
+#include "service/pki/certificate.h"
+#include "service/status_json.h"
+#include "service/testing/temporary.h"
+
+namespace masque {
+namespace {
+
+using testing::Temporary;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class CliTest : public ::testing::Test {
+ protected:
+  CliTest() {
+    setenv("MASQUE_VPN_RUNTIME_DIR", dir.file("run").c_str(), 1);
+    hooks.out = [this](std::string_view text) { out += text; };
+    hooks.err = [this](std::string_view text) { err += text; };
+    hooks.run_server = [this](const ServerConfig& config) {
+      ran = config.file;
+      return 0;
+    };
+    hooks.run_client = [this](const ClientConfig& config) {
+      ran = config.file;
+      return kExitRefused;
+    };
+    hooks.control = [this](const std::string& socket, std::string_view line, Duration) -> Result<std::string, SysError> {
+      asked.emplace_back(socket, line);
+      const auto found = instances.find(socket);
+      if (found == instances.end()) return std::unexpected(SysError{.code = ENOENT, .operation = "connect " + socket});
+      return found->second;
+    };
+  }
+  ~CliTest() override { unsetenv("MASQUE_VPN_RUNTIME_DIR"); }
+
+  int run(std::vector<std::string> arguments) {
+    out.clear();
+    err.clear();
+    arguments.insert(arguments.begin(), "masque-vpn");
+    std::vector<const char*> argv;
+    for (const auto& argument : arguments) argv.push_back(argument.c_str());
+    return cli_main(static_cast<int>(argv.size()), argv.data(), hooks);
+  }
+  int init(std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"init", dir.file("gw"), "--listen", "192.0.2.1:4433", "--name", "vpn.example",
+                                          "--pool", "10.8.0.0/24", "--pool", "fd00:8::/64"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments);
+  }
+  std::string toml() { return dir.file("gw/server.toml"); }
+  int add(const std::string& name) { return run({"user", "add", name, "-c", toml(), "-o", dir.file(name + ".toml")}); }
+
+  Temporary dir;
+  CliHooks hooks;
+  std::string out, err, ran;
+  std::vector<std::pair<std::string, std::string>> asked;
+  std::map<std::string, std::string> instances;  // socket -> reply
+};
+
+TEST_F(CliTest, init_makes_a_gateway_that_loads) {
+  ASSERT_EQ(init(), kExitDone) << err;
+  EXPECT_EQ(out, toml() + "\n");
+  for (const auto name : {"ca.key", "server.key", "state.db", "server.keys"}) {
+    EXPECT_EQ(read_text_file(dir.file(std::string("gw/") + name))->mode, 0600u) << name;
+  }
+  const auto loaded = load_server_config(toml());
+  ASSERT_TRUE(loaded.config);
+  EXPECT_TRUE(loaded.warnings.empty());
+  EXPECT_EQ(loaded.config->pools.size(), 2u);
+  EXPECT_EQ(loaded.config->routes, loaded.config->pools);
+  EXPECT_EQ(loaded.config->unknown_users, ServerConfig::UnknownUsers::Refuse);
+  EXPECT_TRUE(check_issued_by(loaded.config->certificate.pem, loaded.config->ca_certificate.pem));
+  EXPECT_EQ(run({"check", "-c", toml()}), kExitDone) << err;
+  EXPECT_EQ(out, toml() + ": ok\n");
+}
+
+TEST_F(CliTest, init_takes_routes_and_an_interface_name) {
+  ASSERT_EQ(init({"--route", "0.0.0.0/0", "--route", "::/0", "--tun-name", "gw0"}), kExitDone) << err;
+  const auto loaded = load_server_config(toml());
+  EXPECT_THAT(loaded.config->routes, ElementsAre(*IpPrefix::parse("0.0.0.0/0"), *IpPrefix::parse("::/0")));
+  EXPECT_EQ(loaded.config->tun_name, "gw0");
+}
+
+TEST_F(CliTest, init_overwrites_nothing) {
+  ASSERT_EQ(init(), kExitDone);
+  const std::string before = dir.read("gw/ca.key");
+  EXPECT_EQ(init(), kExitFailed);
+  EXPECT_THAT(err, HasSubstr("exists already"));
+  EXPECT_EQ(dir.read("gw/ca.key"), before);
+}
+
+TEST_F(CliTest, init_works_in_a_directory_that_is_there) {
+  dir.write("gw/lost+found", "");
+  ASSERT_EQ(init(), kExitDone) << err;
+  EXPECT_EQ(run({"check", "-c", toml()}), kExitDone);
+  size_t entries = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(dir.file("gw"))) entries += entry.exists();
+  EXPECT_EQ(entries, 8u) << "no temporary directory stays";
+}
+
+TEST_F(CliTest, init_with_a_fault_leaves_nothing_behind) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> kCases = {
+      {{"--listen", "nowhere", "--name", "a", "--pool", "10.8.0.0/24"}, "--listen"},
+      {{"--listen", "0.0.0.0:1", "--name", "a b", "--pool", "10.8.0.0/24"}, "--name"},
+      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.1/24"}, "--pool"},
+      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.0/24", "--pool", "10.8.0.0/25"}, "--pool"},
+      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.0/24", "--route", "x"}, "--route"},
+      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.0/24", "--tun-name", "a/b"}, "--tun-name"}};
+  for (auto [arguments, option] : kCases) {
+    arguments.insert(arguments.begin(), {"init", dir.file("gw")});
+    EXPECT_EQ(run(arguments), kExitUsage) << option;
+    EXPECT_THAT(err, HasSubstr(option));
+    EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << option;
+  }
+}
+
+TEST_F(CliTest, user_add_writes_one_file_with_everything_in_it) {
+  ASSERT_EQ(init(), kExitDone);
+  ASSERT_EQ(run({"user", "add", "anna", "-c", toml(), "-o", dir.file("anna.toml"), "--tun-name", "vpn7"}), kExitDone) << err;
+  EXPECT_EQ(out, dir.file("anna.toml") + "\n");
+  EXPECT_EQ(read_text_file(dir.file("anna.toml"))->mode, 0600u);
+  const auto loaded = load_client_config(dir.file("anna.toml"));
+  ASSERT_TRUE(loaded.config) << loaded.errors[0].message();
+  EXPECT_TRUE(loaded.warnings.empty());
+  const ClientConfig& config = *loaded.config;
+  EXPECT_EQ(config.server_host, "192.0.2.1");
+  EXPECT_EQ(config.server_name, "vpn.example");
+  EXPECT_EQ(config.tun_name, "vpn7");
+  EXPECT_TRUE(check_issued_by(config.certificate.pem, config.ca.pem));
+  EXPECT_EQ(read_certificate(config.certificate.pem)->common_name, "anna");
+  EXPECT_EQ(run({"check", "-c", dir.file("anna.toml")}), kExitDone);
+}
+
+// faults.md I9: nothing of the user's key is on the server.
+TEST_F(CliTest, user_add_keeps_no_private_key) {
+  ASSERT_EQ(init(), kExitDone);
+  ASSERT_EQ(add("anna"), kExitDone);
+  const std::string key = load_client_config(dir.file("anna.toml")).config->key.pem;
+  const std::string marker = key.substr(60, 40);
+  ASSERT_EQ(run({"user", "token", "anna", "-c", toml()}), kExitDone);
+  const std::string token = out.substr(0, out.size() - 1);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir.file("gw"))) {
+    const auto file = read_text_file(entry.path().string());
+    ASSERT_TRUE(file);
+    EXPECT_FALSE(file->text.contains(marker)) << entry.path();
+    EXPECT_FALSE(file->text.contains(token)) << entry.path();
+  }
+}
+
+TEST_F(CliTest, user_add_to_stdout) {
+  ASSERT_EQ(init(), kExitDone);
+  ASSERT_EQ(run({"user", "add", "anna", "-c", toml(), "-o", "-", "--endpoint", "[2001:db8::1]:443"}), kExitDone);
+  const auto parsed = parse_client_config(out, "x.toml");
+  ASSERT_TRUE(parsed.config);
+  EXPECT_EQ(parsed.config->server_host, "2001:db8::1");
+}
+
+TEST_F(CliTest, user_add_asks_for_an_endpoint_when_the_server_listens_everywhere) {
+  ASSERT_EQ(run({"init", dir.file("gw"), "--listen", "0.0.0.0:4433", "--name", "vpn.example", "--pool", "10.8.0.0/24"}),
+            kExitDone);
+  EXPECT_EQ(add("anna"), kExitUsage);
+  EXPECT_THAT(err, HasSubstr("--endpoint vpn.example:4433"));
+  EXPECT_FALSE(std::filesystem::exists(dir.file("anna.toml")));
+  EXPECT_EQ(run({"user", "list", "-c", toml(), "--json"}), kExitDone);
+  EXPECT_EQ(out, "[]\n") << "a failed add leaves no user";
+}
+
+TEST_F(CliTest, user_add_overwrites_nothing) {
+  ASSERT_EQ(init(), kExitDone);
+  dir.write("anna.toml", "mine");
+  EXPECT_EQ(add("anna"), kExitFailed);
+  EXPECT_EQ(dir.read("anna.toml"), "mine");
+  std::filesystem::remove(dir.file("anna.toml"));
+  ASSERT_EQ(add("anna"), kExitDone);
+  EXPECT_EQ(run({"user", "add", "anna", "-c", toml(), "-o", dir.file("second.toml")}), kExitFailed);
+  EXPECT_THAT(err, HasSubstr("exists already"));
+  EXPECT_FALSE(std::filesystem::exists(dir.file("second.toml")));
+}
+
+TEST_F(CliTest, user_names_and_options_are_checked) {
+  ASSERT_EQ(init(), kExitDone);
+  EXPECT_EQ(add("../evil"), kExitUsage);
+  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--allow", "x"}), kExitUsage);
+  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--endpoint", "http://x"}), kExitUsage);
+  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--subnet", "10.8.0.0/16"}), kExitUsage);
+  EXPECT_THAT(err, HasSubstr("overlaps the pool"));
+  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--days", "0"}), kExitUsage);
+  EXPECT_FALSE(std::filesystem::exists(dir.file("b")));
+}
+
+TEST_F(CliTest, user_set_changes_what_is_given) {
+  ASSERT_EQ(init(), kExitDone);
+  ASSERT_EQ(add("anna"), kExitDone);
+  ASSERT_EQ(run({"user", "set", "anna", "-c", toml(), "--allow", "10.1.0.0/16", "--allow", "fd00::/8", "--address",
+                 "10.8.0.77/32", "--subnet", "192.168.7.0/24", "--reach-clients", "yes"}),
+            kExitDone)
+      << err;
+  ASSERT_EQ(run({"user", "set", "anna", "-c", toml(), "--address", "none"}), kExitDone);
+  ASSERT_EQ(run({"user", "list", "-c", toml(), "--json"}), kExitDone);
+  const auto json = Json::parse(out)[0];
+  EXPECT_EQ(json["allowed"], (Json{"10.1.0.0/16", "fd00::/8"}));
+  EXPECT_EQ(json["addresses"], Json::array());
+  EXPECT_EQ(json["subnets"], (Json{"192.168.7.0/24"}));
+  EXPECT_EQ(json["reach_clients"], true);
+  EXPECT_EQ(json["state"], "active");
+  ASSERT_EQ(run({"user", "list", "-c", toml()}), kExitDone);
+  EXPECT_THAT(out, HasSubstr("anna  active"));
+  EXPECT_EQ(run({"user", "set", "bob", "-c", toml(), "--reach-clients", "no"}), kExitFailed);
+}
+
+TEST_F(CliTest, a_site_profile_advertises_its_subnets) {
+  ASSERT_EQ(init(), kExitDone);
+  ASSERT_EQ(run({"user", "add", "branch", "-c", toml(), "-o", dir.file("b.toml"), "--subnet", "192.168.7.0/24"}), kExitDone);
+  EXPECT_EQ(load_client_config(dir.file("b.toml")).config->site_routes.size(), 1u);
+}
+
+TEST_F(CliTest, user_revoke_tells_the_running_server) {
+  ASSERT_EQ(init(), kExitDone);
+  ASSERT_EQ(add("anna"), kExitDone);
+  const std::string socket = default_control_socket(toml());
+  instances[socket] = control_sessions(1);
+  asked.clear();
+  ASSERT_EQ(run({"user", "revoke", "anna", "-c", toml()}), kExitDone);
+  EXPECT_THAT(asked, ElementsAre(std::pair(socket, std::string(R"({"command":"user.revoke","user":"anna"})"))));
+  EXPECT_THAT(err, HasSubstr("closed 1 session"));
+  instances[socket] = control_error("busy");
+  EXPECT_EQ(run({"user", "revoke", "anna", "-c", toml()}), kExitFailed) << "the operator must know";
+  instances.clear();
+  EXPECT_EQ(run({"user", "revoke", "anna", "-c", toml()}), kExitDone) << "no server runs";
+  EXPECT_EQ(run({"user", "revoke", "nobody", "-c", toml()}), kExitFailed);
+}
+
+TEST_F(CliTest, check_prints_like_a_compiler) {
+  const std::string path = dir.write("bad.toml", "listen_addr = \"0.0.0.0:4433\"\nmtu = \"x\"\n");
+  EXPECT_EQ(run({"check", "-c", path}), kExitConfiguration);
+  EXPECT_THAT(err, HasSubstr(path + ":2:7: error: mtu: must be a whole number"));
+  EXPECT_EQ(out, "");
+  EXPECT_EQ(run({"check", "-c", dir.file("none")}), kExitConfiguration);
+  dir.write("client.toml", "server_addr = \"a:1\"\nkey_log_file = \"k\"\n");
+  EXPECT_EQ(run({"check", "-c", dir.file("client.toml")}), kExitDone);
+  EXPECT_THAT(err, HasSubstr(":2:16: warning: key_log_file: unsafe"));
+}
+
+TEST_F(CliTest, server_and_client_run_what_was_wired_in) {
+  ASSERT_EQ(init(), kExitDone);
+  ASSERT_EQ(add("anna"), kExitDone);
+  EXPECT_EQ(run({"server", "-c", toml()}), kExitDone);
+  EXPECT_EQ(ran, toml());
+  EXPECT_TRUE(std::filesystem::is_directory(dir.file("run"))) << "for the control socket";
+  EXPECT_EQ(run({"client", "-c", dir.file("anna.toml")}), kExitRefused) << "the code of the run is the program's";
+  ran.clear();
+  EXPECT_EQ(run({"client", "-c", toml()}), kExitConfiguration);
+  EXPECT_THAT(err, HasSubstr("it belongs into the server's configuration"));
+  EXPECT_EQ(ran, "");
+}
+
+ServiceStatus status(ServiceState state) {
+  ServiceStatus out;
+  out.state = state;
+  return out;
+}
+
+TEST_F(CliTest, status_exits_by_the_state) {
+  instances["/s"] = control_ok(status(ServiceState::Connected));
+  EXPECT_EQ(run({"status", "--socket", "/s", "--json"}), kExitDone);
+  EXPECT_EQ(Json::parse(out)["state"], "connected");
+  instances["/s"] = control_ok(status(ServiceState::Reconnecting));
+  EXPECT_EQ(run({"status", "--socket", "/s"}), kExitNotConnected);
+  EXPECT_THAT(out, HasSubstr("state        reconnecting"));
+  EXPECT_EQ(run({"status", "--socket", "/none", "--json"}), kExitNotConnected);
+  EXPECT_EQ(out, "");
+  instances["/s"] = "garbage";
+  EXPECT_EQ(run({"status", "--socket", "/s"}), kExitFailed);
+}
+
+TEST_F(CliTest, status_finds_the_instance) {
+  ASSERT_EQ(init(), kExitDone);
+  const std::string socket = default_control_socket(toml());
+  instances[socket] = control_ok(status(ServiceState::Listening));
+  EXPECT_EQ(run({"status", "-c", toml()}), kExitDone);
+  EXPECT_EQ(run({"status"}), kExitNotConnected) << "no socket lies there";
+  dir.write("run/" + std::filesystem::path(socket).filename().string(), "");
+  dir.write("run/stale.sock", "");
+  dir.write("run/other.txt", "");
+  EXPECT_EQ(run({"status"}), kExitDone) << err;
+  instances[dir.file("run/stale.sock")] = control_ok(status(ServiceState::Connected));
+  EXPECT_EQ(run({"status"}), kExitUsage);
+  EXPECT_THAT(err, HasSubstr(socket));
+  EXPECT_EQ(run({"status", "-c", "a", "--socket", "b"}), kExitUsage);
+}
+
+TEST_F(CliTest, a_configured_socket_is_asked) {
+  ASSERT_EQ(init(), kExitDone);
+  dir.write("gw/server.toml", dir.read("gw/server.toml") + "\n[control]\nsocket = \"own.sock\"\n");
+  instances[dir.file("gw/own.sock")] = control_ok(status(ServiceState::Listening));
+  EXPECT_EQ(run({"status", "-c", toml()}), kExitDone) << err;
+}
+
+TEST_F(CliTest, session_commands_ask_the_server) {
+  instances["/s"] = control_sessions(1);
+  EXPECT_EQ(run({"session", "set", "anna", "--address", "10.8.0.9/32", "--route", "10.0.0.0/8", "--route", "fd00::/8",
+                 "--socket", "/s"}),
+            kExitDone)
+      << err;
+  EXPECT_EQ(asked.back().second, R"({"command":"session.set","user":"anna","addresses":["10.8.0.9/32"],)"
+                                 R"("routes":["10.0.0.0/8","fd00::/8"]})");
+  EXPECT_EQ(run({"session", "set", "anna", "--socket", "/s"}), kExitUsage);
+  EXPECT_EQ(run({"session", "set", "anna", "--address", "10.8.0.9/24", "--socket", "/s"}), kExitUsage);
+  EXPECT_EQ(run({"session", "kick", "anna", "--socket", "/s"}), kExitDone);
+  EXPECT_EQ(asked.back().second, R"({"command":"session.kick","user":"anna"})");
+  instances["/s"] = control_error("no such session: anna");
+  EXPECT_EQ(run({"session", "kick", "anna", "--socket", "/s"}), kExitFailed);
+  EXPECT_THAT(err, HasSubstr("no such session: anna"));
+  instances["/s"] = control_ok();
+  EXPECT_EQ(run({"reload", "--socket", "/s"}), kExitDone);
+
+  ServiceStatus server = status(ServiceState::Listening);
+  server.role = ServiceRole::Server;
+  server.sessions.resize(1);
+  server.sessions[0].user = "anna";
+  server.sessions[0].addresses = {*IpPrefix::parse("10.8.0.2/32")};
+  instances["/s"] = control_ok(server);
+  EXPECT_EQ(run({"session", "list", "--socket", "/s"}), kExitDone);
+  EXPECT_THAT(out, HasSubstr("anna"));
+  EXPECT_THAT(out, HasSubstr("10.8.0.2/32"));
+  EXPECT_EQ(run({"session", "list", "--socket", "/s", "--json"}), kExitDone);
+  EXPECT_EQ(Json::parse(out)[0]["user"], "anna");
+}
+
+TEST_F(CliTest, tokens_are_printed_once_and_stored_hashed) {
+  ASSERT_EQ(init(), kExitDone);
+  ASSERT_EQ(add("anna"), kExitDone);
+  ASSERT_EQ(run({"user", "token", "anna", "-c", toml()}), kExitDone);
+  const std::string token = out.substr(0, out.size() - 1);
+  EXPECT_THAT(err, HasSubstr("certificate-or-token"));
+  const auto store = Store::open(dir.file("gw/state.db"), Store::Open::Existing);
+  EXPECT_EQ((*store)->user("anna")->token_hash, sha256_hex(token));
+}
+
+TEST_F(CliTest, help_and_version_are_answers_and_faults_are_usage) {
+  EXPECT_EQ(run({"--version"}), kExitDone);
+  EXPECT_THAT(out, ::testing::StartsWith("masque-vpn "));
+  EXPECT_EQ(run({}), kExitUsage);
+  EXPECT_EQ(run({"fly"}), kExitUsage);
+  EXPECT_EQ(run({"server"}), kExitUsage);
+  EXPECT_EQ(out, "");
+  EXPECT_THAT(err, HasSubstr("--config is required"));
+  const CommandModel model = command_model();
+  const std::function<void(const CommandModel&, std::vector<std::string>)> visit = [&](const CommandModel& command,
+                                                                                      std::vector<std::string> path) {
+    std::vector<std::string> arguments = path;
+    arguments.push_back("--help");
+    EXPECT_EQ(run(arguments), kExitDone);
+    EXPECT_THAT(out, HasSubstr(command.description));
+    for (const auto& sub : command.commands) {
+      auto longer = path;
+      longer.push_back(sub.name);
+      visit(sub, longer);
+    }
+  };
+  visit(model, {});
+}
+
+// `MASQUE_UPDATE=1 service_test --gtest_filter=Generated*` writes them anew.
+TEST(Generated, man_page_and_completions_are_up_to_date) {
+  const CommandModel model = command_model();
+  const std::pair<std::string, std::string> kFiles[] = {
+      {"packaging/man/masque-vpn.1", man_page(model)},
+      {"packaging/completions/masque-vpn.bash", completion_script(model, "bash")},
+      {"packaging/completions/_masque-vpn", completion_script(model, "zsh")},
+      {"packaging/completions/masque-vpn.fish", completion_script(model, "fish")}};
+  for (const auto& [name, text] : kFiles) {
+    const std::string path = std::string(MASQUE_SOURCE_DIR) + "/" + name;
+    if (getenv("MASQUE_UPDATE") != nullptr) {
+      ASSERT_TRUE(replace_file(path, text, 0644));
+    }
+    const auto file = read_text_file(path);
+    ASSERT_TRUE(file) << path;
+    EXPECT_EQ(file->text, text) << "run MASQUE_UPDATE=1 service_test --gtest_filter=Generated*";
+  }
+}
+
+TEST(Documentation, names_every_configuration_key) {
+  const auto manual = read_text_file(std::string(MASQUE_SOURCE_DIR) + "/docs/operating.md");
+  ASSERT_TRUE(manual);
+  const ConfigTable nothing;
+  ConfigReader server("", nothing), client("", nothing);
+  read_server_keys(server);
+  read_client_keys(client);
+  const size_t split = manual->text.find("## Configuration of the client");
+  ASSERT_NE(split, std::string::npos);
+  const std::string of_server = manual->text.substr(0, split), of_client = manual->text.substr(split);
+  const auto row = [](const std::string& key) { return HasSubstr("| `" + key + "` |"); };
+  for (const auto& key : server.known_keys()) EXPECT_THAT(of_server, row(key));
+  for (const auto& key : client.known_keys()) EXPECT_THAT(of_client, row(key));
+}
+
+TEST(Documentation, names_every_command_option_and_exit_code) {
+  const auto manual = read_text_file(std::string(MASQUE_SOURCE_DIR) + "/docs/operating.md");
+  ASSERT_TRUE(manual);
+  const std::function<void(const CommandModel&, const std::string&)> visit = [&](const CommandModel& command,
+                                                                                 const std::string& path) {
+    if (command.commands.empty()) {
+      EXPECT_THAT(manual->text, HasSubstr("`masque-vpn " + path));
+    }
+    for (const auto& option : command.options) EXPECT_THAT(manual->text, HasSubstr(option.names.back()));
+    for (const auto& sub : command.commands) visit(sub, path.empty() ? sub.name : path + " " + sub.name);
+  };
+  visit(command_model(), "");
+  for (const int code : {0, 1, 2, 3, 69, 75, 77, 78}) EXPECT_THAT(manual->text, HasSubstr(std::format("| {} |", code)));
+}
+
+}  // namespace
+}  // namespace masque

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/store/server_keys.h"
+
+#include <gtest/gtest.h>
+
+#include "service/testing/temporary.h"
+
+namespace masque {
+namespace {
+
+using testing::Temporary;
+
+TEST(ServerKeysTest, are_made_once_and_kept) {
+  const Temporary dir;
+  SeededRng rng(1);
+  const auto first = ServerKeys::load_or_create(dir.file("server.keys"), rng);
+  ASSERT_TRUE(first);
+  EXPECT_NE(first->stateless_reset, first->address_token);
+  EXPECT_NE(first->address_token, first->session_ticket);
+  EXPECT_EQ(read_text_file(dir.file("server.keys"))->mode, 0600u);
+  const auto again = ServerKeys::load_or_create(dir.file("server.keys"), rng);
+  EXPECT_EQ(again->stateless_reset, first->stateless_reset);
+  EXPECT_EQ(again->address_token, first->address_token);
+  EXPECT_EQ(again->session_ticket, first->session_ticket);
+}
+
+// faults.md A3: truncated at every length, or with a byte changed, new keys come and nothing crashes.
+TEST(ServerKeysTest, a_damaged_file_is_replaced) {
+  const Temporary dir;
+  SeededRng rng(1);
+  const auto first = ServerKeys::load_or_create(dir.file("server.keys"), rng);
+  const std::string whole = dir.read("server.keys");
+  for (size_t size = 0; size < whole.size(); ++size) {
+    dir.write("server.keys", whole.substr(0, size));
+    const auto replaced = ServerKeys::load_or_create(dir.file("server.keys"), rng);
+    ASSERT_TRUE(replaced);
+    EXPECT_NE(replaced->stateless_reset, first->stateless_reset);
+  }
+  dir.write("server.keys", whole + "more\n");
+  EXPECT_NE(ServerKeys::load_or_create(dir.file("server.keys"), rng)->stateless_reset, first->stateless_reset);
+}
+
+TEST(ServerKeysTest, keys_that_others_could_read_are_replaced) {
+  const Temporary dir;
+  SeededRng rng(1);
+  const auto first = ServerKeys::load_or_create(dir.file("server.keys"), rng);
+  dir.write("server.keys", dir.read("server.keys"), 0644);
+  EXPECT_NE(ServerKeys::load_or_create(dir.file("server.keys"), rng)->stateless_reset, first->stateless_reset);
+  EXPECT_EQ(read_text_file(dir.file("server.keys"))->mode, 0600u);
+}
+
+}  // namespace
+}  // namespace masque

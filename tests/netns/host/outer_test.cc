@@ -3,8 +3,12 @@
 //
 //     wan0 (TUN, read by the test) 192.0.2.2/24 [this namespace] vpn0 (TUN, written by the
 //     test) 10.8.0.1/24
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
+#include <format>
 #include <string>
 
 #include "core/ip/checksum.h"
@@ -127,6 +131,42 @@ TEST_F(Outer, a_run_leaves_through_a_device_without_offloads) {
     }
   }
   EXPECT_EQ(order, (std::vector<uint8_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
+}
+
+// Whatever was left when the buffer was full leaves later: nothing is lost and nothing is sent
+// twice.
+TEST_F(Outer, a_full_socket_buffer_keeps_the_rest_of_the_batch) {
+  // A slow link: what waits in its queue is charged to the socket.
+  ASSERT_EQ(std::system("tc qdisc replace dev wan0 root tbf rate 50mbit burst 16kb limit 1mb"), 0);
+  for (const auto offload : {UdpOptions::Offload::On, UdpOptions::Offload::Off}) {
+    auto socket = UdpSocket::create({.bind = {.address = IpAddress::any(IpVersion::V4)},
+                                     .buffer_bytes = 48 * 1024,
+                                     .offload = offload});
+    ASSERT_TRUE(socket);
+    TransmitBatch batch;
+    const NetworkPath path{.remote = {.address = address("198.51.100.1"), .port = 4433}};
+    std::vector<uint8_t> expected;
+    for (uint8_t i = 0; i < 150; ++i) {
+      put(batch, path, Ecn::NotEct, i % 30 == 29 ? 1000 : 1200, i);
+      expected.push_back(i);
+    }
+    SendCursor cursor;
+    std::vector<uint8_t> order;
+    TunReadBatch read;
+    auto state = UdpSocket::SendState::Blocked;
+    for (int attempt = 0; attempt < 500 && order.size() < expected.size(); ++attempt) {
+      if (state == UdpSocket::SendState::Blocked) state = socket->send_batch(batch, cursor);
+      if (!*sys::poll_one(wan_->fd(), POLLIN, 20)) continue;
+      ASSERT_TRUE(wan_->read_batch(read));
+      for (const TunPacket& packet : read.packets()) {
+        if (udp_to(4433)(packet.bytes)) order.push_back(packet.bytes.back());
+      }
+    }
+    EXPECT_EQ(state, UdpSocket::SendState::Done);
+    EXPECT_EQ(order, expected);
+    EXPECT_GT(socket->counters().send_blocked, 0u);
+    EXPECT_EQ(socket->counters().datagrams_sent, expected.size());
+  }
 }
 
 TEST_F(Outer, without_a_route_datagrams_are_counted_and_the_socket_lives) {
@@ -266,6 +306,22 @@ TEST_F(Outer, forwarding_keeps_router_advertisements_accepted) {
   }
   EXPECT_EQ(*sys::read_file(file), "1\n");
   EXPECT_FALSE(*IpForwarding::enabled(IpVersion::V6));
+}
+
+// faults.md A1: what a killed gateway left switched on goes off with the next one.
+TEST_F(Outer, forwarding_of_a_crashed_run_is_put_back_by_the_next) {
+  const std::string note = std::format("/tmp/masque-forwarding-{}", ::getpid());
+  ASSERT_TRUE(sys::write_file("/proc/sys/net/ipv4/ip_forward", "1"));
+  ASSERT_TRUE(sys::open(note, O_WRONLY | O_CREAT, 0600));
+  ASSERT_TRUE(sys::write_file(note, "/proc/sys/net/ipv4/ip_forward 0 1\n/etc/passwd 0 1\n"));
+  {
+    const auto forwarding = IpForwarding::enable({IpVersion::V4}, note);
+    ASSERT_TRUE(forwarding) << forwarding.error().message();
+    EXPECT_TRUE(*IpForwarding::enabled(IpVersion::V4));
+    EXPECT_TRUE(sys::read_file(note));
+  }
+  EXPECT_FALSE(*IpForwarding::enabled(IpVersion::V4));
+  EXPECT_FALSE(sys::read_file(note));
 }
 
 TEST_F(Outer, forwarding_that_was_on_stays_on) {

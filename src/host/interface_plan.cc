@@ -80,8 +80,8 @@ InterfacePlan make_plan(const InterfaceState& wanted, const TunnelInterfaceOptio
   InterfacePlan plan{.mtu = wanted.mtu, .addresses = sorted_set(wanted.addresses)};
   std::vector<IpPrefix> covering;
   for (const IpPrefix& prefix : sorted_set(wanted.routes)) {
-    // A default route meets the host's own one, which may not be touched: by a table of its own it wins,
-    // also in the version that the outer packets do not use.
+    // A default route meets the host's own one, which may not be touched: by a table of its own it
+    // wins, also in the version that the outer packets do not use.
     const bool covers = prefix.length() == 0 || covers_any(prefix, wanted.outer);
     if (covers) covering.push_back(prefix);
     plan.routes.push_back({.destination = prefix,

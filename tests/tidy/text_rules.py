@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules on the text of files: licence, words that are not wanted, paths and hosts of one machine."""
 
+import posixpath
 import re
 
 LICENCE = "SPDX-License-Identifier: Apache-2.0"
@@ -69,6 +70,21 @@ def reference(file, documents):
                 yield number, f"there is no {match[1]}.md"
             elif row and f"| {row} |" not in text:
                 yield number, f"{match[1]}.md has no row {row}"
+
+
+LINK = re.compile(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)")
+
+
+def link(file, names):
+    """What a page links to in the tree is there."""
+    if file.suffix != ".md":
+        return
+    folder = file.path.rpartition("/")[0]
+    for number, line in enumerate(file.lines, 1):
+        for match in LINK.finditer(line):
+            target = posixpath.normpath(posixpath.join(folder, match[1]))
+            if target not in names and not any(name.startswith(target + "/") for name in names):
+                yield number, f"there is no {target}"
 
 
 def _words(file, pattern: re.Pattern, message: str):

@@ -29,6 +29,7 @@ RULES = {
     "machine-path": text_rules.machine_path,
     "mirror-host": text_rules.mirror_host,
     "reference": text_rules.reference,
+    "link": text_rules.link,
     "cast": text_rules.cast,
     "throw": text_rules.no_throw,
     "shared-ptr": text_rules.shared_ownership,
@@ -96,7 +97,7 @@ def check_tree(root: Path, names: list[str], machine: Machine) -> list[Finding]:
     # Rows of the requirement list are named in protocol.md as well.
     if "conformance" in documents:
         documents["protocol"] = documents.get("protocol", "") + documents["conformance"]
-    around = {"machine": machine, "documents": documents}
+    around = {"machine": machine, "documents": documents, "names": set(names)}
     return sorted(finding for file in files for finding in findings_of(file, around))
 
 

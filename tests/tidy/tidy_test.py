@@ -47,6 +47,7 @@ PLANTED = [
     ("machine-path", 2, "src/base/a.cc", LICENCE + 'auto x = "/srv/checkouts/masque/build";\n'),
     ("mirror-host", 1, "tools/sources", "deb http://mirror.example.net/debian trixie main\n"),
     ("reference", 2, "src/base/a.cc", LICENCE + "// See nowhere.md for that.\n"),
+    ("link", 2, "docs/a.md", "See [a](a.md), [b](https://example.org), [here](#there)\nand [c](../nowhere.md#x).\n"),
     ("cast", 2, "src/core/ip/a.cc", LICENCE + "auto* p = reinterpret_cast<char*>(x);\n"),
     ("throw", 2, "src/core/ip/a.cc", LICENCE + "void f() { throw 1; }\n"),
     ("shared-ptr", 2, "src/core/ip/a.cc", LICENCE + "std::shared_ptr<int> p;\n"),

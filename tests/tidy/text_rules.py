@@ -60,7 +60,9 @@ REFERENCE = re.compile(r"(?<![\w/.*-])([a-z][\w-]*)\.md\b(?:[ ]([A-Z]\d+|trap \d
 
 def reference(file, documents):
     """A document that a comment names is there, and so is its row."""
-    if file.suffix not in LICENSED_SUFFIXES or file.is_under("tests/tidy"):
+    if file.suffix not in LICENSED_SUFFIXES or not file.is_under("src", "sim", "tests", "examples"):
+        return
+    if file.is_under("tests/tidy"):
         return
     for number, line in enumerate(file.lines, 1):
         for match in REFERENCE.finditer(line):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// When to dial again: exponential back-off with jitter, so that a thousand clients of a restarted gateway
-// do not come back at once. A connection that lived long enough makes the next attempt quick again.
+// When to dial again: exponential back-off with jitter, so that a thousand clients of a restarted
+// gateway do not come back at once. A connection that lived long enough makes the next attempt
+// quick again.
 //
 // Timer: the next dial.
 #pragma once
@@ -17,8 +18,8 @@ class Reconnector {
   struct Options {
     Duration first = 500ms;
     Duration max = 30s;
-    Duration refused = 30s;    // the gateway said no: asking again at once is of no use
-    Duration stable = 10s;     // a connection that held so long counts as good
+    Duration refused = 30s;  // the gateway said no: asking again at once is of no use
+    Duration stable = 10s;   // a connection that held so long counts as good
   };
   Reconnector(Options options, Rng& rng) : options_(options), rng_(rng), delay_(options.first) {}
 

@@ -11,10 +11,10 @@ namespace masque {
 
 struct ResponseVerdict {
   enum class Kind : uint8_t {
-    Tunnel,      // 2xx: capsules follow
-    Malformed,   // a success that is none: H3_MESSAGE_ERROR
-    Refused,     // asking again soon is of no use: 3xx and most 4xx
-    Later,       // a passing trouble: 5xx, 408, 425, 429
+    Tunnel,     // 2xx: capsules follow
+    Malformed,  // a success that is none: H3_MESSAGE_ERROR
+    Refused,    // asking again soon is of no use: 3xx and most 4xx
+    Later,      // a passing trouble: 5xx, 408, 425, 429
   };
   Kind kind = Kind::Malformed;
   unsigned status = 0;

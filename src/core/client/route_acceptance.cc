@@ -9,7 +9,8 @@
 namespace masque {
 namespace {
 
-// Never a route into a tunnel; a default route may cover them, its own entry in the table loses to theirs.
+// Never a route into a tunnel; a default route may cover them, its own entry in the table loses to
+// theirs.
 bool is_special(const IpPrefix& prefix) {
   if (is_default_like(prefix)) return false;
   return classify(prefix.first()) != AddressClass::Unicast ||
@@ -25,7 +26,8 @@ std::vector<IpRange> without(const IpRange& range, std::span<const IpPrefix> pre
   std::optional<IpAddress> from = range.first;
   const std::vector<IpPrefix> list(prefixes.begin(), prefixes.end());
   for (const IpRange& hole : to_ranges(list)) {
-    if (!from || hole.version() != range.version() || hole.last < *from || hole.first > range.last) {
+    if (!from || hole.version() != range.version() || hole.last < *from ||
+        hole.first > range.last) {
       continue;
     }
     if (hole.first > *from) rest.push_back({*from, *hole.first.previous()});
@@ -41,7 +43,8 @@ AcceptedRoutes accept_routes(std::span<const IpAddressRange> advertised,
   const RangeSet only = rules.only ? RangeSet(*rules.only) : RangeSet();
   const auto allowed = [&](const IpPrefix& prefix) {
     if (is_special(prefix)) return false;
-    if (is_default_like(prefix) && rules.defaults == RouteAcceptance::Defaults::Refuse) return false;
+    if (is_default_like(prefix) && rules.defaults == RouteAcceptance::Defaults::Refuse)
+      return false;
     return !rules.only || only.covers(prefix);
   };
   const auto refuse = [&](const IpPrefix& prefix) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which of the gateway's routes a client takes (faults.md C5): a compromised gateway must not be able to
-// turn a split tunnel into a full one, nor to capture loopback, link-local or the outer path.
+// Which of the gateway's routes a client takes (faults.md C5): a compromised gateway must not be
+// able to turn a split tunnel into a full one, nor to capture loopback, link-local or the outer
+// path.
 #pragma once
 
 #include <optional>
@@ -15,20 +16,21 @@ constexpr size_t kAcceptedPrefixesMax = 4096;
 constexpr size_t kRefusedReportMax = 64;
 
 struct RouteAcceptance {
-  std::optional<std::vector<IpPrefix>> only;   // nullopt: everything that is not refused below
+  std::optional<std::vector<IpPrefix>> only;  // nullopt: everything that is not refused below
   enum class Defaults : uint8_t { Refuse, Accept };
   Defaults defaults = Defaults::Refuse;
-  std::vector<IpPrefix> exclude;               // cut out of what is accepted
+  std::vector<IpPrefix> exclude;  // cut out of what is accepted
 };
 
 struct AcceptedRoutes {
-  std::vector<IpAddressRange> ranges;   // in force, with their protocols
-  std::vector<IpPrefix> prefixes;       // the same for a routing table, without duplicates
-  std::vector<IpPrefix> refused;        // at most kRefusedReportMax
+  std::vector<IpAddressRange> ranges;  // in force, with their protocols
+  std::vector<IpPrefix> prefixes;      // the same for a routing table, without duplicates
+  std::vector<IpPrefix> refused;       // at most kRefusedReportMax
   uint64_t refused_count = 0;
 };
 
-AcceptedRoutes accept_routes(std::span<const IpAddressRange> advertised, const RouteAcceptance& rules);
+AcceptedRoutes accept_routes(std::span<const IpAddressRange> advertised,
+                             const RouteAcceptance& rules);
 
 // 0.0.0.0/0, ::/0 and their halves and quarters.
 bool is_default_like(const IpPrefix& prefix);

@@ -11,11 +11,16 @@ namespace masque {
 
 std::string_view to_string(ClientState state) {
   switch (state) {
-    case ClientState::Idle: return "idle";
-    case ClientState::Connecting: return "connecting";
-    case ClientState::Connected: return "connected";
-    case ClientState::Reconnecting: return "reconnecting";
-    case ClientState::Failed: return "failed";
+    case ClientState::Idle:
+      return "idle";
+    case ClientState::Connecting:
+      return "connecting";
+    case ClientState::Connected:
+      return "connected";
+    case ClientState::Reconnecting:
+      return "reconnecting";
+    case ClientState::Failed:
+      return "failed";
   }
   std::unreachable();
 }
@@ -47,7 +52,8 @@ std::expected<std::unique_ptr<TunnelClient>, std::string> TunnelClient::create(
                                        config.uri_template, to_string(uri_template.error())));
   }
   if (uri_template->scheme() != "https") {
-    return std::unexpected(std::format("the URI template \"{}\" is not https", config.uri_template));
+    return std::unexpected(
+        std::format("the URI template \"{}\" is not https", config.uri_template));
   }
   auto scope = parse_scope({.target = config.target, .ipproto = config.protocol});
   if (!scope) {
@@ -60,7 +66,8 @@ std::expected<std::unique_ptr<TunnelClient>, std::string> TunnelClient::create(
   if (config.protocol != "*" && !uri_template->has_variable("ipproto")) {
     return std::unexpected("a protocol is set, but the URI template has no {ipproto}");
   }
-  auto impl = std::make_unique<Impl>(std::move(config), std::move(*uri_template), std::move(*scope), rng);
+  auto impl =
+      std::make_unique<Impl>(std::move(config), std::move(*uri_template), std::move(*scope), rng);
   return std::unique_ptr<TunnelClient>(new TunnelClient(std::move(impl)));
 }
 
@@ -68,7 +75,8 @@ std::expected<std::unique_ptr<TunnelClient>, std::string> TunnelClient::create(
 
 void TunnelClient::Impl::set_state(ClientState next, std::string reason, unsigned status) {
   state = next;
-  events.push_back(ClientStateChanged{.state = next, .reason = std::move(reason), .status = status});
+  events.push_back(
+      ClientStateChanged{.state = next, .reason = std::move(reason), .status = status});
 }
 
 void TunnelClient::Impl::dial() {
@@ -200,7 +208,8 @@ std::optional<Instant> TunnelClient::next_timeout() const {
 void TunnelClient::on_timeout(Instant now) {
   impl_->now = now;
   if (impl_->reconnector.on_timeout(now)) {
-    if (impl_->state == ClientState::Failed) impl_->set_state(ClientState::Connecting, impl_->last_error);
+    if (impl_->state == ClientState::Failed)
+      impl_->set_state(ClientState::Connecting, impl_->last_error);
     impl_->dial();
   }
   if (impl_->tunnel) {
@@ -209,11 +218,12 @@ void TunnelClient::on_timeout(Instant now) {
   }
   if (impl_->routes_deadline && now >= *impl_->routes_deadline) impl_->become_up_when_ready();
   if (impl_->answer_deadline && now >= *impl_->answer_deadline) {
-    const bool silent = impl_->phase == Impl::Phase::Dialing || impl_->phase == Impl::Phase::Settings;
+    const bool silent =
+        impl_->phase == Impl::Phase::Dialing || impl_->phase == Impl::Phase::Settings;
     impl_->lose(silent ? "the gateway does not answer"
-                       : impl_->phase == Impl::Phase::Answer
-                             ? "the gateway did not answer the request in time"
-                             : "the gateway assigned no address in time",
+                : impl_->phase == Impl::Phase::Answer
+                    ? "the gateway did not answer the request in time"
+                    : "the gateway assigned no address in time",
                 Impl::Loss::Passing);
   }
 }

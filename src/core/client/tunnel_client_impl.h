@@ -53,10 +53,12 @@ struct TunnelClient::Impl {
     ConnectIpSession session;
   };
 
-  // While a callback of the connection runs, its QUIC engine is reading and must not be made to write.
+  // While a callback of the connection runs, its QUIC engine is reading and must not be made to
+  // write.
   class Reading {
    public:
-    explicit Reading(Impl& client) : client_(client), before_(std::exchange(client.reading, true)) {}
+    explicit Reading(Impl& client)
+        : client_(client), before_(std::exchange(client.reading, true)) {}
     ~Reading() { client_.reading = before_; }
     Reading(const Reading&) = delete;
     Reading& operator=(const Reading&) = delete;
@@ -102,13 +104,13 @@ struct TunnelClient::Impl {
   ClientState state = ClientState::Idle;
   Phase phase = Phase::Stopped;
   HttpConnection* connection = nullptr;
-  bool connection_gone = false;            // destroyed, and the host has not yet said why
+  bool connection_gone = false;  // destroyed, and the host has not yet said why
   std::optional<StreamId> stream;
   std::unique_ptr<Tunnel> tunnel;
   std::optional<Instant> answer_deadline;  // dial to Up
   std::optional<Instant> routes_deadline;  // addresses are there, routes may follow
   std::optional<Instant> connected_since;
-  bool was_connected = false;              // since start()
+  bool was_connected = false;  // since start()
 
   // The last known values outlive a connection: inner flows wait while we dial again.
   std::vector<IpPrefix> addresses;
@@ -117,7 +119,7 @@ struct TunnelClient::Impl {
   uint64_t attempt = 0;
   uint64_t reconnects = 0;
   std::string last_error;
-  TunnelCounters totals;                   // of earlier sessions
+  TunnelCounters totals;  // of earlier sessions
 
   std::deque<ClientEvent> events;
   Instant now{};

@@ -32,9 +32,11 @@ void TunnelClient::on_settings(HttpConnection& connection) {
   if (!impl_->is_ours(connection) || impl_->phase != Impl::Phase::Settings) return;
   const Impl::Reading reading(*impl_);
   if (!connection.usable() && impl_->config.settings == TunnelClientConfig::Settings::Require) {
-    // RFC 9220 3, RFC 9297 2.1.1: neither extended CONNECT nor datagrams before the peer allowed them.
-    return impl_->lose(std::format("the gateway does not offer CONNECT-IP: {}", connection.why_not()),
-                       Impl::Loss::Refused);
+    // RFC 9220 3, RFC 9297 2.1.1: neither extended CONNECT nor datagrams before the peer allowed
+    // them.
+    return impl_->lose(
+        std::format("the gateway does not offer CONNECT-IP: {}", connection.why_not()),
+        Impl::Loss::Refused);
   }
   impl_->open_request();
 }
@@ -111,7 +113,8 @@ void TunnelClient::Impl::start_session() {
   phase = Phase::Addresses;
   if (!config.site_subnets.empty()) {
     std::vector<IpAddressRange> ranges;
-    for (const IpPrefix& prefix : config.site_subnets) ranges.push_back({.range = IpRange::of(prefix)});
+    for (const IpPrefix& prefix : config.site_subnets)
+      ranges.push_back({.range = IpRange::of(prefix)});
     tunnel->session.advertise_routes(std::move(ranges));
   }
   if (!config.static_addresses.empty()) on_addresses();
@@ -165,7 +168,8 @@ void TunnelClient::on_goaway(HttpConnection& connection, StreamId first_unproces
 
 void TunnelClient::on_connection_gone(HttpConnection& connection) {
   if (!impl_->is_ours(connection)) return;
-  impl_->connection_gone = true;  // on_connection_lost tells why, or flush() gives up waiting for it
+  impl_->connection_gone =
+      true;  // on_connection_lost tells why, or flush() gives up waiting for it
   if (impl_->tunnel) impl_->totals.add(impl_->tunnel->session.counters());
   impl_->tunnel.reset();
 }
@@ -177,7 +181,9 @@ void TunnelClient::Impl::process_events() {
     const auto event = tunnel->session.poll_event();
     if (!event) return;
     switch (*event) {
-      case SessionEvent::AddressesAssigned: on_addresses(); break;
+      case SessionEvent::AddressesAssigned:
+        on_addresses();
+        break;
       case SessionEvent::AddressesDenied:
         if (phase == Phase::Addresses && tunnel->session.assigned_to_us().empty()) {
           return lose("the gateway has no address for us", Loss::Passing);
@@ -187,10 +193,14 @@ void TunnelClient::Impl::process_events() {
         // RFC 9484 4.7.2: every request is answered; a client has no addresses to give.
         tunnel->session.assign_addresses({});
         break;
-      case SessionEvent::RoutesAdvertised: on_routes(); break;
-      case SessionEvent::Aborted: return on_session_aborted();
+      case SessionEvent::RoutesAdvertised:
+        on_routes();
+        break;
+      case SessionEvent::Aborted:
+        return on_session_aborted();
       case SessionEvent::MtuProbeAnswered:
-      case SessionEvent::MtuProbeUnanswered: break;
+      case SessionEvent::MtuProbeUnanswered:
+        break;
     }
   }
 }
@@ -204,7 +214,9 @@ void TunnelClient::Impl::on_session_aborted() {
       code = to_http_error(reason.error);
       text = std::format("the gateway broke the protocol: {}", to_string(reason.error));
       break;
-    case SessionAbort::Cause::CapsuleTooSlow: text = "a capsule was not finished in time"; break;
+    case SessionAbort::Cause::CapsuleTooSlow:
+      text = "a capsule was not finished in time";
+      break;
     case SessionAbort::Cause::MtuTooSmall:
       text = "the path cannot carry IPv6 packets of 1280 bytes";
       break;
@@ -260,7 +272,8 @@ void TunnelClient::Impl::become_up_when_ready() {
 
 SendResult TunnelClient::Impl::Channel::send_packet(Instant now, const PacketSlices& packet) {
   if (client_.reading) return SendResult::Blocked;
-  const SendResult result = connection_.send_packet(now, stream_, packet, client_.transmit->batch());
+  const SendResult result =
+      connection_.send_packet(now, stream_, packet, client_.transmit->batch());
   if (result != SendResult::Blocked || !client_.transmit->batch().room().empty()) return result;
   // Only the batch was full.
   client_.transmit->flush();
@@ -294,8 +307,8 @@ void TunnelClient::on_tun_packet(const PacketSlices& packet) {
                                 : DropReason::Malformed);
     return;
   }
-  session.on_ip_packet(impl_->now, packet, *view, Forwarding::KernelDecrements, impl_->tunnel->channel,
-                       *impl_->tun);
+  session.on_ip_packet(impl_->now, packet, *view, Forwarding::KernelDecrements,
+                       impl_->tunnel->channel, *impl_->tun);
 }
 
 }  // namespace masque

@@ -92,13 +92,14 @@ bool AddressPool::is_own(const IpPrefix& prefix) const {
   return std::ranges::any_of(own_, [&](const IpAddress& own) { return prefix.contains(own); });
 }
 
-// Leases never overlap; one can only lie inside its neighbours in order.
-bool AddressPool::is_taken(const IpPrefix& prefix) const {
-  const auto after = owners_.lower_bound(IpPrefix::host(prefix.first()));
-  if (after != owners_.end() && after->first.overlaps(prefix)) return true;
-  if (after != owners_.begin() && std::prev(after)->first.overlaps(prefix)) return true;
-  const auto exact = owners_.lower_bound(prefix);
-  return exact != owners_.end() && exact->first.overlaps(prefix);
+// Leases never overlap each other; one that overlaps the prefix is its neighbour in order.
+std::optional<std::string> AddressPool::owner(const IpPrefix& prefix) const {
+  const auto after = owners_.lower_bound(prefix);
+  if (after != owners_.end() && after->first.overlaps(prefix)) return after->second;
+  if (after != owners_.begin() && std::prev(after)->first.overlaps(prefix)) {
+    return std::prev(after)->second;
+  }
+  return std::nullopt;
 }
 
 std::optional<IpPrefix> AddressPool::acquire(Instant now, std::string_view identity,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inner addresses for clients, IPv4 and IPv6, out of several pools. A lease belongs to an identity, not
-// to a connection: the same identity gets the same address for as long as its lease lives. A lease is
-// given to somebody else only when it is absent for longer than the lease time AND the pool has nothing
-// else left.
+// Inner addresses for clients, IPv4 and IPv6, out of several pools. A lease belongs to an identity,
+// not to a connection: the same identity gets the same address for as long as its lease lives. A
+// lease is given to somebody else only when it is absent for longer than the lease time AND the
+// pool has nothing else left.
 //
-// The gateway owns the first address of each pool. Of an IPv4 pool larger than /31 the network and the
-// broadcast address are never given out. An IPv6 lease is one address, or a whole network when the pool is
-// larger than that.
+// The gateway owns the first address of each pool. Of an IPv4 pool larger than /31 the network and
+// the broadcast address are never given out. An IPv6 lease is one address, or a whole network when
+// the pool is larger than that.
 #pragma once
 
 #include <cstdint>
@@ -47,13 +47,16 @@ class AddressPool {
   bool remove(std::string_view identity);
   // A stored lease, absent as of `now`. False when it is not ours to give or somebody has it.
   bool load(Instant now, std::string_view identity, const IpPrefix& prefix);
-  // Gives the identity this prefix instead of what it has of the family. False when somebody has it or it
-  // is the gateway's own.
+  // Gives the identity this prefix instead of what it has of the family. False when somebody has it
+  // or it is the gateway's own.
   bool set(std::string_view identity, const IpPrefix& prefix);
-  // Prefixes that only acquire() must not give out: fixed addresses of the policy. Replaces the list.
+  // Prefixes that only acquire() must not give out: fixed addresses of the policy. Replaces the
+  // list.
   void set_reserved(std::vector<IpPrefix> prefixes);
 
   std::vector<IpPrefix> leases(std::string_view identity) const;
+  // Whose lease overlaps the prefix.
+  std::optional<std::string> owner(const IpPrefix& prefix) const;
   // Identities whose leases changed since the last call, each once: they are to be stored.
   std::optional<std::string> poll_changed();
 
@@ -64,13 +67,13 @@ class AddressPool {
   struct Pool {
     IpPrefix prefix;
     uint8_t lease_length = 32;
-    uint64_t first = 0;        // index of the first lease that may be given out
-    uint64_t last = 0;         // and of the last one; first > last: none
-    uint64_t next = 0;         // never given out from here on
+    uint64_t first = 0;  // index of the first lease that may be given out
+    uint64_t last = 0;   // and of the last one; first > last: none
+    uint64_t next = 0;   // never given out from here on
     std::deque<uint64_t> freed;
   };
   struct Holder {
-    std::vector<IpPrefix> prefixes;   // at most one of each family
+    std::vector<IpPrefix> prefixes;  // at most one of each family
     std::optional<Instant> absent_since;
   };
 
@@ -83,7 +86,7 @@ class AddressPool {
   void give(std::string_view identity, const IpPrefix& prefix);
   void take_back(const IpPrefix& prefix);
   bool is_own(const IpPrefix& prefix) const;
-  bool is_taken(const IpPrefix& prefix) const;
+  bool is_taken(const IpPrefix& prefix) const { return owner(prefix).has_value(); }
   void mark_absent(const std::string& identity, Holder& holder, std::optional<Instant> since);
   void mark_changed(std::string_view identity);
 
@@ -92,8 +95,8 @@ class AddressPool {
   std::vector<IpAddress> own_;
   std::vector<IpPrefix> reserved_;
   std::unordered_map<std::string, Holder> holders_;
-  std::map<IpPrefix, std::string> owners_;                  // each lease has exactly one
-  std::set<std::pair<Instant, std::string>> absent_;        // longest absent first
+  std::map<IpPrefix, std::string> owners_;            // each lease has exactly one
+  std::set<std::pair<Instant, std::string>> absent_;  // longest absent first
   std::deque<std::string> changed_;
   std::set<std::string, std::less<>> changed_set_;
 };

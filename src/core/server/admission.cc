@@ -92,7 +92,8 @@ std::optional<Refusal> Admission::check_form(const HeaderFields& fields) const {
   // RFC 9220 3: a plain CONNECT would ask for a TCP tunnel to :authority; there is none here.
   if (!protocol) return malformed("CONNECT without :protocol");
   if (*protocol != "connect-ip") {
-    return Refusal{.status = 501, .error = ProxyError::HttpRequestError, .details = "unknown :protocol"};
+    return Refusal{
+        .status = 501, .error = ProxyError::HttpRequestError, .details = "unknown :protocol"};
   }
   // RFC 9484 4.5: both present and not empty.
   if (!scheme || *scheme != "https") return malformed(":scheme is not https");
@@ -103,7 +104,8 @@ std::optional<Refusal> Admission::check_form(const HeaderFields& fields) const {
     if (find_field(fields, name)) return malformed(std::format("{} on a capsule stream", name));
   }
   if (!is_our_authority(*authority)) {
-    return Refusal{.status = 421, .error = ProxyError::HttpRequestError,
+    return Refusal{.status = 421,
+                   .error = ProxyError::HttpRequestError,
                    .details = ":authority is not served here"};
   }
   return std::nullopt;
@@ -112,7 +114,8 @@ std::optional<Refusal> Admission::check_form(const HeaderFields& fields) const {
 bool Admission::is_our_authority(std::string_view authority) const {
   if (options_.authorities.empty()) return true;
   return std::ranges::any_of(options_.authorities, [&](const std::string& ours) {
-    return equal_ignoring_case(authority, ours) || equal_ignoring_case(without_port(authority), ours);
+    return equal_ignoring_case(authority, ours) ||
+           equal_ignoring_case(without_port(authority), ours);
   });
 }
 
@@ -120,8 +123,8 @@ std::expected<Scope, Refusal> Admission::check_scope(std::string_view path) cons
   const auto values = template_.match_path(path);
   if (!values) {
     if (values.error() == MatchFault::NoMatch) {
-      return std::unexpected(Refusal{.status = 404, .error = ProxyError::HttpRequestError,
-                                     .details = "no such path"});
+      return std::unexpected(
+          Refusal{.status = 404, .error = ProxyError::HttpRequestError, .details = "no such path"});
     }
     return std::unexpected(malformed("bad percent-encoding in the path"));
   }
@@ -163,7 +166,8 @@ std::expected<Admitted, Refusal> Admission::by_certificate(const PeerCertificate
     if (name.size() > kIdentityMax) continue;
     const ClientPolicy* client = policy.find(name);
     if (client == nullptr) continue;
-    if (client->enabled == Permission::Deny) return std::unexpected(denied("the identity is disabled"));
+    if (client->enabled == Permission::Deny)
+      return std::unexpected(denied("the identity is disabled"));
     if (!knows_fingerprint(*client, certificate.fingerprint)) {
       return std::unexpected(denied("another certificate stands for this identity"));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may open a CONNECT-IP session and for what scope: a pure decision over the request's fields, the
-// peer's certificate and the policy (RFC 9484 4.1-4.8, RFC 9220 3, RFC 9297 3.4, RFC 9209).
+// Who may open a CONNECT-IP session and for what scope: a pure decision over the request's fields,
+// the peer's certificate and the policy (RFC 9484 4.1-4.8, RFC 9220 3, RFC 9297 3.4, RFC 9209).
 //
 //   form of the request (405, 501, 400, 404, 421) -> scope (400) -> identity (401, 403)
 #pragma once
@@ -51,7 +51,8 @@ class Admission {
 
   Admission(Options options, UriTemplate uri_template);
 
-  std::expected<Admitted, Refusal> check(const HeaderFields& fields, const PeerCertificate& certificate,
+  std::expected<Admitted, Refusal> check(const HeaderFields& fields,
+                                         const PeerCertificate& certificate,
                                          const PolicySnapshot& policy) const;
 
  private:
@@ -62,7 +63,8 @@ class Admission {
                                                 const PolicySnapshot& policy) const;
   std::expected<Admitted, Refusal> by_certificate(const PeerCertificate& certificate,
                                                   const PolicySnapshot& policy) const;
-  std::expected<Admitted, Refusal> by_token(std::string_view token, const PolicySnapshot& policy) const;
+  std::expected<Admitted, Refusal> by_token(std::string_view token,
+                                            const PolicySnapshot& policy) const;
   bool is_our_authority(std::string_view authority) const;
 
   Options options_;

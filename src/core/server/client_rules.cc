@@ -8,7 +8,9 @@
 namespace masque {
 namespace {
 
-bool is_scope_target(const IpAddress& address) { return classify(address) == AddressClass::Unicast; }
+bool is_scope_target(const IpAddress& address) {
+  return classify(address) == AddressClass::Unicast;
+}
 
 }  // namespace
 
@@ -21,7 +23,9 @@ std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, co
   };
   for (const IpPrefix& route : routes) {
     switch (scope.target) {
-      case Scope::Target::Any: add(route); break;
+      case Scope::Target::Any:
+        add(route);
+        break;
       case Scope::Target::Prefix:
         if (route.contains(scope.prefix)) {
           add(scope.prefix);
@@ -41,8 +45,10 @@ std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, co
 
 bool scope_has(const Scope& scope, IpVersion version, std::span<const IpAddress> resolved) {
   switch (scope.target) {
-    case Scope::Target::Any: return true;
-    case Scope::Target::Prefix: return scope.prefix.version() == version;
+    case Scope::Target::Any:
+      return true;
+    case Scope::Target::Prefix:
+      return scope.prefix.version() == version;
     case Scope::Target::Name:
       return std::ranges::any_of(resolved,
                                  [&](const IpAddress& a) { return a.version() == version; });

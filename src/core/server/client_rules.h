@@ -14,8 +14,8 @@
 
 namespace masque {
 
-// The part of `routes` that lies in the scope, in the RFC's order. `resolved` are the addresses of a
-// scope whose target is a name.
+// The part of `routes` that lies in the scope, in the RFC's order. `resolved` are the addresses of
+// a scope whose target is a name.
 std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, const Scope& scope,
                                             std::span<const IpAddress> resolved);
 // Whether a scope can use addresses of this family at all.
@@ -24,7 +24,7 @@ bool scope_has(const Scope& scope, IpVersion version, std::span<const IpAddress>
 bool scope_is_prohibited(const Scope& scope, std::span<const IpAddress> resolved);
 
 struct ClientRules {
-  std::optional<RangeSet> allowed;      // nullopt: whatever is advertised
+  std::optional<RangeSet> allowed;  // nullopt: whatever is advertised
   Permission reach_clients = Permission::Deny;
   Permission reach_gateway = Permission::Allow;
   RangeSet own_subnets;

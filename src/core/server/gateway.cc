@@ -13,10 +13,12 @@ constexpr size_t kEventsMax = 4096;
 
 Admission::Authentication to_admission(GatewayConfig::Authentication authentication) {
   switch (authentication) {
-    case GatewayConfig::Authentication::Certificate: return Admission::Authentication::Certificate;
+    case GatewayConfig::Authentication::Certificate:
+      return Admission::Authentication::Certificate;
     case GatewayConfig::Authentication::CertificateOrToken:
       return Admission::Authentication::CertificateOrToken;
-    case GatewayConfig::Authentication::Token: return Admission::Authentication::Token;
+    case GatewayConfig::Authentication::Token:
+      return Admission::Authentication::Token;
   }
   std::unreachable();
 }
@@ -32,14 +34,22 @@ UriTemplate make_template(const GatewayConfig& config) {
 
 std::string_view to_string(SessionEnd end) {
   switch (end) {
-    case SessionEnd::ClientClosed: return "client_closed";
-    case SessionEnd::StreamAborted: return "stream_aborted";
-    case SessionEnd::ProtocolError: return "protocol_error";
-    case SessionEnd::MtuTooSmall: return "mtu_too_small";
-    case SessionEnd::Replaced: return "replaced";
-    case SessionEnd::Revoked: return "revoked";
-    case SessionEnd::Kicked: return "kicked";
-    case SessionEnd::ShuttingDown: return "shutting_down";
+    case SessionEnd::ClientClosed:
+      return "client_closed";
+    case SessionEnd::StreamAborted:
+      return "stream_aborted";
+    case SessionEnd::ProtocolError:
+      return "protocol_error";
+    case SessionEnd::MtuTooSmall:
+      return "mtu_too_small";
+    case SessionEnd::Replaced:
+      return "replaced";
+    case SessionEnd::Revoked:
+      return "revoked";
+    case SessionEnd::Kicked:
+      return "kicked";
+    case SessionEnd::ShuttingDown:
+      return "shutting_down";
   }
   std::unreachable();
 }
@@ -56,14 +66,16 @@ Gateway::Impl::Impl(GatewayConfig config_in, Rng&, std::unique_ptr<const PolicyS
             .ipv6_lease_length = config.ipv6_lease_length,
             .lease_time = config.lease_time}) {
   std::vector<IpPrefix> own_prefixes;
-  for (const IpAddress& address : pool.own_addresses()) own_prefixes.push_back(IpPrefix::host(address));
+  for (const IpAddress& address : pool.own_addresses())
+    own_prefixes.push_back(IpPrefix::host(address));
   own = RangeSet(own_prefixes);
   reserve_fixed_addresses();
 }
 
 SendResult Gateway::Impl::Channel::send_packet(Instant now, const PacketSlices& packet) {
   if (gateway_.reading == &connection_) return SendResult::Blocked;
-  const SendResult result = connection_.send_packet(now, stream_, packet, gateway_.transmit->batch());
+  const SendResult result =
+      connection_.send_packet(now, stream_, packet, gateway_.transmit->batch());
   if (result != SendResult::Blocked || !gateway_.transmit->batch().room().empty()) return result;
   // Only the batch was full.
   gateway_.transmit->flush();
@@ -156,8 +168,8 @@ void Gateway::flush() {
 }
 
 bool Gateway::wants_more() const {
-  // With several clients a blocked one must not stop the packets of the others (its own queue drops its
-  // oldest); a single one does better when the TUN waits with it.
+  // With several clients a blocked one must not stop the packets of the others (its own queue drops
+  // its oldest); a single one does better when the TUN waits with it.
   if (impl_->live != 1) return true;
   for (const auto& session : impl_->slots) {
     if (session) return session->tunnel.wants_more();

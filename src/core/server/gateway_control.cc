@@ -4,6 +4,7 @@
 #include <format>
 
 #include "core/server/gateway_impl.h"
+#include "core/tunnel/address_class.h"
 
 namespace masque {
 
@@ -83,10 +84,14 @@ std::expected<void, std::string> Gateway::Impl::check_addresses(
   if (addresses.empty()) return std::unexpected("a session needs at least one address");
   if (addresses.size() > kAssignedAddressesMax) return std::unexpected("too many addresses");
   for (const IpPrefix& prefix : addresses) {
+    if (classify(prefix.address()) != AddressClass::Unicast) {
+      return std::unexpected(
+          std::format("{} is not an address that a client can have", prefix.to_string()));
+    }
     for (const IpAddress& own_address : pool.own_addresses()) {
       if (!prefix.contains(own_address)) continue;
-      return std::unexpected(std::format("{} holds the gateway's own address {}", prefix.to_string(),
-                                         own_address.to_string()));
+      return std::unexpected(std::format("{} holds the gateway's own address {}",
+                                         prefix.to_string(), own_address.to_string()));
     }
     for (const auto& other : slots) {
       if (!other || other.get() == &session) continue;
@@ -114,8 +119,7 @@ std::expected<size_t, std::string> Gateway::set_session(std::string_view identit
       for (const IpPrefix& prefix : *change.addresses) {
         // An absent identity may hold it as a lease.
         if (impl_->pool.contains(prefix) && !impl_->pool.set(identity, prefix)) {
-          return std::unexpected(
-              std::format("{} is leased to another client", prefix.to_string()));
+          return std::unexpected(std::format("{} is leased to another client", prefix.to_string()));
         }
       }
       impl_->set_addresses(*session, *change.addresses);

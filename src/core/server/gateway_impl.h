@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of Gateway, spread over gateway.cc (turns, timers, state), gateway_requests.cc (admission to
-// session end), gateway_control.cc (policy, live changes) and gateway_packets.cc (the packet path).
+// The inside of Gateway, spread over gateway.cc (turns, timers, state), gateway_requests.cc
+// (admission to session end), gateway_control.cc (policy, live changes) and gateway_packets.cc (the
+// packet path).
 //
-// Sessions live in slots; the router, the timer heap and the connections name them by slot number. A
-// session's number goes out of all three when it ends, and only then is the slot used again.
+// Sessions live in slots; the router, the timer heap and the connections name them by slot number.
+// A session's number goes out of all three when it ends, and only then is the slot used again.
 #pragma once
 
 #include <deque>
@@ -43,11 +44,14 @@ struct Gateway::Impl {
 
   struct Session {
     Session(Impl& gateway, HttpConnection& owner, StreamId id, Instant now, SessionOptions options)
-        : connection(&owner), stream(id), channel(gateway, owner, id), tunnel(now, std::move(options)),
+        : connection(&owner),
+          stream(id),
+          channel(gateway, owner, id),
+          tunnel(now, std::move(options)),
           since(now) {}
 
     Slot slot = 0;
-    uint64_t number = 0;                       // unique in the life of the gateway
+    uint64_t number = 0;  // unique in the life of the gateway
     HttpConnection* connection;
     StreamId stream;
     Channel channel;
@@ -56,12 +60,12 @@ struct Gateway::Impl {
     std::string identity;
     Credential credential;
     Scope scope;
-    std::vector<IpAddress> resolved;           // of a scope that is a name
+    std::vector<IpAddress> resolved;  // of a scope that is a name
     ClientRules rules;
-    std::vector<IpPrefix> addresses;           // assigned and routed to it
-    std::vector<IpPrefix> site_subnets;        // advertised by it and routed to it
+    std::vector<IpPrefix> addresses;                       // assigned and routed to it
+    std::vector<IpPrefix> site_subnets;                    // advertised by it and routed to it
     std::optional<std::vector<IpPrefix>> routes_override;  // set_session
-    bool touched = false;                      // is in touched_
+    bool touched = false;                                  // is in touched_
   };
 
   // Where the packets of one session go that passed its checks.
@@ -102,7 +106,7 @@ struct Gateway::Impl {
     StreamId stream;
     Admitted admitted;
     Instant deadline;
-    std::vector<uint8_t> early_data;           // capsules that came before our answer
+    std::vector<uint8_t> early_data;  // capsules that came before our answer
   };
 
   Impl(GatewayConfig config_in, Rng& rng, std::unique_ptr<const PolicySnapshot> policy);
@@ -111,12 +115,13 @@ struct Gateway::Impl {
   Session* find(HttpConnection& connection, StreamId stream);
   Connection& connection_state(HttpConnection& connection);
   void touch(Session& session);
-  void settle(Session& session);               // output, queue, timer
+  void settle(Session& session);  // output, queue, timer
   void emit(GatewayEvent event);
   void emit_lease_changes();
 
   // gateway_requests.cc
-  void on_request(HttpConnection& connection, StreamId stream, const HeaderFields& fields, bool fin);
+  void on_request(HttpConnection& connection, StreamId stream, const HeaderFields& fields,
+                  bool fin);
   void refuse(HttpConnection& connection, StreamId stream, const Refusal& refusal,
               std::string_view identity);
   std::optional<Refusal> shortage(HttpConnection& connection) const;
@@ -126,6 +131,8 @@ struct Gateway::Impl {
   std::vector<IpPrefix> lease_for(const Admitted& admitted, const ClientPolicy& policy,
                                   std::span<const IpAddress> resolved);
   Session& make_session(HttpConnection& connection, StreamId stream, const Admitted& admitted);
+
+  // gateway_sessions.cc
   void process_events(Session& session);
   void on_session_aborted(Session& session);
   void accept_site_routes(Session& session);
@@ -157,20 +164,20 @@ struct Gateway::Impl {
   GatewayConfig config;
   Admission admission;
   std::unique_ptr<const PolicySnapshot> policy;
-  RangeSet denied;                              // of the policy: nobody's destination
+  RangeSet denied;  // of the policy: nobody's destination
   AddressPool pool;
-  RangeSet own;                                 // our inner addresses
+  RangeSet own;  // our inner addresses
   Router router;
   DeadlineHeap deadlines;
   std::vector<std::unique_ptr<Session>> slots;
   std::vector<Slot> free_slots;
-  std::vector<Slot> touched;                    // settle() at the end of the turn
+  std::vector<Slot> touched;  // settle() at the end of the turn
   std::unordered_map<HttpConnection*, Connection> connections;
   std::unordered_map<uint64_t, Pending> pending;
   std::deque<GatewayEvent> events;
-  GatewayCounters totals;                       // packets: of sessions that ended, and of none
+  GatewayCounters totals;  // packets: of sessions that ended, and of none
   IcmpResponder icmp_to_tun;
-  HttpConnection* reading = nullptr;            // its callback is running
+  HttpConnection* reading = nullptr;  // its callback is running
   uint64_t next_session = 1;
   uint64_t next_ticket = 1;
   size_t live = 0;

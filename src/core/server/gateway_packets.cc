@@ -44,8 +44,8 @@ void Gateway::Impl::on_inner_packet(Session& from, Bytes packet, const IpPacketV
   }
   // Client to client: we are the router between, no kernel is.
   ToSession back(now_, from.tunnel);
-  destination->tunnel.on_ip_packet(now_, {.head = packet, .body = {}}, view, Forwarding::WeDecrement,
-                                   destination->channel, back);
+  destination->tunnel.on_ip_packet(now_, {.head = packet, .body = {}}, view,
+                                   Forwarding::WeDecrement, destination->channel, back);
   touch(*destination);
 }
 
@@ -91,7 +91,8 @@ void Gateway::Impl::on_tun_packet(const PacketSlices& packet) {
       return drop_from_tun(DropReason::ClientToClient, packet, *view);
     }
   }
-  session.tunnel.on_ip_packet(now_, packet, *view, Forwarding::KernelDecrements, session.channel, *tun);
+  session.tunnel.on_ip_packet(now_, packet, *view, Forwarding::KernelDecrements, session.channel,
+                              *tun);
   touch(session);
 }
 

@@ -6,7 +6,8 @@ namespace masque {
 bool equal_constant_time(Bytes a, Bytes b) {
   if (a.size() != b.size()) return false;
   uint8_t difference = 0;
-  for (size_t i = 0; i < a.size(); ++i) difference = static_cast<uint8_t>(difference | (a[i] ^ b[i]));
+  for (size_t i = 0; i < a.size(); ++i)
+    difference = static_cast<uint8_t>(difference | (a[i] ^ b[i]));
   // The compiler must not turn the loop into one that stops early.
   asm volatile("" : "+r"(difference));
   return difference == 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may do what: an immutable snapshot that the control plane builds and the gateway swaps whole, so
-// that no packet is ever decided by a half-written policy.
+// Who may do what: an immutable snapshot that the control plane builds and the gateway swaps whole,
+// so that no packet is ever decided by a half-written policy.
 #pragma once
 
 #include <array>
@@ -29,7 +29,8 @@ struct ClientPolicy {
   std::optional<std::vector<IpPrefix>> routes;
   // Traffic between two clients flows when both of them have this.
   Permission reach_clients = Permission::Deny;
-  // The gateway's own inner addresses (ping, DNS). Everything else of the gateway is always refused.
+  // The gateway's own inner addresses (ping, DNS). Everything else of the gateway is always
+  // refused.
   Permission reach_gateway = Permission::Allow;
   // Site-to-site: the subnets this client may advertise to us and send from.
   std::vector<IpPrefix> own_subnets;

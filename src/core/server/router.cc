@@ -9,7 +9,8 @@ namespace masque {
 Router::Key Router::masked(const Key& key, uint8_t length) {
   if (length == 0) return {};
   if (length <= 64) return {.high = key.high & (UINT64_MAX << (64 - length)), .low = 0};
-  return {.high = key.high, .low = length == 128 ? key.low : key.low & (UINT64_MAX << (128 - length))};
+  return {.high = key.high,
+          .low = length == 128 ? key.low : key.low & (UINT64_MAX << (128 - length))};
 }
 
 bool Router::add(const IpPrefix& prefix, Slot slot) {
@@ -45,8 +46,8 @@ size_t Router::Table::locate(const Key& key, uint8_t length) const {
 }
 
 void Router::Table::grow() {
-  const std::vector<Entry> old = std::exchange(entries_, std::vector<Entry>(
-      std::max<size_t>(16, entries_.size() * 2)));
+  const std::vector<Entry> old =
+      std::exchange(entries_, std::vector<Entry>(std::max<size_t>(16, entries_.size() * 2)));
   for (const Entry& entry : old) {
     if (entry.length != kFree) entries_[locate(entry.key, entry.length)] = entry;
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inner destination -> session: longest prefix match over leases and site subnets of both families.
 //
-// Each family is one flat hash table of (prefix, length) and the list of lengths that occur, longest
-// first: with host leases and a few subnet lengths a lookup is one to three probes.
+// Each family is one flat hash table of (prefix, length) and the list of lengths that occur,
+// longest first: with host leases and a few subnet lengths a lookup is one to three probes.
 #pragma once
 
 #include <array>
@@ -23,7 +23,8 @@ class Router {
   bool add(const IpPrefix& prefix, Slot slot);
   void remove(const IpPrefix& prefix);
   std::optional<Slot> find(const IpAddress& address) const {
-    return address.version() == IpVersion::V4 ? v4_.find(key_of(address)) : v6_.find(key_of(address));
+    return address.version() == IpVersion::V4 ? v4_.find(key_of(address))
+                                              : v6_.find(key_of(address));
   }
   // Who has exactly this prefix.
   std::optional<Slot> find_exact(const IpPrefix& prefix) const;
@@ -66,10 +67,10 @@ class Router {
     void grow();
     void count_length(uint8_t length, int by);
 
-    std::vector<Entry> entries_;          // a power of two, at most half full
+    std::vector<Entry> entries_;  // a power of two, at most half full
     size_t size_ = 0;
     std::array<uint32_t, 129> per_length_{};
-    std::vector<uint8_t> lengths_;        // those that occur, longest first
+    std::vector<uint8_t> lengths_;  // those that occur, longest first
   };
 
   Table v4_;

@@ -85,8 +85,9 @@ AddressAssign AddressBook::assign(std::span<const IpPrefix> prefixes) {
   theirs_.assign(prefixes.begin(), prefixes.end());
   std::ranges::sort(theirs_);
   theirs_.erase(std::ranges::unique(theirs_).begin(), theirs_.end());
-  std::erase_if(answered_with_,
-                [&](const auto& entry) { return !std::ranges::binary_search(theirs_, entry.first); });
+  std::erase_if(answered_with_, [&](const auto& entry) {
+    return !std::ranges::binary_search(theirs_, entry.first);
+  });
 
   AddressAssign capsule;
   std::set<IpPrefix> taken;  // by the requests answered now
@@ -118,8 +119,8 @@ AddressAssign AddressBook::assign(std::span<const IpPrefix> prefixes) {
   std::vector<AssignedAddress> granted;
   for (const IpPrefix& prefix : theirs_) {
     const auto id = answered_with_.find(prefix);
-    granted.push_back({.request_id = id == answered_with_.end() ? RequestId(0) : id->second,
-                       .prefix = prefix});
+    granted.push_back(
+        {.request_id = id == answered_with_.end() ? RequestId(0) : id->second, .prefix = prefix});
   }
   capsule.addresses.insert(capsule.addresses.begin(), granted.begin(), granted.end());
   return capsule;

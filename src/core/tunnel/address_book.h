@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The addresses of one CONNECT-IP session, both ways (RFC 9484 4.7.1, 4.7.2): what the peer assigned to
-// us and what we assigned to the peer. Every ADDRESS_ASSIGN is the complete list. A denial (all-zero
-// address of full length) is never an address.
+// The addresses of one CONNECT-IP session, both ways (RFC 9484 4.7.1, 4.7.2): what the peer
+// assigned to us and what we assigned to the peer. Every ADDRESS_ASSIGN is the complete list. A
+// denial (all-zero address of full length) is never an address.
 #pragma once
 
 #include <map>
@@ -17,8 +17,8 @@ namespace masque {
 class AddressBook {
  public:
   // --- what the peer assigns to us ---
-  // Prefixes that nobody can have (loopback, link-local, multicast, half the Internet) are passed over
-  // and counted: a hostile gateway must not make us the owner of everything (faults.md C5).
+  // Prefixes that nobody can have (loopback, link-local, multicast, half the Internet) are passed
+  // over and counted: a hostile gateway must not make us the owner of everything (faults.md C5).
   enum class Change : uint8_t { None, Changed };
   Change on_address_assign(const AddressAssign& capsule);
   // Sorted; keyed by prefix, not by Request ID: an ID need not come back (protocol.md trap 25).
@@ -36,9 +36,9 @@ class AddressBook {
   // Checks the IDs and keeps the request until the next assign().
   Result<void> on_address_request(const AddressRequest& capsule);
   std::span<const RequestedAddress> pending() const { return pending_; }
-  // `prefixes` is the complete list of the peer's addresses from now on. Each pending request is answered:
-  // with the prefix it names, else with the first one of its family that answers no other request, else
-  // with a denial, which is sent this once only (RFC 9484 4.7.2).
+  // `prefixes` is the complete list of the peer's addresses from now on. Each pending request is
+  // answered: with the prefix it names, else with the first one of its family that answers no other
+  // request, else with a denial, which is sent this once only (RFC 9484 4.7.2).
   AddressAssign assign(std::span<const IpPrefix> prefixes);
   const std::vector<IpPrefix>& theirs() const { return theirs_; }
 

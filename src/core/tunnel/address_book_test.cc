@@ -32,7 +32,8 @@ AddressRequest request(std::vector<std::pair<uint64_t, std::string_view>> entrie
 // proves: A1
 TEST(AddressBook, rfc9484_4_7_1_each_assign_is_the_complete_list) {
   AddressBook book;
-  EXPECT_EQ(book.on_address_assign(assign({{0, "10.8.0.2/32"}, {0, "fd00::2/128"}})), Change::Changed);
+  EXPECT_EQ(book.on_address_assign(assign({{0, "10.8.0.2/32"}, {0, "fd00::2/128"}})),
+            Change::Changed);
   EXPECT_EQ(book.ours(), nets({"10.8.0.2/32", "fd00::2/128"}));
   EXPECT_EQ(book.on_address_assign(assign({{0, "fd00::2/128"}})), Change::Changed);
   EXPECT_EQ(book.ours(), nets({"fd00::2/128"}));
@@ -115,7 +116,8 @@ TEST(AddressBook, rfc9484_4_7_2_a_request_is_answered_with_its_id) {
 // proves: R4, R5
 TEST(AddressBook, rfc9484_4_7_2_what_we_do_not_have_is_denied_once) {
   AddressBook book;
-  ASSERT_TRUE(book.on_address_request(request({{1, "0.0.0.0/32"}, {2, "::/128"}, {3, "0.0.0.0/32"}})));
+  ASSERT_TRUE(
+      book.on_address_request(request({{1, "0.0.0.0/32"}, {2, "::/128"}, {3, "0.0.0.0/32"}})));
   EXPECT_EQ(book.assign(nets({"10.8.0.2/32"})),
             assign({{1, "10.8.0.2/32"}, {2, "::/128"}, {3, "0.0.0.0/32"}}));
   EXPECT_EQ(book.assign(nets({"10.8.0.2/32"})), assign({{1, "10.8.0.2/32"}}));

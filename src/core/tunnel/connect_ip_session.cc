@@ -10,10 +10,14 @@ namespace masque {
 
 std::string_view to_string(SessionAbort::Cause cause) {
   switch (cause) {
-    case SessionAbort::Cause::Malformed: return "malformed";
-    case SessionAbort::Cause::MtuTooSmall: return "mtu_too_small";
-    case SessionAbort::Cause::ProbeUnanswered: return "probe_unanswered";
-    case SessionAbort::Cause::CapsuleTooSlow: return "capsule_too_slow";
+    case SessionAbort::Cause::Malformed:
+      return "malformed";
+    case SessionAbort::Cause::MtuTooSmall:
+      return "mtu_too_small";
+    case SessionAbort::Cause::ProbeUnanswered:
+      return "probe_unanswered";
+    case SessionAbort::Cause::CapsuleTooSlow:
+      return "capsule_too_slow";
   }
   std::unreachable();
 }
@@ -159,8 +163,8 @@ void ConnectIpSession::start_probe(Instant now) {
 }
 
 bool ConnectIpSession::update_mtu(Instant now, const DatagramChannel& channel) {
-  const auto change = mtu_.on_limit(now, channel.packet_size_max(),
-                                    carries_ipv6() ? Ipv6Use::Yes : Ipv6Use::No);
+  const auto change =
+      mtu_.on_limit(now, channel.packet_size_max(), carries_ipv6() ? Ipv6Use::Yes : Ipv6Use::No);
   if (!abort_ && probe_.state() == MtuProbe::State::Idle) start_probe(now);
   return change == MtuMonitor::Change::Changed;
 }
@@ -189,7 +193,8 @@ void ConnectIpSession::on_timeout(Instant now, DatagramChannel& channel) {
 
 void ConnectIpSession::run_probe(Instant now, DatagramChannel& channel) {
   switch (probe_.on_timeout(now)) {
-    case MtuProbe::Due::Nothing: return;
+    case MtuProbe::Due::Nothing:
+      return;
     case MtuProbe::Due::Send: {
       std::array<uint8_t, MtuProbe::kPacketSize> packet;
       const size_t size = probe_.write(packet);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// One CONNECT-IP request (RFC 9484), either side: addresses, routes, checks, MTU, ICMP. It knows neither
-// HTTP nor QUIC: it is fed the data stream and the HTTP Datagrams of its request and is given a
-// DatagramChannel to send through.
+// One CONNECT-IP request (RFC 9484), either side: addresses, routes, checks, MTU, ICMP. It knows
+// neither HTTP nor QUIC: it is fed the data stream and the HTTP Datagrams of its request and is
+// given a DatagramChannel to send through.
 //
 // A packet to the peer (on_ip_packet):
-//   (1) filter: source, destination, protocol  (2) size against the channel's limit now, else Packet Too
-//   Big  (3) TTL - 1 if no kernel did it  (4) channel, or the queue while it is blocked
+//   (1) filter: source, destination, protocol  (2) size against the channel's limit now, else
+//   Packet Too Big  (3) TTL - 1 if no kernel did it  (4) channel, or the queue while it is blocked
 // A packet from the peer (on_http_datagram, DATAGRAM capsules):
 //   (1) Context ID  (2) parse  (3) source  (4) echo requests that are ours to answer, our own probe
 //   (5) destination  (6) InnerPacketHandler
-// Answers to the peer (ICMP errors, echo replies) go into the queue: the connection below is reading.
+// Answers to the peer (ICMP errors, echo replies) go into the queue: the connection below is
+// reading.
 //
 // Timers: wait for an unprompted ADDRESS_ASSIGN, MTU grace, MTU probe, unfinished capsule.
 // After poll_event() has said Aborted the session does nothing more; abort_reason() says why.
@@ -38,7 +39,8 @@ namespace masque {
 struct SessionOptions {
   enum class Role : uint8_t { Client, Proxy };
   Role role = Role::Client;
-  std::vector<IpAddress> own_addresses;  // ours besides what the peer assigns; ICMP errors come from them
+  std::vector<IpAddress>
+      own_addresses;  // ours besides what the peer assigns; ICMP errors come from them
   PacketFilter::PeerSources peer_sources = PacketFilter::PeerSources::Known;
   PacketFilter::OurSources our_sources = PacketFilter::OurSources::Ours;
   enum class LocalEcho : uint8_t { Kernel, Answer };
@@ -105,7 +107,8 @@ class ConnectIpSession final : private CapsuleVisitor {
   void on_http_datagram(Instant now, Bytes payload, InnerPacketHandler& handler);
 
   // --- to the peer ---
-  // ICMP errors about the packet go to `back`: the TUN, or a sink over the queue of another session.
+  // ICMP errors about the packet go to `back`: the TUN, or a sink over the queue of another
+  // session.
   SendVerdict on_ip_packet(Instant now, const PacketSlices& packet, const IpPacketView& view,
                            Forwarding forwarding, DatagramChannel& channel, PacketSink& back);
   // Puts a packet for the peer into the queue without any check: answers to the peer itself.
@@ -197,10 +200,10 @@ class ConnectIpSession final : private CapsuleVisitor {
   std::vector<IpAddressRange> advertised_by_peer_;
   std::vector<IpAddressRange> accepted_;
   bool routes_seen_ = false;
-  uint32_t events_ = 0;                        // a bit for each SessionEvent: state is told, not history
+  uint32_t events_ = 0;  // a bit for each SessionEvent: state is told, not history
   std::optional<SessionAbort> abort_;
-  std::optional<Instant> ask_at_;              // ADDRESS_REQUEST
-  std::optional<Instant> capsule_deadline_;    // while a capsule is unfinished
+  std::optional<Instant> ask_at_;            // ADDRESS_REQUEST
+  std::optional<Instant> capsule_deadline_;  // while a capsule is unfinished
   uint64_t capsules_at_deadline_ = 0;
   // Only during on_stream_data: where DATAGRAM capsules go.
   InnerPacketHandler* capsule_packets_ = nullptr;

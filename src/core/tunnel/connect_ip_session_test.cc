@@ -64,7 +64,14 @@ TEST(Session, rfc9484_4_7_2_a_client_without_address_asks_after_a_short_wait) {
   EXPECT_TRUE(f.session.stream_output().empty());
   f.session.on_timeout(at(1s), f.channel);
   EXPECT_EQ(take_output(f.session),
-            "021a" "01" "0400000000" "20" "02" "06" "00000000000000000000000000000000" "80");
+            "021a"
+            "01"
+            "0400000000"
+            "20"
+            "02"
+            "06"
+            "00000000000000000000000000000000"
+            "80");
   EXPECT_EQ(f.session.next_timeout(), std::nullopt);
 }
 
@@ -97,16 +104,26 @@ TEST(Session, rfc9484_4_7_2_request_is_answered_by_lease_and_denial) {
   EXPECT_EQ(f.session.requests_pending().size(), 2u);
   f.session.assign_addresses(nets({"192.0.2.11/32"}));
   EXPECT_EQ(take_output(f.session),
-            "011a" "0104c000020b20" "0206" "00000000000000000000000000000000" "80");
+            "011a"
+            "0104c000020b20"
+            "0206"
+            "00000000000000000000000000000000"
+            "80");
 }
 
 // proves: V2, V5
 TEST(Session, rfc9484_4_7_3_routes_are_put_in_order_and_replaced_whole) {
   Fixture f(proxy_options());
-  f.session.advertise_routes({route("2001:db8::/127"), route("198.51.100.0/31", 6), route("192.0.2.0/31")});
+  f.session.advertise_routes(
+      {route("2001:db8::/127"), route("198.51.100.0/31", 6), route("192.0.2.0/31")});
   EXPECT_EQ(take_output(f.session),
-            "0336" "04c0000200c000020100" "04c6336400c633640106"
-            "06" "20010db8000000000000000000000000" "20010db8000000000000000000000001" "00");
+            "0336"
+            "04c0000200c000020100"
+            "04c6336400c633640106"
+            "06"
+            "20010db8000000000000000000000000"
+            "20010db8000000000000000000000001"
+            "00");
   f.session.advertise_routes({});
   EXPECT_EQ(take_output(f.session), "0300");
 }
@@ -172,9 +189,9 @@ TEST(Session, rfc9297_3_3_fin_inside_a_capsule_is_malformed) {
 
 // proves: H12, H17
 TEST(Session, any_fragmentation_of_the_stream_means_the_same) {
-  const auto bytes = hex(
-      "0107 00 04 c000020b 20  17 03 aabbcc  03 0a 04 c0000200 c0000209 00"
-      "01 1a 01 04 c000020b 20 02 06 00000000000000000000000000000000 80");
+  const auto bytes =
+      hex("0107 00 04 c000020b 20  17 03 aabbcc  03 0a 04 c0000200 c0000209 00"
+          "01 1a 01 04 c000020b 20 02 06 00000000000000000000000000000000 80");
   EXPECT_TRUE(rc::check([&](const std::vector<uint8_t>& cuts) {
     Fixture f(client_options());
     size_t from = 0;

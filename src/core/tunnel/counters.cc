@@ -7,23 +7,40 @@ namespace masque {
 
 std::string_view to_string(DropReason reason) {
   switch (reason) {
-    case DropReason::Malformed: return "malformed";
-    case DropReason::RoutingHeader0: return "routing_header_0";
-    case DropReason::UnknownContext: return "unknown_context";
-    case DropReason::SourceNotAllowed: return "source_not_allowed";
-    case DropReason::SourceInvalid: return "source_invalid";
-    case DropReason::NoRoute: return "no_route";
-    case DropReason::ProtocolNotAllowed: return "protocol_not_allowed";
-    case DropReason::NotOurAddress: return "not_our_address";
-    case DropReason::LinkLocal: return "link_local";
-    case DropReason::Multicast: return "multicast";
-    case DropReason::DestinationDenied: return "destination_denied";
-    case DropReason::ClientToClient: return "client_to_client";
-    case DropReason::TtlExpired: return "ttl_expired";
-    case DropReason::TooBig: return "too_big";
-    case DropReason::QueueFull: return "queue_full";
-    case DropReason::ChannelClosed: return "channel_closed";
-    case DropReason::NotReady: return "not_ready";
+    case DropReason::Malformed:
+      return "malformed";
+    case DropReason::RoutingHeader0:
+      return "routing_header_0";
+    case DropReason::UnknownContext:
+      return "unknown_context";
+    case DropReason::SourceNotAllowed:
+      return "source_not_allowed";
+    case DropReason::SourceInvalid:
+      return "source_invalid";
+    case DropReason::NoRoute:
+      return "no_route";
+    case DropReason::ProtocolNotAllowed:
+      return "protocol_not_allowed";
+    case DropReason::NotOurAddress:
+      return "not_our_address";
+    case DropReason::LinkLocal:
+      return "link_local";
+    case DropReason::Multicast:
+      return "multicast";
+    case DropReason::DestinationDenied:
+      return "destination_denied";
+    case DropReason::ClientToClient:
+      return "client_to_client";
+    case DropReason::TtlExpired:
+      return "ttl_expired";
+    case DropReason::TooBig:
+      return "too_big";
+    case DropReason::QueueFull:
+      return "queue_full";
+    case DropReason::ChannelClosed:
+      return "channel_closed";
+    case DropReason::NotReady:
+      return "not_ready";
   }
   std::unreachable();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a session did with inner packets: each drop has exactly one reason, each reason a stable name
+// What a session did with inner packets: each drop has exactly one reason, each reason a stable
+// name
 // (`masque-vpn status`, metrics). "Sent" is towards the peer, "received" is from the peer.
 #pragma once
 
@@ -24,10 +25,10 @@ enum class DropReason : uint8_t {
   DestinationDenied,   // loopback, unspecified and whatever the policy forbids
   ClientToClient,      // policy forbids traffic between clients
   TtlExpired,
-  TooBig,              // answered with Packet Too Big, RFC 9484 7.2
-  QueueFull,           // the oldest packet of a full queue
-  ChannelClosed,       // the request stream is gone
-  NotReady,            // before addresses or routes are known
+  TooBig,         // answered with Packet Too Big, RFC 9484 7.2
+  QueueFull,      // the oldest packet of a full queue
+  ChannelClosed,  // the request stream is gone
+  NotReady,       // before addresses or routes are known
 };
 constexpr size_t kDropReasons = static_cast<size_t>(DropReason::NotReady) + 1;
 std::string_view to_string(DropReason reason);
@@ -37,11 +38,11 @@ struct TunnelCounters {
   uint64_t bytes_sent = 0;
   uint64_t packets_received = 0;
   uint64_t bytes_received = 0;
-  uint64_t packets_queued = 0;       // sent later, because the channel was blocked
+  uint64_t packets_queued = 0;  // sent later, because the channel was blocked
   uint64_t icmp_errors_sent = 0;
   uint64_t icmp_errors_limited = 0;  // kept back by the rate limit, RFC 4443 2.4 (f)
   uint64_t echo_replies_sent = 0;
-  uint64_t datagram_capsules = 0;    // packets that came in DATAGRAM capsules
+  uint64_t datagram_capsules = 0;  // packets that came in DATAGRAM capsules
   std::array<uint64_t, kDropReasons> drops{};
 
   void drop(DropReason reason) { ++drops[static_cast<size_t>(reason)]; }

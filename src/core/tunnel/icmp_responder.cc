@@ -5,14 +5,19 @@ namespace masque {
 
 std::optional<IcmpErrorKind> icmp_error_for(DropReason reason) {
   switch (reason) {
-    case DropReason::SourceNotAllowed: return IcmpErrorKind::BadSource;
+    case DropReason::SourceNotAllowed:
+      return IcmpErrorKind::BadSource;
     case DropReason::NoRoute:
-    case DropReason::NotOurAddress: return IcmpErrorKind::NoRoute;
+    case DropReason::NotOurAddress:
+      return IcmpErrorKind::NoRoute;
     case DropReason::ProtocolNotAllowed:
     case DropReason::DestinationDenied:
-    case DropReason::ClientToClient: return IcmpErrorKind::Prohibited;
-    case DropReason::TtlExpired: return IcmpErrorKind::TimeExceeded;
-    case DropReason::TooBig: return IcmpErrorKind::TooBig;
+    case DropReason::ClientToClient:
+      return IcmpErrorKind::Prohibited;
+    case DropReason::TtlExpired:
+      return IcmpErrorKind::TimeExceeded;
+    case DropReason::TooBig:
+      return IcmpErrorKind::TooBig;
     // Broken packets and sources that nobody can answer; link-local and multicast noise of a host.
     case DropReason::Malformed:
     case DropReason::RoutingHeader0:
@@ -22,7 +27,8 @@ std::optional<IcmpErrorKind> icmp_error_for(DropReason reason) {
     case DropReason::Multicast:
     case DropReason::QueueFull:
     case DropReason::ChannelClosed:
-    case DropReason::NotReady: return std::nullopt;
+    case DropReason::NotReady:
+      return std::nullopt;
   }
   return std::nullopt;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ICMP errors about packets that a tunnel does not forward (RFC 9484 7.2.1), under the rate limits of
-// RFC 4443 2.4 (f). Packet Too Big has a bucket of its own, so that a flood of refused packets cannot
-// stop path MTU discovery.
+// ICMP errors about packets that a tunnel does not forward (RFC 9484 7.2.1), under the rate limits
+// of RFC 4443 2.4 (f). Packet Too Big has a bucket of its own, so that a flood of refused packets
+// cannot stop path MTU discovery.
 #pragma once
 
 #include <array>
@@ -19,8 +19,8 @@ std::optional<IcmpErrorKind> icmp_error_for(DropReason reason);
 class IcmpResponder {
  public:
   // The error packet, valid until the next call; empty when none is due.
-  Bytes respond(Instant now, const IcmpError& error, const IpAddress& from, const IpPacketView& view,
-                const PacketSlices& offending, TunnelCounters& counters);
+  Bytes respond(Instant now, const IcmpError& error, const IpAddress& from,
+                const IpPacketView& view, const PacketSlices& offending, TunnelCounters& counters);
 
  private:
   TokenBucket errors_{{.per_second = 10, .burst = 10}};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Watches the largest IP packet that fits into the tunnel now. IPv6 needs 1280 bytes: a tunnel that
-// carries IPv6 and cannot carry those must be aborted (RFC 9484 7.2, protocol.md U4). The limit is low
-// for a while at the start and after every path change, until QUIC's search for the path MTU ends, so
-// it is judged only after a grace period.
+// carries IPv6 and cannot carry those must be aborted (RFC 9484 7.2, protocol.md U4). The limit is
+// low for a while at the start and after every path change, until QUIC's search for the path MTU
+// ends, so it is judged only after a grace period.
 //
 //   Fine --limit < 1280 and IPv6 in use--> TooSmall since t --grace over--> abort
 //     ^--------------- limit >= 1280 or no IPv6 --------|

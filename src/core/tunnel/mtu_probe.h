@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Proves that the tunnel carries 1280 bytes end to end, also behind HTTP intermediaries: ICMPv6 echo
-// with 1232 bytes of data, repeated until answered (RFC 9484 7.2, protocol.md U3).
+// Proves that the tunnel carries 1280 bytes end to end, also behind HTTP intermediaries: ICMPv6
+// echo with 1232 bytes of data, repeated until answered (RFC 9484 7.2, protocol.md U3).
 //
 //   Idle --start--> Probing --reply--> Confirmed
 //                      |------kTriesMax without reply--> Unanswered

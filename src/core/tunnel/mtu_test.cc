@@ -100,7 +100,8 @@ TEST(MtuProbe, pings_of_the_host_are_not_ours) {
   MtuProbe probe;
   probe.start(at(0s), ip("fd00::2"), ip("ff02::1"));
   probe.on_timeout(at(0s));
-  const Packet other = test::make_echo(IcmpEcho::Kind::Reply, "fd00::1", "fd00::2", kMtuProbeDataSize);
+  const Packet other =
+      test::make_echo(IcmpEcho::Kind::Reply, "fd00::1", "fd00::2", kMtuProbeDataSize);
   EXPECT_FALSE(probe.on_packet(view_of(other), other));
   EXPECT_EQ(probe.state(), MtuProbe::State::Probing);
 }

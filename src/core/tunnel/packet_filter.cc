@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tunnel/packet_filter.h"
 
-
 namespace masque {
 namespace {
 
@@ -12,23 +11,30 @@ std::optional<DropReason> check_special_source(AddressClass c) {
 
 std::optional<DropReason> check_special_destination(AddressClass c) {
   switch (c) {
-    case AddressClass::Unicast: return std::nullopt;
+    case AddressClass::Unicast:
+      return std::nullopt;
     // RFC 9484 7.1: never forwarded beyond the tunnel interface.
     case AddressClass::LinkLocal:
-    case AddressClass::LinkLocalMulticast: return DropReason::LinkLocal;
+    case AddressClass::LinkLocalMulticast:
+      return DropReason::LinkLocal;
     case AddressClass::Multicast:
-    case AddressClass::Broadcast: return DropReason::Multicast;
+    case AddressClass::Broadcast:
+      return DropReason::Multicast;
     case AddressClass::Unspecified:
-    case AddressClass::Loopback: return DropReason::DestinationDenied;
+    case AddressClass::Loopback:
+      return DropReason::DestinationDenied;
   }
   return DropReason::DestinationDenied;
 }
 
 std::optional<DropReason> to_drop(RouteMatch match, DropReason when_none) {
   switch (match) {
-    case RouteMatch::Routed: return std::nullopt;
-    case RouteMatch::OtherProtocol: return DropReason::ProtocolNotAllowed;
-    case RouteMatch::None: return when_none;
+    case RouteMatch::Routed:
+      return std::nullopt;
+    case RouteMatch::OtherProtocol:
+      return DropReason::ProtocolNotAllowed;
+    case RouteMatch::None:
+      return when_none;
   }
   return when_none;
 }
@@ -70,7 +76,8 @@ std::optional<DropReason> PacketFilter::check_source_from_peer(const IpPacketVie
   return DropReason::SourceNotAllowed;
 }
 
-std::optional<DropReason> PacketFilter::check_destination_from_peer(const IpPacketView& view) const {
+std::optional<DropReason> PacketFilter::check_destination_from_peer(
+    const IpPacketView& view) const {
   if (const auto drop = check_special_destination(classify(view.destination))) return drop;
   if (ours_.contains(view.destination)) return std::nullopt;
   return to_drop(our_routes_.find(view.destination, view.protocol), DropReason::NotOurAddress);
@@ -89,7 +96,8 @@ std::optional<DropReason> PacketFilter::check_source_to_peer(const IpPacketView&
 
 std::optional<DropReason> PacketFilter::check_to_peer(const IpPacketView& view) const {
   if (const auto drop = check_source_to_peer(view)) return drop;
-  // All nodes of the link are us and the peer: the one link-local destination that crosses the tunnel.
+  // All nodes of the link are us and the peer: the one link-local destination that crosses the
+  // tunnel.
   if (is_all_nodes(view.destination) && view.protocol == ip_protocol::kIcmpV6) return std::nullopt;
   if (const auto drop = check_special_destination(classify(view.destination))) return drop;
   if (peers_.contains(view.destination)) return std::nullopt;

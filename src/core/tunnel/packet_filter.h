@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who may send what through one tunnel: pure decisions over a parsed packet, no I/O.
-// RFC 9484 7.2 (source validation, BCP 38), 4.7.3 (routes), 4.8 (protocol scoping), 7.1 (link-local).
+// RFC 9484 7.2 (source validation, BCP 38), 4.7.3 (routes), 4.8 (protocol scoping), 7.1
+// (link-local).
 //
 //   from the peer   source: assigned to the peer, or behind it (its accepted routes)
 //                   destination: ours, or inside what we advertise for that protocol
-//   to the peer     source: ours or behind us; destination: the peer's address or inside its accepted routes
+//   to the peer     source: ours or behind us; destination: the peer's address or inside its
+//   accepted routes
 //
-// A refusal is a forwarding error, never a protocol violation: the tunnel lives on (protocol.md K2).
+// A refusal is a forwarding error, never a protocol violation: the tunnel lives on (protocol.md
+// K2).
 #pragma once
 
 #include <cstdint>
@@ -27,8 +30,8 @@ class PacketFilter {
   // Known: the peer's sources are enforced (Z2). Unknown: an ordinary client, to which the gateway
   // forwards the whole world; only sources that nobody may have are refused.
   enum class PeerSources : uint8_t { Known, Unknown };
-  // Ours: packets to the peer come from our addresses or from what we advertise to it. Any: a gateway
-  // forwards the answers of the whole world, unless the request is scoped.
+  // Ours: packets to the peer come from our addresses or from what we advertise to it. Any: a
+  // gateway forwards the answers of the whole world, unless the request is scoped.
   enum class OurSources : uint8_t { Ours, Any };
   struct Options {
     PeerSources peer_sources = PeerSources::Known;
@@ -57,8 +60,8 @@ class PacketFilter {
 
   Options options_;
   std::vector<IpPrefix> assigned_to_us_;
-  RangeSet ours_;          // assigned to us and own addresses
-  RangeSet peers_;         // assigned to the peer
+  RangeSet ours_;   // assigned to us and own addresses
+  RangeSet peers_;  // assigned to the peer
   RouteTable our_routes_;
   RouteTable peer_routes_;
 };

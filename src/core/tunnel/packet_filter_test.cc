@@ -20,7 +20,8 @@ PacketFilter gateway_filter(PacketFilter::OurSources sources = PacketFilter::Our
                        .our_sources = sources,
                        .own_addresses = {ip("10.8.0.1"), ip("fd00:8::1")}});
   filter.set_assigned_to_peer(nets({"10.8.0.2/32", "fd00:8::2/128"}));
-  filter.set_our_routes(std::vector{route("10.0.0.0/8"), route("203.0.113.0/24", 6), route("fd00::/16")});
+  filter.set_our_routes(
+      std::vector{route("10.0.0.0/8"), route("203.0.113.0/24", 6), route("fd00::/16")});
   filter.set_peer_routes(std::vector{route("192.168.7.0/24")});
   return filter;
 }
@@ -146,7 +147,6 @@ TEST(PacketFilter, gateway_to_client_scoped_and_unscoped) {
               {"203.0.113.1", "10.8.0.2", 6, std::nullopt},
               {"203.0.113.1", "10.8.0.2", 1, std::nullopt}});
 }
-
 
 TEST(PacketFilter, faults_b6_the_neighbour_of_an_assigned_ipv6_address_is_refused) {
   PacketFilter filter({.peer_sources = PacketFilter::PeerSources::Known, .own_addresses = {}});

@@ -73,7 +73,9 @@ Bytes PacketQueue::front() const {
   return {arena_.get() + head_ + sizeof(Header), header_at(head_).size};
 }
 
-Instant PacketQueue::front_since() const { return count_ == 0 ? Instant{} : header_at(head_).since; }
+Instant PacketQueue::front_since() const {
+  return count_ == 0 ? Instant{} : header_at(head_).since;
+}
 
 void PacketQueue::pop() {
   MASQUE_ASSERT(count_ > 0);

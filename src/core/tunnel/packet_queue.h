@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packets that wait for a blocked channel: a ring in one arena that is allocated once, bounded in bytes.
-// When it is full the oldest packets leave (they are the least useful), never the newest. Packets are
-// stored as they are: inner DSCP and ECN stay untouched (RFC 9484 10).
+// Packets that wait for a blocked channel: a ring in one arena that is allocated once, bounded in
+// bytes. When it is full the oldest packets leave (they are the least useful), never the newest.
+// Packets are stored as they are: inner DSCP and ECN stay untouched (RFC 9484 10).
 //
-// Each packet carries the time it came, so that its owner can bound the delay: expire() drops what has
-// waited too long.
+// Each packet carries the time it came, so that its owner can bound the delay: expire() drops what
+// has waited too long.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,7 @@ class PacketQueue {
  private:
   struct Header {
     Instant since;
-    uint32_t size;     // of the packet; kSkip: nothing more until the end of the arena
+    uint32_t size;  // of the packet; kSkip: nothing more until the end of the arena
   };
   static constexpr uint32_t kSkip = UINT32_MAX;
   static size_t stride(size_t packet_size);
@@ -51,9 +51,9 @@ class PacketQueue {
 
   size_t capacity_;
   std::unique_ptr<uint8_t[]> arena_;
-  size_t head_ = 0;   // offset of the oldest
-  size_t tail_ = 0;   // where the next is written
-  size_t used_ = 0;   // bytes with headers and gap
+  size_t head_ = 0;  // offset of the oldest
+  size_t tail_ = 0;  // where the next is written
+  size_t used_ = 0;  // bytes with headers and gap
   size_t count_ = 0;
 };
 

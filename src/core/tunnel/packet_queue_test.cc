@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tunnel/packet_queue.h"
 
-#include <deque>
-
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
+
+#include <deque>
 
 #include "core/tunnel/test_packets.h"
 
@@ -40,7 +40,7 @@ TEST(PacketQueue, keeps_order_bytes_and_time) {
 }
 
 TEST(PacketQueue, faults_c15_the_oldest_leaves_when_it_is_full) {
-  PacketQueue queue(1024);                    // four packets of 240 + 16
+  PacketQueue queue(1024);  // four packets of 240 + 16
   for (uint8_t i = 0; i < 4; ++i) EXPECT_EQ(push(queue, Packet(240, i)), 0u);
   EXPECT_EQ(queue.bytes(), 1024u);
   EXPECT_EQ(push(queue, Packet(240, 4)), 1u);

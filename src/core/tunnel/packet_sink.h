@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where inner packets go that leave the core: the TUN's write batch (host/) or a test. The bytes are
-// valid only during the call.
+// Where inner packets go that leave the core: the TUN's write batch (host/) or a test. The bytes
+// are valid only during the call.
 #pragma once
 
 #include "base/bytes.h"

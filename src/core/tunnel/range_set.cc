@@ -22,8 +22,8 @@ void sort_and_merge(Ranges& ranges, auto is_next) {
             [](const auto& a, const auto& b) { return a.first < b.first; });
   size_t kept = 0;
   for (const auto range : ranges) {
-    if (kept > 0 && (range.first <= ranges[kept - 1].last ||
-                     is_next(ranges[kept - 1].last, range.first))) {
+    if (kept > 0 &&
+        (range.first <= ranges[kept - 1].last || is_next(ranges[kept - 1].last, range.first))) {
       ranges[kept - 1].last = std::max(ranges[kept - 1].last, range.last);
     } else {
       ranges[kept++] = range;

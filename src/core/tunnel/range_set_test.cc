@@ -29,8 +29,8 @@ TEST(RangeSet, holds_both_ends_and_nothing_beyond) {
 }
 
 TEST(RangeSet, joins_adjacent_and_overlapping_prefixes) {
-  const RangeSet set(nets({"10.0.0.0/25", "10.0.0.128/25", "10.0.0.64/26", "fd00::/65",
-                           "fd00:0:0:0:8000::/65"}));
+  const RangeSet set(
+      nets({"10.0.0.0/25", "10.0.0.128/25", "10.0.0.64/26", "fd00::/65", "fd00:0:0:0:8000::/65"}));
   EXPECT_EQ(set.size(), 2u);
   EXPECT_TRUE(set.covers(net("10.0.0.0/24")));
   EXPECT_TRUE(set.covers(net("fd00::/64")));
@@ -62,8 +62,8 @@ TEST(RangeSet, agrees_with_a_linear_search) {
 
 // proves: V1, V4
 TEST(RouteTable, rfc9484_4_7_3_protocol_0_is_all_others_are_one) {
-  const RouteTable table(std::vector{route("10.0.0.0/8"), route("192.0.2.0/24", 6),
-                                     route("2001:db8::/32", 17)});
+  const RouteTable table(
+      std::vector{route("10.0.0.0/8"), route("192.0.2.0/24", 6), route("2001:db8::/32", 17)});
   EXPECT_EQ(table.find(ip("10.1.2.3"), 17), RouteMatch::Routed);
   EXPECT_EQ(table.find(ip("192.0.2.1"), 6), RouteMatch::Routed);
   EXPECT_EQ(table.find(ip("192.0.2.1"), 17), RouteMatch::OtherProtocol);

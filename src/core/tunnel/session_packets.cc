@@ -44,7 +44,8 @@ void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacke
   handler.on_inner_packet(packet, *view);
 }
 
-// Echo requests that no kernel answers for us, and the reply to our own probe. False: an ordinary packet.
+// Echo requests that no kernel answers for us, and the reply to our own probe. False: an ordinary
+// packet.
 bool ConnectIpSession::answer_locally(Instant now, const IpPacketView& view, Bytes packet) {
   if (view.protocol != ip_protocol::icmp_of(view.version)) return false;
   if (is_all_nodes(view.destination)) {
@@ -102,7 +103,8 @@ void ConnectIpSession::drop_from_peer(Instant now, DropReason reason, const IpPa
   if (!error.empty()) enqueue(now, {.head = error, .body = {}});
 }
 
-void ConnectIpSession::refuse(Instant now, DropReason reason, const IpPacketView& view, Bytes packet) {
+void ConnectIpSession::refuse(Instant now, DropReason reason, const IpPacketView& view,
+                              Bytes packet) {
   // It had passed our own checks and was counted as received.
   --counters_.packets_received;
   counters_.bytes_received -= packet.size();
@@ -125,8 +127,8 @@ SendVerdict ConnectIpSession::on_ip_packet(Instant now, const PacketSlices& pack
   return decrement_and_send(now, outbound);
 }
 
-// RFC 9484 7.2: once, just before encapsulation. The packet's bytes belong to its sender's connection:
-// only the header is copied.
+// RFC 9484 7.2: once, just before encapsulation. The packet's bytes belong to its sender's
+// connection: only the header is copied.
 SendVerdict ConnectIpSession::decrement_and_send(Instant now, const Outbound& outbound) {
   const Bytes packet = outbound.packet.head;
   MASQUE_ASSERT(outbound.packet.body.empty());
@@ -148,9 +150,14 @@ SendVerdict ConnectIpSession::send_or_queue(Instant now, const PacketSlices& pac
         ++counters_.packets_sent;
         counters_.bytes_sent += packet.size();
         return SendVerdict::Sent;
-      case SendResult::TooLarge: update_mtu(now, outbound.channel); return drop_too_big(now, outbound);
-      case SendResult::Closed: counters_.drop(DropReason::ChannelClosed); return SendVerdict::Dropped;
-      case SendResult::Blocked: break;
+      case SendResult::TooLarge:
+        update_mtu(now, outbound.channel);
+        return drop_too_big(now, outbound);
+      case SendResult::Closed:
+        counters_.drop(DropReason::ChannelClosed);
+        return SendVerdict::Dropped;
+      case SendResult::Blocked:
+        break;
     }
   }
   enqueue(now, packet);
@@ -163,13 +170,15 @@ void ConnectIpSession::enqueue(Instant now, const PacketSlices& packet) {
   counters_.drops[static_cast<size_t>(DropReason::QueueFull)] += dropped;
 }
 
-SendVerdict ConnectIpSession::drop_to_peer(Instant now, DropReason reason, const Outbound& outbound) {
+SendVerdict ConnectIpSession::drop_to_peer(Instant now, DropReason reason,
+                                           const Outbound& outbound) {
   counters_.drop(reason);
   if (const auto kind = icmp_error_for(reason)) report_to_host(now, {.kind = *kind}, outbound);
   return SendVerdict::Dropped;
 }
 
-// RFC 9484 7.2: no fallback to a DATAGRAM capsule, but Packet Too Big with the limit of this moment.
+// RFC 9484 7.2: no fallback to a DATAGRAM capsule, but Packet Too Big with the limit of this
+// moment.
 SendVerdict ConnectIpSession::drop_too_big(Instant now, const Outbound& outbound) {
   if (mtu_.limit() == 0) {
     counters_.drop(DropReason::NotReady);
@@ -185,10 +194,12 @@ SendVerdict ConnectIpSession::drop_too_big(Instant now, const Outbound& outbound
   return SendVerdict::Dropped;
 }
 
-void ConnectIpSession::report_to_host(Instant now, const IcmpError& error, const Outbound& outbound) {
+void ConnectIpSession::report_to_host(Instant now, const IcmpError& error,
+                                      const Outbound& outbound) {
   if (classify(outbound.view.destination) != AddressClass::Unicast) return;
-  // Towards our own TUN the error comes from the packet's destination: a kernel refuses packets from the
-  // outside that bear an address of its own. Another client gets it from us, the router between.
+  // Towards our own TUN the error comes from the packet's destination: a kernel refuses packets
+  // from the outside that bear an address of its own. Another client gets it from us, the router
+  // between.
   IpAddress from = outbound.view.destination;
   if (outbound.forwarding == Forwarding::WeDecrement) {
     from = our_address(outbound.view.version).value_or(from);
@@ -204,13 +215,18 @@ void ConnectIpSession::flush(Instant now, DatagramChannel& channel) {
   while (!queue_.empty()) {
     const Bytes packet = queue_.front();
     switch (channel.send_packet(now, {.head = packet, .body = {}})) {
-      case SendResult::Blocked: return;
+      case SendResult::Blocked:
+        return;
       case SendResult::Sent:
         ++counters_.packets_sent;
         counters_.bytes_sent += packet.size();
         break;
-      case SendResult::TooLarge: counters_.drop(DropReason::TooBig); break;
-      case SendResult::Closed: counters_.drop(DropReason::ChannelClosed); break;
+      case SendResult::TooLarge:
+        counters_.drop(DropReason::TooBig);
+        break;
+      case SendResult::Closed:
+        counters_.drop(DropReason::ChannelClosed);
+        break;
     }
     queue_.pop();
   }

@@ -39,8 +39,8 @@ struct Proxy {
   }
   SendVerdict send(const Packet& packet, Forwarding forwarding = Forwarding::KernelDecrements,
                    Instant now = at(0s)) {
-    return session.on_ip_packet(now, {.head = packet, .body = {}}, view_of(packet), forwarding, channel,
-                                tun);
+    return session.on_ip_packet(now, {.head = packet, .body = {}}, view_of(packet), forwarding,
+                                channel, tun);
   }
   void receive(const Packet& packet, Instant now = at(0s)) {
     session.on_http_datagram(now, datagram(packet), handler);
@@ -126,8 +126,8 @@ TEST(SessionPackets, rfc4443_2_4_errors_are_limited_and_never_about_errors) {
   Proxy quiet;
   Packet error(kIcmpErrorSizeMax);
   const Packet offending = make_packet("fd00:8::3", "2001:db8::1");
-  error.resize(*build_icmp_error({.kind = IcmpErrorKind::NoRoute}, ip("fd00:8::9"), view_of(offending),
-                                 {.head = offending, .body = {}}, error));
+  error.resize(*build_icmp_error({.kind = IcmpErrorKind::NoRoute}, ip("fd00:8::9"),
+                                 view_of(offending), {.head = offending, .body = {}}, error));
   quiet.receive(error);  // from fd00:8::9, which is not assigned
   quiet.receive(make_packet("fd00:8::3", "ff05::1"));
   quiet.session.flush(at(0s), quiet.channel);
@@ -139,8 +139,9 @@ TEST(SessionPackets, rfc9484_7_2_too_big_is_answered_with_the_limit_of_this_mome
   Proxy p;
   p.channel.limit = 1372;
   p.session.update_mtu(at(0s), p.channel);
-  const Packet v4 = make_packet("192.0.2.1", "10.8.0.2",
-                                {.size = 1400, .dont_fragment = test::PacketShape::DontFragment::Yes});
+  const Packet v4 =
+      make_packet("192.0.2.1", "10.8.0.2",
+                  {.size = 1400, .dont_fragment = test::PacketShape::DontFragment::Yes});
   EXPECT_EQ(p.send(v4), SendVerdict::Dropped);
   ASSERT_EQ(p.tun.packets.size(), 1u);
   EXPECT_EQ(icmp_of(p.tun.packets[0]), std::pair(3, 4));
@@ -211,8 +212,8 @@ TEST(SessionPackets, faults_c12_an_expired_ttl_is_answered_by_the_router_between
 TEST(SessionPackets, rfc9484_7_2_all_nodes_is_answered_from_our_address) {
   Proxy p;
   p.receive(make_echo(IcmpEcho::Kind::Request, "fd00:8::2", "ff02::1", kMtuProbeDataSize));
-  p.receive(make_echo(IcmpEcho::Kind::Request, "fe80::2", "ff02::1"));   // no address yet
-  p.receive(make_echo(IcmpEcho::Kind::Request, "fd00:8::3", "ff02::1")); // somebody else's
+  p.receive(make_echo(IcmpEcho::Kind::Request, "fe80::2", "ff02::1"));    // no address yet
+  p.receive(make_echo(IcmpEcho::Kind::Request, "fd00:8::3", "ff02::1"));  // somebody else's
   EXPECT_TRUE(p.handler.packets.empty());
   p.session.flush(at(0s), p.channel);
   ASSERT_EQ(p.channel.sent.size(), 2u);
@@ -295,7 +296,8 @@ TEST(SessionPackets, faults_c10_routing_header_0_is_dropped) {
 
 TEST(SessionPackets, faults_c11_broken_packets_are_counted_and_not_answered) {
   Proxy p;
-  for (const char* bytes : {"45", "00", "50000000", "f0", "4500001400000000401100000a080002c0000201"}) {
+  for (const char* bytes :
+       {"45", "00", "50000000", "f0", "4500001400000000401100000a080002c0000201"}) {
     Packet packet = from_hex(bytes).value();
     p.receive(packet);
   }

@@ -29,11 +29,12 @@ using Packet = std::vector<uint8_t>;
 struct PacketShape {
   uint8_t protocol = ip_protocol::kUdp;
   uint8_t ttl = 64;
-  size_t size = 60;   // of the whole packet
+  size_t size = 60;  // of the whole packet
   enum class DontFragment : uint8_t { No, Yes } dont_fragment = DontFragment::No;
 };
 
-inline Packet make_packet(std::string_view source, std::string_view destination, PacketShape shape = {}) {
+inline Packet make_packet(std::string_view source, std::string_view destination,
+                          PacketShape shape = {}) {
   const IpAddress from = ip(source);
   const IpAddress to = ip(destination);
   Packet packet(shape.size, 0x5a);

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// Policy changes, revocation, live sessions, site-to-site.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/server/gateway_test_support.h"
+
+namespace masque {
+namespace {
+
+using test::GatewayWorld;
+using test::make_packet;
+using test::net;
+using test::nets;
+using test::route;
+
+const StreamId kStream(0);
+
+TEST(GatewayControl, faults_b3_revocation_closes_at_once_and_frees_the_address) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  w.events<LeaseChanged>();
+  EXPECT_EQ(w.gateway.revoke("anna"), 1u);
+  EXPECT_TRUE(anna.streams[kStream].aborted);
+  EXPECT_EQ(w.events<SessionDown>()[0].end, SessionEnd::Revoked);
+  const auto leases = w.events<LeaseChanged>();
+  ASSERT_EQ(leases.size(), 1u);
+  EXPECT_TRUE(leases[0].addresses.empty());
+  w.send(anna, make_packet("10.8.0.2", "10.1.1.1"));
+  w.from_tun(make_packet("10.1.1.1", "10.8.0.2"));
+  EXPECT_TRUE(w.packets(anna).empty());
+  EXPECT_EQ(w.gateway.revoke("anna"), 0u);
+}
+
+TEST(GatewayControl, a_policy_without_the_identity_closes_its_session) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  auto& bert = w.open("bert");
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.clients.erase("anna");
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(policy));
+  w.gateway.flush();
+  EXPECT_TRUE(anna.streams[kStream].aborted);
+  EXPECT_FALSE(bert.streams[kStream].aborted);
+  EXPECT_EQ(w.capsules(bert).routes.size(), 1u);  // nothing changed for it
+}
+
+TEST(GatewayControl, a_revoked_certificate_closes_its_session) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.revoked = {Fingerprint{1}};
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(policy));
+  EXPECT_TRUE(anna.streams[kStream].aborted);
+}
+
+// proves: V2
+TEST(GatewayControl, new_routes_reach_live_sessions_by_capsule) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.clients["anna"].routes = nets({"192.0.2.0/24"});
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(policy));
+  w.gateway.flush();
+  const auto log = w.capsules(anna);
+  ASSERT_EQ(log.routes.size(), 2u);
+  EXPECT_EQ(log.routes[1].ranges, std::vector{route("192.0.2.0/24")});
+  w.send(anna, make_packet("10.8.0.2", "192.0.2.1"));
+  w.send(anna, make_packet("10.8.0.2", "10.1.1.1"));
+  EXPECT_EQ(w.tun.packets.size(), 1u);
+}
+
+// proves: A1, L4
+TEST(GatewayControl, set_session_changes_addresses_and_routes_of_a_live_tunnel) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  w.events<LeaseChanged>();
+  const auto changed = w.gateway.set_session(
+      "anna",
+      {.addresses = nets({"10.8.0.99/32", "192.0.2.7/32"}), .routes = nets({"10.1.0.0/16"})});
+  ASSERT_TRUE(changed);
+  EXPECT_EQ(*changed, 1u);
+  w.gateway.flush();
+  const auto log = w.capsules(anna);
+  ASSERT_EQ(log.assigns.size(), 2u);
+  EXPECT_EQ(log.assigns[1].addresses[0].prefix, net("10.8.0.99/32"));
+  EXPECT_EQ(log.assigns[1].addresses[1].prefix, net("192.0.2.7/32"));
+  EXPECT_EQ(log.routes.back().ranges, std::vector{route("10.1.0.0/16")});
+  const auto kernel = w.events<KernelRoutesChanged>();
+  ASSERT_EQ(kernel.size(), 1u);
+  EXPECT_EQ(kernel[0].added, nets({"192.0.2.7/32"}));  // outside the pools
+  EXPECT_EQ(w.events<LeaseChanged>()[0].addresses, nets({"10.8.0.99/32", "fd00:8::2/128"}));
+
+  w.send(anna, make_packet("10.8.0.2", "10.1.1.1"));  // the old address
+  w.send(anna, make_packet("10.8.0.99", "10.1.1.1"));
+  w.send(anna, make_packet("192.0.2.7", "10.1.1.1"));
+  EXPECT_EQ(w.tun.packets.size(), 2u);
+  w.from_tun(make_packet("10.1.1.1", "192.0.2.7"));
+  EXPECT_EQ(w.packets(anna).size(), 2u);  // this one, and the ICMP error about the old source
+  w.gateway.kick("anna");
+  EXPECT_EQ(w.events<KernelRoutesChanged>()[0].removed, nets({"192.0.2.7/32"}));
+}
+
+TEST(GatewayControl, set_session_refuses_what_others_have) {
+  GatewayWorld w;
+  w.open("anna");
+  w.open("bert");
+  const auto fails = [&](const std::vector<IpPrefix>& addresses) {
+    return !w.gateway.set_session("anna", {.addresses = addresses, .routes = {}});
+  };
+  EXPECT_TRUE(fails(nets({"10.8.0.3/32"})));
+  EXPECT_TRUE(fails(nets({"10.8.0.0/30"})));
+  EXPECT_TRUE(fails(nets({"10.8.0.1/32"})));
+  EXPECT_TRUE(fails({}));
+  const auto missing =
+      w.gateway.set_session("carl", {.addresses = nets({"10.8.0.9/32"}), .routes = {}});
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error(), "no such session: carl");
+  // Nothing was changed on the way.
+  EXPECT_EQ(w.gateway.sessions()[0].addresses, nets({"10.8.0.2/32", "fd00:8::2/128"}));
+}
+
+TEST(GatewayControl, fixed_addresses_come_before_the_pool) {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.clients["bert"].fixed_addresses = nets({"10.8.0.2/32"});
+  GatewayWorld w({}, policy);
+  auto& anna = w.open("anna");
+  auto& bert = w.open("bert");
+  EXPECT_EQ(w.capsules(anna).assigns[0].addresses[0].prefix, net("10.8.0.3/32"));
+  EXPECT_EQ(w.capsules(bert).assigns[0].addresses[0].prefix, net("10.8.0.2/32"));
+  EXPECT_EQ(w.capsules(bert).assigns[0].addresses[1].prefix, net("fd00:8::3/128"));
+}
+
+TEST(GatewayControl, whoever_had_a_fixed_address_before_gives_way) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.clients["bert"].fixed_addresses = nets({"10.8.0.2/32"});
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(policy));
+  auto& bert = w.open("bert");
+  EXPECT_TRUE(anna.streams[kStream].aborted);
+  EXPECT_EQ(w.capsules(bert).assigns[0].addresses[0].prefix, net("10.8.0.2/32"));
+  auto& again = w.open("anna");
+  EXPECT_EQ(w.capsules(again).assigns[0].addresses[0].prefix, net("10.8.0.3/32"));
+}
+
+TEST(GatewayControl, stored_leases_are_given_to_their_identities) {
+  GatewayWorld w;
+  EXPECT_TRUE(w.gateway.load_lease("anna", nets({"10.8.0.50/32", "fd00:8::50/128"})));
+  EXPECT_FALSE(w.gateway.load_lease("bert", nets({"10.8.0.50/32"})));
+  auto& anna = w.open("anna");
+  EXPECT_EQ(w.capsules(anna).assigns[0].addresses[0].prefix, net("10.8.0.50/32"));
+  EXPECT_TRUE(w.events<LeaseChanged>().empty());
+}
+
+PolicySnapshot site_policy() {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.clients["anna"].own_subnets = nets({"192.168.7.0/24", "192.168.8.0/24"});
+  return policy;
+}
+
+// proves: L4, V1
+TEST(GatewayControl, site_to_site_subnets_are_routed_to_their_client) {
+  GatewayWorld w({}, site_policy());
+  auto& anna = w.open("anna");
+  w.send(anna, "03 0a 04 c0a80700 c0a807ff 00");
+  EXPECT_EQ(w.events<KernelRoutesChanged>()[0].added, nets({"192.168.7.0/24"}));
+  EXPECT_EQ(w.gateway.sessions()[0].site_subnets, nets({"192.168.7.0/24"}));
+  w.from_tun(make_packet("10.1.1.1", "192.168.7.9"));
+  EXPECT_EQ(w.packets(anna).size(), 1u);
+  w.send(anna, make_packet("192.168.7.9", "10.1.1.1"));
+  EXPECT_EQ(w.tun.packets.size(), 1u);
+  // A newer list supersedes the old one.
+  w.send(anna, "03 0a 04 c0a80800 c0a808ff 00");
+  const auto changed = w.events<KernelRoutesChanged>();
+  ASSERT_EQ(changed.size(), 1u);
+  EXPECT_EQ(changed[0].added, nets({"192.168.8.0/24"}));
+  EXPECT_EQ(changed[0].removed, nets({"192.168.7.0/24"}));
+  w.send(anna, make_packet("192.168.7.9", "10.1.1.1"));
+  EXPECT_EQ(w.tun.packets.size(), 1u);
+  w.gateway.on_stream_fin(anna, kStream);
+  EXPECT_EQ(w.events<KernelRoutesChanged>()[0].removed, nets({"192.168.8.0/24"}));
+}
+
+TEST(GatewayControl, faults_c6_routes_of_a_client_without_permission_are_ignored) {
+  GatewayWorld w({}, site_policy());
+  auto& bert = w.open("bert");
+  w.send(bert, "03 0a 04 c0a80700 c0a807ff 00");
+  auto& anna = w.open("anna");
+  w.send(anna, "03 0a 04 00000000 ffffffff 00");
+  w.send(anna, "03 0a 04 c0a80600 c0a807ff 00");  // wider than what is permitted
+  EXPECT_TRUE(w.events<KernelRoutesChanged>().empty());
+  EXPECT_EQ(w.gateway.counters().routes_refused, 3u);
+  w.send(anna, "01 07 00 04 c000020b 20");
+  EXPECT_EQ(w.gateway.counters().assignments_refused, 1u);
+  EXPECT_FALSE(anna.streams[kStream].aborted);
+}
+
+TEST(GatewayControl, a_policy_change_judges_site_routes_again) {
+  GatewayWorld w({}, site_policy());
+  auto& anna = w.open("anna");
+  w.send(anna, "03 0a 04 c0a80700 c0a807ff 00");
+  w.events<KernelRoutesChanged>();
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(GatewayWorld::default_policy()));
+  EXPECT_EQ(w.events<KernelRoutesChanged>()[0].removed, nets({"192.168.7.0/24"}));
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(site_policy()));
+  EXPECT_EQ(w.events<KernelRoutesChanged>()[0].added, nets({"192.168.7.0/24"}));
+}
+
+TEST(GatewayControl, site_subnets_are_limited_and_have_one_owner) {
+  PolicySnapshot policy = site_policy();
+  policy.clients["bert"].own_subnets = nets({"192.168.7.0/24"});
+  GatewayWorld w({.site_subnets_max = 3}, policy);
+  auto& anna = w.open("anna");
+  auto& bert = w.open("bert");
+  w.send(anna, "03 0a 04 c0a80700 c0a807ff 00");
+  w.send(bert, "03 0a 04 c0a80700 c0a807ff 00");
+  w.from_tun(make_packet("10.1.1.1", "192.168.7.9"));
+  EXPECT_EQ(w.packets(anna).size(), 1u);
+  EXPECT_TRUE(w.packets(bert).empty());
+  // 192.168.7.1 - 192.168.7.14 are six prefixes: the fourth and the others are refused.
+  w.send(anna, "03 0a 04 c0a80701 c0a8070e 00");
+  EXPECT_EQ(w.gateway.sessions()[0].site_subnets.size(), 3u);
+}
+
+TEST(GatewayControl, snapshot_for_status) {
+  GatewayWorld w;
+  w.open("anna");
+  const auto sessions = w.gateway.sessions();
+  ASSERT_EQ(sessions.size(), 1u);
+  EXPECT_EQ(sessions[0].identity, "anna");
+  EXPECT_EQ(sessions[0].routes, nets({"10.0.0.0/8", "fd00::/16"}));
+  EXPECT_EQ(sessions[0].mtu, 1400u);
+  EXPECT_EQ(sessions[0].connection, &w.connections.front());
+}
+
+}  // namespace
+}  // namespace masque

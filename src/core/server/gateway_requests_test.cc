@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+// From requests to sessions and their ends.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/server/gateway_test_support.h"
+
+namespace masque {
+namespace {
+
+using test::at;
+using test::CapsuleLog;
+using test::connect_ip;
+using test::GatewayWorld;
+using test::ip;
+using test::net;
+using test::nets;
+using test::route;
+
+const StreamId kStream(0);
+
+// proves: Q3, Q4, L4, A7, A2, H15
+TEST(GatewayRequests, rfc9484_4_a_request_becomes_a_session) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  EXPECT_EQ(anna.status(kStream), "200");
+  EXPECT_EQ(anna.response(kStream, "capsule-protocol"), "?1");
+  EXPECT_FALSE(anna.streams[kStream].fin);
+  EXPECT_TRUE(anna.streams[kStream].datagrams);
+  const CapsuleLog log = w.capsules(anna);
+  ASSERT_EQ(log.assigns.size(), 1u);
+  EXPECT_EQ(
+      log.assigns[0].addresses,
+      (std::vector<AssignedAddress>{{.request_id = RequestId(0), .prefix = net("10.8.0.2/32")},
+                                    {.request_id = RequestId(0), .prefix = net("fd00:8::2/128")}}));
+  ASSERT_EQ(log.routes.size(), 1u);
+  EXPECT_EQ(log.routes[0].ranges, (std::vector{route("10.0.0.0/8"), route("fd00::/16")}));
+  EXPECT_EQ(log.unknown, 0);  // protocol.md trap 1: nothing that a plain peer does not know
+  const auto up = w.events<SessionUp>();
+  ASSERT_EQ(up.size(), 1u);
+  EXPECT_EQ(up[0].identity, "anna");
+  EXPECT_EQ(w.events<LeaseChanged>().size(), 1u);
+}
+
+// proves: R4, R5
+TEST(GatewayRequests, rfc9484_4_7_2_address_requests_are_answered) {
+  GatewayWorld w({.pools = nets({"10.8.0.0/24"})});
+  auto& anna = w.open("anna");
+  w.send(anna, "02 1a 01 04 00000000 20 02 06 00000000000000000000000000000000 80");
+  const CapsuleLog log = w.capsules(anna);
+  ASSERT_EQ(log.assigns.size(), 2u);
+  EXPECT_EQ(
+      log.assigns[1].addresses,
+      (std::vector<AssignedAddress>{{.request_id = RequestId(1), .prefix = net("10.8.0.2/32")},
+                                    AssignedAddress::denial(RequestId(2), IpVersion::V6)}));
+}
+
+// proves: Z1, PS1
+TEST(GatewayRequests, refusals_end_the_stream_and_are_told) {
+  GatewayWorld w;
+  auto& nobody = w.open("nobody");
+  EXPECT_EQ(nobody.status(kStream), "403");
+  EXPECT_TRUE(nobody.streams[kStream].fin);
+  EXPECT_THAT(nobody.response(kStream, "proxy-status"),
+              testing::HasSubstr("error=http_request_denied"));
+  const auto refused = w.events<RequestRefused>();
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_EQ(refused[0].status, 403u);
+  EXPECT_EQ(w.gateway.session_count(), 0u);
+  // Datagrams and capsules of a refused request go nowhere.
+  w.send(nobody, test::make_packet("10.8.0.2", "10.1.1.1"));
+  w.send(nobody, "0200");
+  EXPECT_TRUE(w.tun.packets.empty());
+}
+
+TEST(GatewayRequests, faults_b1_an_exhausted_pool_is_503_and_others_live) {
+  GatewayWorld w({.pools = nets({"10.8.0.0/30"})});
+  auto& anna = w.open("anna");
+  auto& bert = w.open("bert");
+  EXPECT_EQ(anna.status(kStream), "200");
+  EXPECT_EQ(bert.status(kStream), "503");
+  EXPECT_THAT(bert.response(kStream, "proxy-status"), testing::HasSubstr("exhausted"));
+  EXPECT_EQ(w.gateway.session_count(), 1u);
+  EXPECT_EQ(w.gateway.counters().pool_exhausted, 1u);
+}
+
+TEST(GatewayRequests, faults_b2_the_newest_session_of_an_identity_wins) {
+  GatewayWorld w;
+  auto& first = w.open("anna");
+  auto& second = w.open("anna");
+  EXPECT_EQ(first.streams[kStream].aborted, HttpError::RequestCancelled);
+  EXPECT_EQ(second.status(kStream), "200");
+  EXPECT_EQ(w.capsules(second).assigns[0].addresses[0].prefix, net("10.8.0.2/32"));
+  EXPECT_EQ(w.gateway.session_count(), 1u);
+  const auto down = w.events<SessionDown>();
+  ASSERT_EQ(down.size(), 1u);
+  EXPECT_EQ(down[0].end, SessionEnd::Replaced);
+  // The late end of the old stream changes nothing.
+  w.gateway.on_stream_closed(first, kStream, 0x10c);
+  w.gateway.on_connection_gone(first);
+  EXPECT_EQ(w.gateway.session_count(), 1u);
+  for (int i = 0; i < 1000; ++i) w.open("anna");
+  EXPECT_EQ(w.gateway.session_count(), 1u);
+  EXPECT_EQ(w.capsules(w.connections.back()).assigns[0].addresses[0].prefix, net("10.8.0.2/32"));
+}
+
+// proves: L1, L3, C5
+TEST(GatewayRequests, rfc9484_4_1_the_session_lives_as_long_as_its_stream) {
+  struct Case {
+    const char* name;
+    void (*end)(GatewayWorld&, test::FakeHttpConnection&);
+    SessionEnd expected;
+  };
+  for (const Case& c : {
+           Case{"fin", [](GatewayWorld& w, auto& c2) { w.gateway.on_stream_fin(c2, kStream); },
+                SessionEnd::ClientClosed},
+           Case{"reset",
+                [](GatewayWorld& w, auto& c2) { w.gateway.on_stream_closed(c2, kStream, 0x10c); },
+                SessionEnd::StreamAborted},
+           Case{"connection", [](GatewayWorld& w, auto& c2) { w.gateway.on_connection_gone(c2); },
+                SessionEnd::StreamAborted},
+       }) {
+    GatewayWorld w;
+    auto& anna = w.open("anna");
+    c.end(w, anna);
+    const auto down = w.events<SessionDown>();
+    ASSERT_EQ(down.size(), 1u) << c.name;
+    EXPECT_EQ(down[0].end, c.expected) << c.name;
+    EXPECT_EQ(anna.streams[kStream].fin, c.expected == SessionEnd::ClientClosed) << c.name;
+    w.from_tun(test::make_packet("10.1.1.1", "10.8.0.2"));
+    EXPECT_TRUE(w.packets(anna).empty()) << c.name;
+    // faults.md D13: the lease was released once and waits for its identity.
+    auto& again = w.open("anna");
+    EXPECT_EQ(w.capsules(again).assigns[0].addresses[0].prefix, net("10.8.0.2/32"));
+  }
+}
+
+// proves: X, R7
+TEST(GatewayRequests, rfc9484_4_7_a_broken_capsule_aborts_the_stream_with_the_right_code) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  w.send(anna, "02 00");
+  EXPECT_EQ(anna.streams[kStream].aborted, to_http_error(WireError::EmptyAddressRequest));
+  EXPECT_FALSE(anna.closed);  // the connection lives
+  const auto down = w.events<SessionDown>();
+  ASSERT_EQ(down.size(), 1u);
+  EXPECT_EQ(down[0].end, SessionEnd::ProtocolError);
+}
+
+// proves: H18
+TEST(GatewayRequests, rfc9297_3_3_fin_inside_a_capsule_is_an_error) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  w.send(anna, "02 07 01");
+  w.gateway.on_stream_fin(anna, kStream);
+  EXPECT_TRUE(anna.streams[kStream].aborted);
+  EXPECT_EQ(w.events<SessionDown>()[0].end, SessionEnd::ProtocolError);
+}
+
+// proves: S1, S4, S8, V4
+TEST(GatewayRequests, rfc9484_4_6_a_scope_limits_routes_and_families) {
+  GatewayWorld w;
+  auto& anna = w.open("anna", "/.well-known/masque/ip/10.1.0.0%2F16/17/");
+  const CapsuleLog log = w.capsules(anna);
+  EXPECT_EQ(log.routes[0].ranges, std::vector{route("10.1.0.0/16", 17)});
+  ASSERT_EQ(log.assigns[0].addresses.size(), 1u);
+  EXPECT_EQ(log.assigns[0].addresses[0].prefix, net("10.8.0.2/32"));
+
+  auto& wide = w.open("bert", "/.well-known/masque/ip/0.0.0.0%2F0/*/");
+  EXPECT_EQ(w.capsules(wide).routes[0].ranges, std::vector{route("10.0.0.0/8")});
+
+  auto& outside = w.open("carl", "/.well-known/masque/ip/192.0.2.0%2F24/*/");
+  EXPECT_EQ(outside.status(kStream), "403");
+}
+
+// proves: Z5
+TEST(GatewayRequests, rfc9298_7_targets_that_nobody_may_reach) {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.default_routes = nets({"0.0.0.0/0", "::/0"});
+  GatewayWorld w({}, std::move(policy));
+  for (const char* target :
+       {"127.0.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255", "%3A%3A1", "fe80%3A%3A1"}) {
+    auto& anna = w.open("anna", std::format("/.well-known/masque/ip/{}/*/", target));
+    EXPECT_EQ(anna.status(kStream), "502") << target;
+    EXPECT_THAT(anna.response(kStream, "proxy-status"),
+                testing::HasSubstr("error=destination_ip_prohibited"));
+  }
+}
+
+// proves: S6, S7
+TEST(GatewayRequests, rfc9484_4_6_a_name_is_resolved_before_the_answer) {
+  GatewayWorld w;
+  auto& anna = w.open("anna", "/.well-known/masque/ip/db.example/6/");
+  EXPECT_EQ(anna.status(kStream), "");
+  const auto resolve = w.events<ResolveName>();
+  ASSERT_EQ(resolve.size(), 1u);
+  EXPECT_EQ(resolve[0].name, "db.example");
+  w.send(anna, "02 07 05 04 00000000 20");  // a client that does not wait
+  w.gateway.on_resolved(resolve[0].ticket, {ip("10.1.1.1"), ip("192.0.2.1"), ip("fd00:1::1")});
+  w.gateway.flush();
+  EXPECT_EQ(anna.status(kStream), "200");
+  const CapsuleLog log = w.capsules(anna);
+  EXPECT_EQ(log.routes[0].ranges,
+            (std::vector{route("10.1.1.1/32", 6), route("fd00:1::1/128", 6)}));
+  EXPECT_EQ(log.assigns.back().addresses[0].request_id, RequestId(5));
+  w.gateway.on_resolved(resolve[0].ticket, {ip("10.1.1.1")});  // twice: nothing
+  EXPECT_EQ(w.gateway.session_count(), 1u);
+}
+
+// proves: S6, PS1
+TEST(GatewayRequests, rfc9484_4_6_a_name_that_does_not_resolve) {
+  GatewayWorld w({.resolve_timeout = 10s});
+  auto& none = w.open("anna", "/.well-known/masque/ip/none.example/*/");
+  w.gateway.on_resolved(w.events<ResolveName>()[0].ticket, {});
+  EXPECT_EQ(none.status(kStream), "502");
+  EXPECT_THAT(none.response(kStream, "proxy-status"), testing::HasSubstr("error=dns_error"));
+
+  auto& late = w.open("bert", "/.well-known/masque/ip/late.example/*/");
+  EXPECT_EQ(w.gateway.next_timeout(), at(10s));
+  w.turn(10s);
+  w.gateway.on_timeout(at(10s));
+  EXPECT_EQ(late.status(kStream), "504");
+
+  auto& gone = w.open("carl", "/.well-known/masque/ip/gone.example/*/");
+  w.gateway.on_connection_gone(gone);
+  for (const auto& event : w.events<ResolveName>())
+    w.gateway.on_resolved(event.ticket, {ip("10.1.1.1")});
+  EXPECT_EQ(w.gateway.session_count(), 0u);
+}
+
+TEST(GatewayRequests, limits_on_sessions_names_and_requests) {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  for (int i = 0; i < 100; ++i) {
+    policy.clients[std::format("c{}", i)] = {};
+    const std::string token = std::format("t{}", i);
+    policy.tokens.push_back(
+        {.hash = test::fake_hash(as_bytes(token)), .identity = std::format("c{}", i)});
+  }
+  GatewayWorld w({.authentication = GatewayConfig::Authentication::Token,
+                  .sessions_max = 5,
+                  .sessions_per_connection_max = 4,
+                  .resolves_pending_max = 2},
+                 std::move(policy));
+  auto& one = w.connect("");
+  const auto open = [&](test::FakeHttpConnection& connection, uint64_t stream, int who,
+                        const char* path = "/.well-known/masque/ip/*/*/") {
+    HeaderFields fields = connect_ip(path);
+    fields.push_back({"authorization", std::format("Bearer t{}", who)});
+    w.gateway.on_request(connection, StreamId(stream), fields, false);
+    return connection.status(StreamId(stream));
+  };
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(open(one, static_cast<uint64_t>(i) * 4, i), "200");
+  EXPECT_EQ(open(one, 16, 4), "503");  // of this connection
+  auto& two = w.connect("");
+  EXPECT_EQ(open(two, 0, 5, "/.well-known/masque/ip/a.example/*/"), "");
+  EXPECT_EQ(open(two, 4, 6, "/.well-known/masque/ip/b.example/*/"), "");
+  EXPECT_EQ(open(two, 8, 7, "/.well-known/masque/ip/c.example/*/"), "503");
+  EXPECT_EQ(open(two, 12, 8), "200");
+  EXPECT_EQ(open(two, 16, 9), "503");  // of the gateway
+}
+
+TEST(GatewayRequests, faults_d10_rapid_requests_close_the_connection) {
+  GatewayWorld w;
+  auto& anna = w.connect("anna");
+  for (uint64_t i = 0; i < 101; ++i) w.request(anna, StreamId(i * 4), "/nowhere");
+  EXPECT_EQ(anna.closed, HttpError::ExcessiveLoad);
+}
+
+TEST(GatewayRequests, early_data_before_the_answer_is_bounded) {
+  GatewayWorld w;
+  auto& anna = w.open("anna", "/.well-known/masque/ip/db.example/*/");
+  w.gateway.on_stream_data(anna, kStream, std::vector<uint8_t>(4096, 0x17));
+  EXPECT_FALSE(anna.streams[kStream].aborted);
+  w.gateway.on_stream_data(anna, kStream, std::vector<uint8_t>(1, 0x17));
+  EXPECT_EQ(anna.streams[kStream].aborted, HttpError::ExcessiveLoad);
+}
+
+TEST(GatewayRequests, a_request_with_fin_is_no_tunnel) {
+  GatewayWorld w;
+  auto& anna = w.connect("anna");
+  w.gateway.on_request(anna, kStream, connect_ip(), true);
+  EXPECT_EQ(anna.status(kStream), "400");
+  EXPECT_EQ(w.gateway.session_count(), 0u);
+}
+
+// proves: U4
+TEST(GatewayRequests, rfc9484_7_2_ipv6_on_a_small_path_ends_the_request) {
+  GatewayWorld w({.ipv6_mtu_grace = 15s});
+  auto& anna = w.connect("anna");
+  anna.limit = 1166;
+  w.request(anna, kStream);
+  EXPECT_EQ(w.gateway.next_timeout(), at(15s));
+  w.turn(15s);
+  w.gateway.on_timeout(at(15s));
+  EXPECT_TRUE(anna.streams[kStream].aborted);
+  EXPECT_EQ(w.events<SessionDown>()[0].end, SessionEnd::MtuTooSmall);
+}
+
+TEST(GatewayRequests, a_full_stream_buffer_is_tried_again) {
+  GatewayWorld w;
+  auto& anna = w.connect("anna");
+  anna.buffer_full = true;
+  w.request(anna, kStream);
+  EXPECT_TRUE(anna.streams[kStream].data.empty());
+  anna.buffer_full = false;
+  w.gateway.flush();
+  EXPECT_EQ(w.capsules(anna).assigns.size(), 1u);
+}
+
+// proves: W8
+TEST(GatewayRequests, rfc9114_5_2_drain_says_goaway_and_keeps_tunnels) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  w.gateway.drain();
+  EXPECT_EQ(anna.goaways, 1);
+  w.send(anna, test::make_packet("10.8.0.2", "10.1.1.1"));
+  EXPECT_EQ(w.tun.packets.size(), 1u);
+  auto& bert = w.open("bert");
+  EXPECT_EQ(bert.goaways, 1);
+  EXPECT_EQ(bert.status(kStream), "503");
+  w.gateway.close_all();
+  EXPECT_TRUE(anna.streams[kStream].fin);
+  EXPECT_EQ(anna.closed, HttpError::NoError);
+  EXPECT_EQ(bert.closed, HttpError::NoError);
+  EXPECT_EQ(w.events<SessionDown>()[0].end, SessionEnd::ShuttingDown);
+}
+
+}  // namespace
+}  // namespace masque

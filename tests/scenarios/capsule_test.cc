@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+// Capsules in every order, on a live tunnel, in both directions: what may be said at any time must be
+// understood at any time (RFC 9484 4.7).
+#include <algorithm>
+
+#include "core/capsule/capsule.h"
+#include "core/capsule/capsule_reader.h"
+#include "tests/scenarios/scenario.h"
+
+namespace masque {
+namespace {
+
+using Bytesv = std::vector<uint8_t>;
+
+// --- a proxy that speaks as the scenario wants, before our client ---
+
+struct ProxyScript {
+  // (delay after the response, capsule)
+  std::vector<std::pair<Duration, Bytesv>> capsules;
+};
+
+ScriptedServer& proxy_that_says(Lab& lab, const ProxyScript& script) {
+  const auto self = std::make_shared<ScriptedServer*>(nullptr);
+  ScriptedServer& server = lab.add_scripted_server(
+      [&lab, script, self](HttpConnection& connection, StreamId stream, const HeaderFields&) {
+        connection.respond(stream, connect_ip_response(), StreamEnd::KeepOpen);
+        connection.enable_datagrams(stream);
+        for (const auto& [delay, capsule] : script.capsules) {
+          if (delay == Duration::zero()) {
+            connection.send_stream_data(stream, capsule);
+            continue;
+          }
+          lab.world.after(delay, [self, capsule, of_request = (*self)->requests()] {
+            (*self)->act([self, capsule, of_request](HttpConnection& newest, TransmitTarget&) {
+              if ((*self)->requests() == of_request) newest.send_stream_data(*(*self)->newest_stream(), capsule);
+            });
+          });
+        }
+      });
+  *self = &server;
+  return server;
+}
+
+Bytesv assign(std::initializer_list<std::string_view> prefixes, uint64_t request_id = 0) {
+  std::vector<RawAddress> out;
+  for (const std::string_view text : prefixes) out.push_back({.request_id = request_id, .prefix = Lab::prefix(text)});
+  return raw_address_assign(out);
+}
+Bytesv routes(std::initializer_list<std::string_view> prefixes) {
+  std::vector<IpRange> out;
+  for (const std::string_view text : prefixes) out.push_back(IpRange::of(Lab::prefix(text)));
+  return raw_route_advertisement(out);
+}
+
+// The request IDs in what the client has said.
+std::vector<RequestedAddress> requests_in(Bytes data) {
+  class Visitor final : public CapsuleVisitor {
+   public:
+    std::vector<RequestedAddress> all;
+    Result<void> on_address_request(const AddressRequest& capsule) override {
+      all.insert(all.end(), capsule.addresses.begin(), capsule.addresses.end());
+      return {};
+    }
+    Result<void> on_address_assign(const AddressAssign&) override { return {}; }
+    Result<void> on_route_advertisement(const RouteAdvertisement&) override { return {}; }
+    void on_datagram_capsule(Bytes) override {}
+  } visitor;
+  EXPECT_TRUE(CapsuleReader(visitor).on_bytes(data).has_value());
+  return visitor.all;
+}
+
+// proves: A7
+SCENARIO(assign_before_request, 2, "The proxy assigns unasked: the client takes it and asks for nothing") {
+  ScriptedServer& server =
+      proxy_that_says(lab, {{{0ms, assign({"10.9.0.7", "2001:db8:9::7"})}, {0ms, routes({"198.51.100.0/24"})}}});
+  SimClient& client = lab.add_client("anna");
+  ASSERT_TRUE(lab.connect(client));
+  lab.run(3s);
+  EXPECT_EQ(client.tunnel().addresses().size(), 2u);
+  EXPECT_TRUE(requests_in(server.record().find(*server.newest_stream())->data).empty());
+  EXPECT_EQ(client.routes().size(), 1u);
+  lab.finish();
+}
+
+// proves: A6, R1
+SCENARIO(request_then_assign, 2, "The proxy waits to be asked: the client asks after a second and takes the answer") {
+  ScriptedServer& server = proxy_that_says(lab, {});
+  SimClient& client = lab.add_client("anna");
+  client.start();
+  ASSERT_TRUE(lab.until([&] { return server.newest_stream().has_value(); }, 5s));
+  lab.run(3s);
+  const auto asked = requests_in(server.record().find(*server.newest_stream())->data);
+  ASSERT_EQ(asked.size(), 2u) << "any IPv4 and any IPv6";
+  for (const RequestedAddress& one : asked) EXPECT_NE(one.request_id.value(), 0u);
+  EXPECT_NE(asked[0].request_id, asked[1].request_id);
+  server.act([&](HttpConnection& connection, TransmitTarget&) {
+    const auto is_v4 = [](const RequestedAddress& one) { return one.prefix.version() == IpVersion::V4; };
+    const auto v4 = std::ranges::find_if(asked, is_v4)->request_id.value();
+    const auto v6 = std::ranges::find_if_not(asked, is_v4)->request_id.value();
+    connection.send_stream_data(*server.newest_stream(),
+                                raw_address_assign({{.request_id = v4, .prefix = Lab::prefix("10.9.0.8")},
+                                                    {.request_id = v6, .prefix = Lab::prefix("2001:db8:9::8")}}));
+    connection.send_stream_data(*server.newest_stream(), routes({"198.51.100.0/24"}));
+  });
+  EXPECT_TRUE(lab.until([&] { return client.connected(); }, 3s));
+  EXPECT_EQ(client.inner_address(IpVersion::V4), Lab::address("10.9.0.8"));
+  lab.finish();
+}
+
+// proves: R5
+SCENARIO(one_family_denied, 2, "IPv6 is refused with the all-zero address: the tunnel carries IPv4 alone") {
+  ScriptedServer& server = proxy_that_says(lab, {});
+  SimClient& client = lab.add_client("anna");
+  client.start();
+  ASSERT_TRUE(lab.until([&] {
+    return server.newest_stream() && requests_in(server.record().find(*server.newest_stream())->data).size() == 2;
+  }, 5s));
+  server.act([&](HttpConnection& connection, TransmitTarget&) {
+    std::vector<RawAddress> answer;
+    for (const RequestedAddress& one : requests_in(server.record().find(*server.newest_stream())->data)) {
+      const bool v4 = one.prefix.version() == IpVersion::V4;
+      answer.push_back({.request_id = one.request_id.value(),
+                        .prefix = v4 ? Lab::prefix("10.9.0.9") : IpPrefix::host(IpAddress::any(IpVersion::V6))});
+    }
+    connection.send_stream_data(*server.newest_stream(), raw_address_assign(answer));
+    connection.send_stream_data(*server.newest_stream(), routes({"198.51.100.0/24"}));
+  });
+  EXPECT_TRUE(lab.until([&] { return client.connected(); }, 3s));
+  EXPECT_EQ(client.tunnel().addresses(), std::vector{Lab::prefix("10.9.0.9")});
+  lab.finish();
+}
+
+// proves: L4
+SCENARIO(routes_before_addresses, 2, "ROUTE_ADVERTISEMENT first, ADDRESS_ASSIGN half a second later") {
+  proxy_that_says(lab, {{{0ms, routes({"198.51.100.0/24"})}, {500ms, assign({"10.9.0.7"})}}});
+  SimClient& client = lab.add_client("anna");
+  ASSERT_TRUE(lab.connect(client));
+  EXPECT_EQ(client.inner_address(IpVersion::V4), Lab::address("10.9.0.7"));
+  lab.run(1s);
+  EXPECT_EQ(client.routes(), std::vector{Lab::prefix("198.51.100.0/24")});
+  lab.finish();
+}
+
+SCENARIO(capsules_byte_by_byte, 2, "D2: capsules cut at every byte, with unknown ones between") {
+  Bytesv all = raw_capsule(0x17 + 0x29 * 1000, Bytesv(300, 0xee));
+  const auto append = [&all](const Bytesv& more) { all.insert(all.end(), more.begin(), more.end()); };
+  append(assign({"10.9.0.7"}));
+  append(raw_capsule(0x3fffffff, {}));
+  append(routes({"198.51.100.0/24", "203.0.113.0/24"}));
+  ProxyScript script;
+  for (size_t i = 0; i < all.size(); ++i) script.capsules.emplace_back(Duration(1ms) * static_cast<int>(i + 1), Bytesv{all[i]});
+  proxy_that_says(lab, script);
+  SimClient& client = lab.add_client("anna");
+  ASSERT_TRUE(lab.connect(client));
+  lab.run(1s);
+  EXPECT_EQ(client.routes().size(), 2u);
+  EXPECT_EQ(client.dials(), 1u);
+  lab.finish();
+}
+
+// proves: A1, V2
+SCENARIO(withdraw_and_assign_again, 2, "Addresses and routes are replaced, withdrawn by empty lists, and given anew") {
+  ProxyScript script;
+  script.capsules = {{0ms, assign({"10.9.0.7", "2001:db8:9::7"})},
+                     {0ms, routes({"198.51.100.0/24"})},
+                     {1s, assign({"10.9.0.7"})},
+                     {2s, routes({})},
+                     {3s, assign({})},
+                     {4s, assign({"10.9.0.99"})},
+                     {5s, routes({"203.0.113.0/24"})}};
+  ScriptedServer& server = proxy_that_says(lab, script);
+  SimClient& client = lab.add_client("anna");
+  ASSERT_TRUE(lab.connect(client));
+  lab.run(1500ms);
+  EXPECT_EQ(client.tunnel().addresses(), std::vector{Lab::prefix("10.9.0.7")});
+  lab.run(1s);
+  EXPECT_TRUE(client.routes().empty());
+  lab.run(3s);
+  EXPECT_TRUE(lab.until([&] { return client.connected(); }, 3s));
+  EXPECT_EQ(client.tunnel().addresses(), std::vector{Lab::prefix("10.9.0.99")});
+  EXPECT_EQ(client.routes(), std::vector{Lab::prefix("203.0.113.0/24")});
+  EXPECT_EQ(server.requests(), 1u) << "all of it on one request";
+  lab.finish();
+}
+
+// Malformed capsules end the attempt with H3_MESSAGE_ERROR; the connection itself is not to blame.
+void malformed(Lab& lab, Bytesv capsule) {
+  ScriptedServer& server = proxy_that_says(
+      lab, {{{0ms, assign({"10.9.0.7"})}, {0ms, routes({"198.51.100.0/24"})}, {1s, std::move(capsule)}}});
+  SimClient& client = lab.add_client("anna");
+  ASSERT_TRUE(lab.connect(client));
+  std::optional<StreamId> stream = server.newest_stream();
+  EXPECT_TRUE(lab.until([&] { return !client.connected(); }, 2s));
+  lab.run(200ms);
+  const StreamRecord* record = server.record().find(*stream);
+  ASSERT_NE(record, nullptr);
+  EXPECT_EQ(record->closed, static_cast<uint64_t>(HttpError::Message));
+  lab.run(20s);
+  EXPECT_LE(server.requests(), 16u) << "no storm";
+  lab.finish();
+}
+
+// proves: X1
+SCENARIO(malformed_assignment, 2, "Host bits in an assigned prefix: the stream is aborted") {
+  const Bytesv value = {0, 4, 10, 9, 0, 7, 24};
+  malformed(lab, raw_capsule(0x01, value));
+}
+// proves: X3, V6
+SCENARIO(unordered_routes, 2, "Routes out of order: the stream is aborted") {
+  malformed(lab, routes({"203.0.113.0/24", "198.51.100.0/24"}));
+}
+// proves: H18
+SCENARIO(trailing_bytes, 2, "A capsule with a byte too many: the stream is aborted") {
+  malformed(lab, raw_capsule(0x01, Bytesv{0, 4, 10, 9, 0, 7, 32, 0xff}));
+}
+
+SCENARIO(hostile_routes, 2, "C5: default routes in halves, loopback, multicast and the gateway itself are not taken") {
+  proxy_that_says(lab, {{{0ms, assign({"10.9.0.7"})},
+                         {0ms, raw_route_advertisement({IpRange{.first = Lab::address("0.0.0.0"), .last = Lab::address("127.255.255.255")},
+                                                        IpRange{.first = Lab::address("128.0.0.0"), .last = Lab::address("255.255.255.255")}})}}});
+  ClientSetup setup;
+  setup.tunnel.exclude_routes = {Lab::prefix("192.0.2.1/32")};
+  SimClient& client = lab.add_client("anna", std::move(setup));
+  ASSERT_TRUE(lab.connect(client));
+  lab.run(1s);
+  for (const IpPrefix& route : client.routes()) {
+    EXPECT_GE(route.length(), 2) << route.to_string();
+    EXPECT_FALSE(route.contains(Lab::address("192.0.2.1"))) << route.to_string();
+    EXPECT_FALSE(route.contains(Lab::address("127.0.0.1"))) << route.to_string();
+    EXPECT_FALSE(route.contains(Lab::address("224.0.0.1"))) << route.to_string();
+  }
+  lab.finish();
+}
+
+// --- a client that speaks as the scenario wants, before our gateway ---
+
+struct Dialogue {
+  ScriptedClient& client;
+  StreamId stream{0};
+};
+
+Dialogue begin(Lab& lab, std::string name) {
+  ScriptedClient& client = lab.add_scripted_client(std::move(name));
+  client.dial();
+  EXPECT_TRUE(lab.until([&] { return client.ready(); }, 5s));
+  std::optional<StreamId> stream;
+  client.act([&](Http3Connection& http, TransmitTarget&) {
+    stream = http.open_request(lab.world.now(), connect_ip_request("vpn.example"));
+  });
+  EXPECT_TRUE(lab.until([&] { return stream && client.record().find(*stream) != nullptr; }, 5s));
+  return {.client = client, .stream = *stream};
+}
+
+void say(const Dialogue& talk, const Bytesv& capsule) {
+  talk.client.act([&talk, capsule](Http3Connection& http, TransmitTarget&) { http.send_stream_data(talk.stream, capsule); });
+}
+
+std::vector<AssignedAddress> assignments_in(Bytes data) {
+  class Visitor final : public CapsuleVisitor {
+   public:
+    std::vector<AssignedAddress> newest;
+    Result<void> on_address_request(const AddressRequest&) override { return {}; }
+    Result<void> on_address_assign(const AddressAssign& capsule) override {
+      newest = capsule.addresses;
+      return {};
+    }
+    Result<void> on_route_advertisement(const RouteAdvertisement&) override { return {}; }
+    void on_datagram_capsule(Bytes) override {}
+  } visitor;
+  EXPECT_TRUE(CapsuleReader(visitor).on_bytes(data).has_value());
+  return visitor.newest;
+}
+
+// proves: R4, A2
+SCENARIO(gateway_answers_every_request, 3, "The gateway answers each requested address by its Request ID, whatever was asked") {
+  lab.add_server();
+  const Dialogue talk = begin(lab, "anna");
+  lab.run(500ms);
+  const auto first = assignments_in(talk.client.record().find(talk.stream)->data);
+  EXPECT_EQ(first.size(), 2u) << "unasked, both families";
+  say(talk, raw_address_request({{.request_id = 7, .prefix = Lab::prefix("0.0.0.0/32")},
+                                 {.request_id = 9, .prefix = Lab::prefix("10.8.0.77/32")},
+                                 {.request_id = 12, .prefix = Lab::prefix("::/128")}}));
+  lab.run(500ms);
+  const auto answer = assignments_in(talk.client.record().find(talk.stream)->data);
+  for (const uint64_t id : {7u, 9u, 12u}) {
+    EXPECT_TRUE(std::ranges::any_of(answer, [id](const AssignedAddress& one) { return one.request_id.value() == id; })) << id;
+  }
+  EXPECT_EQ(lab.server().gateway()->session_count(), 1u);
+  lab.finish();
+}
+
+// proves: R7, X2
+SCENARIO(gateway_refuses_empty_request, 2, "An empty ADDRESS_REQUEST ends that stream and nothing else") {
+  lab.add_server();
+  const Dialogue talk = begin(lab, "anna");
+  say(talk, raw_capsule(0x02, {}));
+  lab.run(1s);
+  EXPECT_EQ(lab.server().gateway()->session_count(), 0u);
+  ASSERT_EQ(lab.server().sessions_down().size(), 1u);
+  EXPECT_EQ(lab.server().sessions_down()[0].end, SessionEnd::ProtocolError);
+  EXPECT_EQ(talk.client.record().find(talk.stream)->closed, static_cast<uint64_t>(HttpError::Message));
+  EXPECT_NE(talk.client.connection(), nullptr);
+  lab.finish();
+}
+
+SCENARIO(gateway_ignores_assignments, 2, "C6: a client's ADDRESS_ASSIGN and ROUTE_ADVERTISEMENT change nothing without permission") {
+  lab.add_server();
+  const Dialogue talk = begin(lab, "anna");
+  say(talk, assign({"10.8.0.1", "198.51.100.10"}));
+  say(talk, routes({"0.0.0.0/0"}));
+  lab.run(1s);
+  EXPECT_EQ(lab.server().gateway()->session_count(), 1u);
+  EXPECT_TRUE(lab.server().kernel_routes().empty());
+  EXPECT_GE(lab.server().gateway()->counters().assignments_refused + lab.server().gateway()->counters().routes_refused, 1u);
+  // Packets for the internet still do not go to it.
+  SimClient& bert = lab.add_client("bert");
+  ASSERT_TRUE(lab.connect(bert));
+  EXPECT_TRUE(lab.ping_works(bert, 2s));
+  lab.finish();
+}
+
+// proves: H20
+SCENARIO(datagram_capsules, 3, "D5: packets in DATAGRAM capsules and in datagram frames, mixed, mean the same") {
+  lab.add_server();
+  const Dialogue talk = begin(lab, "anna");
+  lab.run(500ms);
+  const auto addresses = assignments_in(talk.client.record().find(talk.stream)->data);
+  const auto v4 = std::ranges::find_if(addresses, [](const AssignedAddress& one) { return one.prefix.version() == IpVersion::V4; });
+  ASSERT_NE(v4, addresses.end());
+  uint64_t arrived = 0;
+  const uint16_t flow = lab.ledger.new_flow([&](InnerNode&, const IpPacketView&, Bytes, InnerId) { ++arrived; });
+  for (uint32_t i = 0; i < 40; ++i) {
+    const Bytesv packet = make_udp_packet({.source = v4->prefix.address(),
+                                           .destination = Lab::address("198.51.100.10"),
+                                           .id = {.flow = flow, .sequence = i},
+                                           .packet_size = 200});
+    lab.ledger.sent(packet, "anna");
+    if (i % 2 == 0) {
+      talk.client.send_packet(talk.stream, packet);
+    } else {
+      Bytesv payload{0};  // Context ID
+      payload.insert(payload.end(), packet.begin(), packet.end());
+      say(talk, raw_capsule(0x00, payload));
+    }
+    lab.run(5ms);
+  }
+  lab.run(500ms);
+  EXPECT_EQ(arrived, 40u);
+  lab.finish();
+}
+
+}  // namespace
+}  // namespace masque

@@ -27,8 +27,10 @@ using KeyPtr = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
 using Failure = std::unexpected<std::string>;
 
 constexpr unsigned char kAlpn[] = {2, 'h', '3'};
-// Post-quantum key agreement where both ends have it, else the classic curves.
-constexpr const char* kGroups = "X25519MLKEM768:X25519:P-256:P-384";
+// Post-quantum key agreement where both ends have it, else the classic curves. The client sends a key
+// share for each *: a server without the first needs no HelloRetryRequest, which costs a round trip and
+// which some QUIC servers cannot do (aioquic 1.7). / parts by preference of the server.
+constexpr const char* kGroups = "*X25519MLKEM768/*X25519:P-256:P-384";
 constexpr const char* kCiphers = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 
 std::string openssl_reason() {

@@ -91,7 +91,7 @@ def test_their_client_on_our_gateway(lab, hosts, kind, outer):
         {"start": "fd88::", "end": "fd88::ffff:ffff:ffff:ffff", "protocol": 0}]
     exercise_tunnel(lab, ours.client, ours.host, addresses, GATEWAY_INNER)
     sessions = ours.gateway.status()["sessions"]
-    assert len(sessions) == 1 and sessions[0]["client"] == "alice"
+    assert len(sessions) == 1 and sessions[0]["user"] == "alice"
     assert peer.stop() == 0
     wait_for(lambda: not ours.gateway.status()["sessions"], NOTICE_LIMIT_S, "the session to end")
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program's exit codes, for scripts (docs/operating.md). The numbers from 64 on are those of sysexits.h.
+// The program's exit codes, for scripts (docs/operating.md). The numbers from 64 on are those of
+// sysexits.h.
 #pragma once
 
 namespace masque {
@@ -8,10 +9,10 @@ enum ExitCode : int {
   kExitDone = 0,
   kExitFailed = 1,
   kExitUsage = 2,
-  kExitNotConnected = 3,   // `status`: nothing runs, or it is not connected
-  kExitUnreachable = 69,   // the peer does not answer
-  kExitLater = 75,         // a passing shortage: try again later
-  kExitRefused = 77,       // not allowed: by the peer, by a policy or by the kernel
+  kExitNotConnected = 3,  // `status`: nothing runs, or it is not connected
+  kExitUnreachable = 69,  // the peer does not answer
+  kExitLater = 75,        // a passing shortage: try again later
+  kExitRefused = 77,      // not allowed: by the peer, by a policy or by the kernel
   kExitConfiguration = 78,
 };
 

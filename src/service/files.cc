@@ -51,7 +51,7 @@ void sync_directory(const std::string& path) {
 
 Result<FileText, SysError> read_text_file(const std::string& path) {
   TRY(const UniqueFd fd, sys::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd.get(), &info) != 0) return sys::failure("stat " + path);
   if (S_ISDIR(info.st_mode)) return sys::failure(EISDIR, "read " + path);
   FileText file{.text = {}, .mode = info.st_mode & kPermissionBits, .owner = info.st_uid};
@@ -64,27 +64,30 @@ Result<FileText, SysError> read_text_file(const std::string& path) {
   }
 }
 
-std::expected<void, std::string> check_secrecy(const std::string& path, uint32_t mode, uint32_t owner) {
+std::expected<void, std::string> check_secrecy(const std::string& path, uint32_t mode,
+                                               uint32_t owner) {
   if ((mode & kOthersBits) != 0) {
     return std::unexpected(std::format(
         "{} has mode {:04o}, so others can read its secrets: run chmod 600 {}", path, mode, path));
   }
   if (owner != geteuid() && owner != 0 && owner != sudo_user()) {
-    return std::unexpected(std::format(
-        "{} belongs to user {}, not to who runs this program: run chown {} {}", path, owner, geteuid(), path));
+    return std::unexpected(
+        std::format("{} belongs to user {}, not to who runs this program: run chown {} {}", path,
+                    owner, geteuid(), path));
   }
   return {};
 }
 
 std::expected<void, std::string> check_secret_file(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) != 0) {
     return std::unexpected(std::format("cannot read {}: {}", path, strerror(errno)));
   }
   return check_secrecy(path, info.st_mode & kPermissionBits, info.st_uid);
 }
 
-Result<void, SysError> write_new_file(const std::string& path, std::string_view text, unsigned mode) {
+Result<void, SysError> write_new_file(const std::string& path, std::string_view text,
+                                      unsigned mode) {
   TRY(const UniqueFd fd, sys::open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   auto written = write_all(fd.get(), text, path);
   if (!written) {
@@ -145,7 +148,9 @@ std::string absolute_path(const std::string& path) {
   return full.string();
 }
 
-std::string directory_of(const std::string& path) { return fs::path(absolute_path(path)).parent_path().string(); }
+std::string directory_of(const std::string& path) {
+  return fs::path(absolute_path(path)).parent_path().string();
+}
 
 std::string resolve_beside(const std::string& file, const std::string& path) {
   const fs::path wanted(path);

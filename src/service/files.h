@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files as the control plane needs them: read whole with a limit, secrets refused when others can read
-// them (faults.md I8), written so that a crash leaves either all of a file or nothing.
+// Files as the control plane needs them: read whole with a limit, secrets refused when others can
+// read them (faults.md I8), written so that a crash leaves either all of a file or nothing.
 #pragma once
 
 #include <cstdint>
@@ -22,14 +22,16 @@ struct FileText {
 // EFBIG beyond kFileBytesMax; EINVAL when it is not a regular file.
 Result<FileText, SysError> read_text_file(const std::string& path);
 
-// Whether a secret may lie in such a file: readable by its owner alone, and the owner is who runs this
-// program, root, or the user behind sudo. The error says what to do.
-std::expected<void, std::string> check_secrecy(const std::string& path, uint32_t mode, uint32_t owner);
+// Whether a secret may lie in such a file: readable by its owner alone, and the owner is who runs
+// this program, root, or the user behind sudo. The error says what to do.
+std::expected<void, std::string> check_secrecy(const std::string& path, uint32_t mode,
+                                               uint32_t owner);
 // The same for a path that is only going to be read later; a missing file is an error too.
 std::expected<void, std::string> check_secret_file(const std::string& path);
 
 // Creates `path`, which must not exist, with these contents and mode, and syncs it.
-Result<void, SysError> write_new_file(const std::string& path, std::string_view text, unsigned mode);
+Result<void, SysError> write_new_file(const std::string& path, std::string_view text,
+                                      unsigned mode);
 // Replaces `path` as a whole by a synced file of that mode.
 Result<void, SysError> replace_file(const std::string& path, std::string_view text, unsigned mode);
 

@@ -15,8 +15,10 @@ using testing::Temporary;
 
 TEST(Files, reads_up_to_the_limit_and_no_further) {
   const Temporary dir;
-  EXPECT_EQ(read_text_file(dir.write("full", std::string(kFileBytesMax, 'x')))->text.size(), kFileBytesMax);
-  EXPECT_EQ(read_text_file(dir.write("more", std::string(kFileBytesMax + 1, 'x'))).error().code, EFBIG);
+  EXPECT_EQ(read_text_file(dir.write("full", std::string(kFileBytesMax, 'x')))->text.size(),
+            kFileBytesMax);
+  EXPECT_EQ(read_text_file(dir.write("more", std::string(kFileBytesMax + 1, 'x'))).error().code,
+            EFBIG);
   EXPECT_EQ(read_text_file(dir.file("none")).error().code, ENOENT);
   EXPECT_EQ(read_text_file(dir.path()).error().code, EISDIR);
 }
@@ -27,7 +29,8 @@ TEST(Files, a_secret_that_others_can_read_is_refused) {
     ASSERT_FALSE(checked) << std::oct << mode;
     EXPECT_NE(checked.error().find("chmod 600 /etc/key"), std::string::npos);
   }
-  for (const unsigned mode : {0600u, 0400u, 0700u}) EXPECT_TRUE(check_secrecy("/etc/key", mode, geteuid()));
+  for (const unsigned mode : {0600u, 0400u, 0700u})
+    EXPECT_TRUE(check_secrecy("/etc/key", mode, geteuid()));
 }
 
 TEST(Files, a_secret_of_another_user_is_refused) {
@@ -78,7 +81,8 @@ TEST(Files, a_temporary_directory_is_renamed_whole_or_vanishes) {
 }
 
 TEST(Files, paths_are_seen_from_the_file_that_names_them) {
-  EXPECT_EQ(resolve_beside("/etc/masque/server.toml", "cert/server.crt"), "/etc/masque/cert/server.crt");
+  EXPECT_EQ(resolve_beside("/etc/masque/server.toml", "cert/server.crt"),
+            "/etc/masque/cert/server.crt");
   EXPECT_EQ(resolve_beside("/etc/masque/server.toml", "../dist"), "/etc/dist");
   EXPECT_EQ(resolve_beside("/etc/masque/server.toml", "/var/x"), "/var/x");
   EXPECT_EQ(absolute_path("/a/b/"), "/a/b");

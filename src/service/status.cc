@@ -18,7 +18,9 @@ double milliseconds(Duration duration) {
   return static_cast<double>(us) / 1000.0;
 }
 
-int64_t seconds(Duration duration) { return std::chrono::duration_cast<std::chrono::seconds>(duration).count(); }
+int64_t seconds(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::seconds>(duration).count();
+}
 
 Json counters_json(const TrafficCounters& counters) {
   Json drops = Json::object();
@@ -27,9 +29,12 @@ Json counters_json(const TrafficCounters& counters) {
     drops[reason] = packets;
     dropped += packets;
   }
-  return {{"packets_sent", counters.packets_sent},         {"bytes_sent", counters.bytes_sent},
-          {"packets_received", counters.packets_received}, {"bytes_received", counters.bytes_received},
-          {"packets_dropped", dropped},                    {"drops", drops}};
+  return {{"packets_sent", counters.packets_sent},
+          {"bytes_sent", counters.bytes_sent},
+          {"packets_received", counters.packets_received},
+          {"bytes_received", counters.bytes_received},
+          {"packets_dropped", dropped},
+          {"drops", drops}};
 }
 
 // The members of a session, into `out`: the client's lie at the top, the server's in `sessions`.
@@ -93,10 +98,11 @@ std::string human_time(double total) {
 }
 
 std::string human_counters(const Json& counters) {
-  return std::format("{} in {:.0f} packets sent, {} in {:.0f} received, {:.0f} dropped",
-                     human_bytes(number_member(counters, "bytes_sent")), number_member(counters, "packets_sent"),
-                     human_bytes(number_member(counters, "bytes_received")),
-                     number_member(counters, "packets_received"), number_member(counters, "packets_dropped"));
+  return std::format(
+      "{} in {:.0f} packets sent, {} in {:.0f} received, {:.0f} dropped",
+      human_bytes(number_member(counters, "bytes_sent")), number_member(counters, "packets_sent"),
+      human_bytes(number_member(counters, "bytes_received")),
+      number_member(counters, "packets_received"), number_member(counters, "packets_dropped"));
 }
 
 void line(std::string& out, std::string_view name, std::string_view value) {
@@ -107,7 +113,8 @@ void add_drops(std::string& out, const Json& counters) {
   const Json drops = child(counters, "drops");
   if (!drops.is_object()) return;
   for (const auto& [reason, packets] : drops.items()) {
-    if (packets.is_number()) line(out, "dropped", std::format("{:.0f} {}", packets.get<double>(), reason));
+    if (packets.is_number())
+      line(out, "dropped", std::format("{:.0f} {}", packets.get<double>(), reason));
   }
 }
 
@@ -115,9 +122,12 @@ void client_text(std::string& out, const Json& status) {
   line(out, "peer", text_member(status, "peer"));
   line(out, "addresses", joined(child(status, "addresses")));
   line(out, "routes", joined(child(status, "routes")));
-  line(out, "interface", std::format("{}, MTU {:.0f}", text_member(status, "interface"), number_member(status, "mtu")));
-  line(out, "transport", std::format("{} {} {}", text_member(status, "transport"), text_member(status, "cipher"),
-                                     text_member(status, "key_exchange")));
+  line(out, "interface",
+       std::format("{}, MTU {:.0f}", text_member(status, "interface"),
+                   number_member(status, "mtu")));
+  line(out, "transport",
+       std::format("{} {} {}", text_member(status, "transport"), text_member(status, "cipher"),
+                   text_member(status, "key_exchange")));
   line(out, "round trip", std::format("{:.1f} ms", number_member(status, "rtt_ms")));
   line(out, "connected", "for " + human_time(number_member(status, "connected_s")));
 }
@@ -131,13 +141,14 @@ void server_text(std::string& out, const Json& status) {
   const Json sessions = child(status, "sessions");
   line(out, "sessions", std::format("{}", sessions.size()));
   if (!sessions.is_array() || sessions.empty()) return;
-  out += std::format("\n{:<20} {:<26} {:<24} {:>9} {:>12}  {}\n", "USER", "PEER", "ADDRESSES", "RTT ms", "CONNECTED",
-                     "TRAFFIC (sent / received)");
+  out += std::format("\n{:<20} {:<26} {:<24} {:>9} {:>12}  {}\n", "USER", "PEER", "ADDRESSES",
+                     "RTT ms", "CONNECTED", "TRAFFIC (sent / received)");
   for (const auto& session : sessions) {
     const Json counters = child(session, "counters");
-    out += std::format("{:<20} {:<26} {:<24} {:>9.1f} {:>12}  {} / {}\n", text_member(session, "user"),
-                       text_member(session, "peer"), joined(child(session, "addresses")),
-                       number_member(session, "rtt_ms"), human_time(number_member(session, "connected_s")),
+    out += std::format("{:<20} {:<26} {:<24} {:>9.1f} {:>12}  {} / {}\n",
+                       text_member(session, "user"), text_member(session, "peer"),
+                       joined(child(session, "addresses")), number_member(session, "rtt_ms"),
+                       human_time(number_member(session, "connected_s")),
                        human_bytes(number_member(counters, "bytes_sent")),
                        human_bytes(number_member(counters, "bytes_received")));
   }
@@ -147,12 +158,18 @@ void server_text(std::string& out, const Json& status) {
 
 std::string_view to_string(ServiceState state) {
   switch (state) {
-    case ServiceState::Starting: return "starting";
-    case ServiceState::Connecting: return "connecting";
-    case ServiceState::Connected: return "connected";
-    case ServiceState::Reconnecting: return "reconnecting";
-    case ServiceState::Listening: return "listening";
-    case ServiceState::Draining: return "draining";
+    case ServiceState::Starting:
+      return "starting";
+    case ServiceState::Connecting:
+      return "connecting";
+    case ServiceState::Connected:
+      return "connected";
+    case ServiceState::Reconnecting:
+      return "reconnecting";
+    case ServiceState::Listening:
+      return "listening";
+    case ServiceState::Draining:
+      return "draining";
   }
   std::unreachable();
 }
@@ -214,7 +231,9 @@ Json to_json_object(const ServiceStatus& status) {
   return out;
 }
 
-std::string status_to_json(const ServiceStatus& status) { return dump_json(to_json_object(status)); }
+std::string status_to_json(const ServiceStatus& status) {
+  return dump_json(to_json_object(status));
+}
 
 std::string status_to_text(std::string_view json) {
   const auto status = parse_json_object(json);
@@ -227,8 +246,9 @@ std::string status_to_text(std::string_view json) {
   const Json counters = child(*status, "counters");
   line(out, "traffic", human_counters(counters));
   add_drops(out, counters);
-  line(out, "running", std::format("for {}, {}, process {:.0f}", human_time(number_member(*status, "uptime_s")),
-                                   text_member(*status, "program"), number_member(*status, "pid")));
+  line(out, "running",
+       std::format("for {}, {}, process {:.0f}", human_time(number_member(*status, "uptime_s")),
+                   text_member(*status, "program"), number_member(*status, "pid")));
   return out;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `masque-vpn status` tells, as plain values: the worker fills them, status_to_json() writes the
-// stable JSON of docs/operating.md (fields are only ever added) and status_to_text() the text for people.
+// What `masque-vpn status` tells, as plain values: the worker fills them, status_to_json() writes
+// the stable JSON of docs/operating.md (fields are only ever added) and status_to_text() the text
+// for people.
 #pragma once
 
 #include <cstdint>
@@ -43,22 +44,22 @@ struct TrafficCounters {
 // The connection under a session; what is not known yet is 0.
 struct PathStatus {
   std::string transport = "h3";
-  std::string peer;         // "192.0.2.1:4433"
-  Duration rtt{};           // smoothed
-  uint64_t udp_sent = 0;    // outer packets
+  std::string peer;       // "192.0.2.1:4433"
+  Duration rtt{};         // smoothed
+  uint64_t udp_sent = 0;  // outer packets
   uint64_t udp_received = 0;
-  uint64_t udp_lost = 0;    // as QUIC counts them
+  uint64_t udp_lost = 0;  // as QUIC counts them
   uint64_t congestion_window_bytes = 0;
-  std::string cipher;       // "TLS_AES_128_GCM_SHA256"
-  std::string key_exchange; // "X25519MLKEM768"
+  std::string cipher;        // "TLS_AES_128_GCM_SHA256"
+  std::string key_exchange;  // "X25519MLKEM768"
 };
 
 // One CONNECT-IP session: the client's own, or one of the server's.
 struct SessionStatus {
-  std::string user;                     // server: who it is
-  std::vector<IpPrefix> addresses;      // assigned to the client
-  std::vector<IpPrefix> routes;         // advertised by the gateway to the client
-  std::vector<IpPrefix> site_routes;    // advertised by the client, accepted by the gateway
+  std::string user;                   // server: who it is
+  std::vector<IpPrefix> addresses;    // assigned to the client
+  std::vector<IpPrefix> routes;       // advertised by the gateway to the client
+  std::vector<IpPrefix> site_routes;  // advertised by the client, accepted by the gateway
   uint32_t mtu = 0;
   Duration connected_for{};
   PathStatus path;
@@ -74,25 +75,26 @@ struct ServiceStatus {
   std::string config_file;
   uint32_t pid = 0;
   Duration uptime{};
-  std::string interface;                // the TUN's name
-  std::string last_error;               // why it is not connected; empty when nothing is wrong
-  uint64_t reconnects = 0;              // client
+  std::string interface;    // the TUN's name
+  std::string last_error;   // why it is not connected; empty when nothing is wrong
+  uint64_t reconnects = 0;  // client
 
   // Client: its session, also while reconnecting (the last known values). Empty on the server.
   std::optional<SessionStatus> session;
 
   // Server
   std::string listen;
-  std::vector<IpPrefix> addresses;      // the gateway's own inner addresses
+  std::vector<IpPrefix> addresses;  // the gateway's own inner addresses
   std::vector<IpPrefix> pools;
   std::vector<IpPrefix> routes;
   std::vector<SessionStatus> sessions;
-  TrafficCounters counters;             // sum over all sessions, ended ones too
+  TrafficCounters counters;  // sum over all sessions, ended ones too
 };
 
 // One line, no newline at its end.
 std::string status_to_json(const ServiceStatus& status);
-// For people; several lines, ends with a newline. Takes the JSON, so that a newer daemon can be asked too.
+// For people; several lines, ends with a newline. Takes the JSON, so that a newer daemon can be
+// asked too.
 std::string status_to_text(std::string_view json);
 // The `state` of a status JSON; nullopt when the text is not one.
 std::optional<std::string> state_of(std::string_view json);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Our one JSON spelling, for the files of this folder that include nlohmann/json: arrays of prefixes and
-// reading without exceptions.
+// Our one JSON spelling, for the files of this folder that include nlohmann/json: arrays of
+// prefixes and reading without exceptions.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -20,10 +20,19 @@ SessionStatus session() {
   s.routes = {prefix("10.8.0.0/24")};
   s.mtu = 1382;
   s.connected_for = 3700s;
-  s.path = {.transport = "h3", .peer = "192.0.2.1:4433", .rtt = 12'345us, .udp_sent = 5, .udp_received = 6,
-            .udp_lost = 1, .congestion_window_bytes = 14'000, .cipher = "TLS_AES_128_GCM_SHA256",
+  s.path = {.transport = "h3",
+            .peer = "192.0.2.1:4433",
+            .rtt = 12'345us,
+            .udp_sent = 5,
+            .udp_received = 6,
+            .udp_lost = 1,
+            .congestion_window_bytes = 14'000,
+            .cipher = "TLS_AES_128_GCM_SHA256",
             .key_exchange = "X25519MLKEM768"};
-  s.counters = {.packets_sent = 10, .bytes_sent = 12'000, .packets_received = 20, .bytes_received = 2'500'000,
+  s.counters = {.packets_sent = 10,
+                .bytes_sent = 12'000,
+                .packets_received = 20,
+                .bytes_received = 2'500'000,
                 .drops = {{"ttl", 2}, {"source", 1}}};
   return s;
 }
@@ -44,22 +53,24 @@ ServiceStatus client() {
 
 // The stable form of docs/operating.md, word for word.
 TEST(StatusJson, of_a_client_is_stable) {
-  EXPECT_EQ(status_to_json(client()),
-            R"({"version":1,"program":"masque-vpn 0.1.0","role":"client","state":"connected","pid":42,)"
-            R"("uptime_s":90061,"config":"/etc/laptop.toml","interface":"masque0","last_error":"","reconnects":3,)"
-            R"("peer":"192.0.2.1:4433","addresses":["10.8.0.2/32","fd00:8::2/128"],"routes":["10.8.0.0/24"],)"
-            R"("site_routes":[],"transport":"h3","rtt_ms":12.345,"mtu":1382,"connected_s":3700,)"
-            R"("cipher":"TLS_AES_128_GCM_SHA256","key_exchange":"X25519MLKEM768",)"
-            R"("udp":{"packets_sent":5,"packets_received":6,"packets_lost":1,"congestion_window_bytes":14000},)"
-            R"("counters":{"packets_sent":10,"bytes_sent":12000,"packets_received":20,"bytes_received":2500000,)"
-            R"("packets_dropped":3,"drops":{"ttl":2,"source":1}}})");
+  EXPECT_EQ(
+      status_to_json(client()),
+      R"({"version":1,"program":"masque-vpn 0.1.0","role":"client","state":"connected","pid":42,)"
+      R"("uptime_s":90061,"config":"/etc/laptop.toml","interface":"masque0","last_error":"","reconnects":3,)"
+      R"("peer":"192.0.2.1:4433","addresses":["10.8.0.2/32","fd00:8::2/128"],"routes":["10.8.0.0/24"],)"
+      R"("site_routes":[],"transport":"h3","rtt_ms":12.345,"mtu":1382,"connected_s":3700,)"
+      R"("cipher":"TLS_AES_128_GCM_SHA256","key_exchange":"X25519MLKEM768",)"
+      R"("udp":{"packets_sent":5,"packets_received":6,"packets_lost":1,"congestion_window_bytes":14000},)"
+      R"("counters":{"packets_sent":10,"bytes_sent":12000,"packets_received":20,"bytes_received":2500000,)"
+      R"("packets_dropped":3,"drops":{"ttl":2,"source":1}}})");
 }
 
 TEST(StatusJson, has_every_member_before_the_first_connection) {
   ServiceStatus status;
   status.state = ServiceState::Connecting;
   const std::string json = status_to_json(status);
-  for (const auto key : {"peer", "addresses", "routes", "transport", "rtt_ms", "mtu", "counters", "state"}) {
+  for (const auto key :
+       {"peer", "addresses", "routes", "transport", "rtt_ms", "mtu", "counters", "state"}) {
     EXPECT_THAT(json, HasSubstr("\"" + std::string(key) + "\":"));
   }
   EXPECT_EQ(state_of(json), "connecting");
@@ -92,16 +103,19 @@ TEST(StatusText, is_for_people) {
 }
 
 TEST(StatusText, of_anything_else_does_not_crash) {
-  for (const auto text : {"", "[]", "{}", "null", R"({"role":"server","sessions":5})", R"({"role":"server","sessions":[5]})",
-                          R"({"counters":[]})", R"({"addresses":"x"})", R"({"role":"client","mtu":"x"})"}) {
+  for (const auto text : {"", "[]", "{}", "null", R"({"role":"server","sessions":5})",
+                          R"({"role":"server","sessions":[5]})", R"({"counters":[]})",
+                          R"({"addresses":"x"})", R"({"role":"client","mtu":"x"})"}) {
     EXPECT_FALSE(status_to_text(text).empty()) << text;
   }
 }
 
 TEST(ControlRequests, survive_the_wire) {
-  const SessionSetRequest set{.user = "anna", .addresses = std::vector{prefix("10.8.0.9/32")},
+  const SessionSetRequest set{.user = "anna",
+                              .addresses = std::vector{prefix("10.8.0.9/32")},
                               .routes = std::vector<IpPrefix>{}};
-  EXPECT_EQ(to_json(set), R"({"command":"session.set","user":"anna","addresses":["10.8.0.9/32"],"routes":[]})");
+  EXPECT_EQ(to_json(set),
+            R"({"command":"session.set","user":"anna","addresses":["10.8.0.9/32"],"routes":[]})");
   const auto parsed = parse_control_request(to_json(set));
   ASSERT_TRUE(parsed) << parsed.error();
   const auto& back = std::get<SessionSetRequest>(*parsed);
@@ -109,8 +123,9 @@ TEST(ControlRequests, survive_the_wire) {
   EXPECT_EQ(back.addresses, set.addresses);
   EXPECT_EQ(back.routes, set.routes);
   for (const ControlRequest& request :
-       {ControlRequest(StatusRequest{}), ControlRequest(SessionKickRequest{"a"}), ControlRequest(UserRevokeRequest{"b"}),
-        ControlRequest(UserChangedRequest{"c"}), ControlRequest(ReloadRequest{})}) {
+       {ControlRequest(StatusRequest{}), ControlRequest(SessionKickRequest{"a"}),
+        ControlRequest(UserRevokeRequest{"b"}), ControlRequest(UserChangedRequest{"c"}),
+        ControlRequest(ReloadRequest{})}) {
     const auto again = parse_control_request(to_json(request));
     ASSERT_TRUE(again);
     EXPECT_EQ(again->index(), request.index());
@@ -120,18 +135,21 @@ TEST(ControlRequests, survive_the_wire) {
 TEST(ControlRequests, of_any_other_form_are_refused) {
   const std::string many = [] {
     std::string list = R"({"command":"session.set","user":"a","routes":[)";
-    for (size_t i = 0; i <= kControlPrefixesMax; ++i) list += (i == 0 ? "" : ",") + std::string("\"10.0.0.0/8\"");
+    for (size_t i = 0; i <= kControlPrefixesMax; ++i)
+      list += (i == 0 ? "" : ",") + std::string("\"10.0.0.0/8\"");
     return list + "]}";
   }();
   for (const std::string& line :
-       {std::string(), std::string("status"), std::string("[]"), std::string("{}"), std::string(R"({"command":5})"),
-        std::string(R"({"command":"format.disk"})"), std::string(R"({"command":"user.revoke"})"),
-        std::string(R"({"command":"user.revoke","user":"../x"})"), std::string(R"({"command":"session.set","user":"a"})"),
+       {std::string(), std::string("status"), std::string("[]"), std::string("{}"),
+        std::string(R"({"command":5})"), std::string(R"({"command":"format.disk"})"),
+        std::string(R"({"command":"user.revoke"})"),
+        std::string(R"({"command":"user.revoke","user":"../x"})"),
+        std::string(R"({"command":"session.set","user":"a"})"),
         std::string(R"({"command":"session.set","user":"a","addresses":[]})"),
         std::string(R"({"command":"session.set","user":"a","addresses":["10.0.0.1/8"]})"),
         std::string(R"({"command":"session.set","user":"a","routes":"10.0.0.0/8"})"), many,
-        std::string(R"({"command":"status"} trailing)"), std::string(100'000, '['), std::string(60'000, '['),
-        R"({"command":)" + std::string(30'000, '[')}) {
+        std::string(R"({"command":"status"} trailing)"), std::string(100'000, '['),
+        std::string(60'000, '['), R"({"command":)" + std::string(30'000, '[')}) {
     EXPECT_FALSE(parse_control_request(line)) << line.substr(0, 80);
   }
 }
@@ -146,7 +164,8 @@ TEST(ControlReplies, carry_status_sessions_or_an_error) {
   EXPECT_FALSE(error->ok);
   EXPECT_EQ(error->error, "no such session: \"x\"");
   EXPECT_EQ(error->exit_code, kExitRefused);
-  EXPECT_EQ(parse_control_reply(R"({"ok":false,"exit_code":0})")->exit_code, 1) << "a refusal is never success";
+  EXPECT_EQ(parse_control_reply(R"({"ok":false,"exit_code":0})")->exit_code, 1)
+      << "a refusal is never success";
   EXPECT_FALSE(parse_control_reply("junk"));
   EXPECT_FALSE(parse_control_reply("{}"));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line: cli_main() parses, does the short commands itself and hands the long-running ones to
-// the hooks. What a command answers goes to `out`, what it says about its work to `err`. The exit codes
-// are those of service/exit_code.h.
+// The command line: cli_main() parses, does the short commands itself and hands the long-running
+// ones to the hooks. What a command answers goes to `out`, what it says about its work to `err`.
+// The exit codes are those of service/exit_code.h.
 #pragma once
 
 #include <functional>
@@ -19,8 +19,10 @@ struct CliHooks {
   std::function<int(const ClientConfig&)> run_client;
   std::function<void(std::string_view)> out;
   std::function<void(std::string_view)> err;
-  // One request line to a control socket, one reply line back: host/control_socket.h's control_call.
-  std::function<Result<std::string, SysError>(const std::string& socket, std::string_view line, Duration timeout)>
+  // One request line to a control socket, one reply line back: host/control_socket.h's
+  // control_call.
+  std::function<Result<std::string, SysError>(const std::string& socket, std::string_view line,
+                                              Duration timeout)>
       control;
 };
 

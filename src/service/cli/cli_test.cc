@@ -19,9 +19,9 @@
 namespace masque {
 namespace {
 
-using testing::Temporary;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::Temporary;
 
 class CliTest : public ::testing::Test {
  protected:
@@ -37,10 +37,12 @@ class CliTest : public ::testing::Test {
       ran = config.file;
       return kExitRefused;
     };
-    hooks.control = [this](const std::string& socket, std::string_view line, Duration) -> Result<std::string, SysError> {
+    hooks.control = [this](const std::string& socket, std::string_view line,
+                           Duration) -> Result<std::string, SysError> {
       asked.emplace_back(socket, line);
       const auto found = instances.find(socket);
-      if (found == instances.end()) return std::unexpected(SysError{.code = ENOENT, .operation = "connect " + socket});
+      if (found == instances.end())
+        return std::unexpected(SysError{.code = ENOENT, .operation = "connect " + socket});
       return found->second;
     };
   }
@@ -55,13 +57,16 @@ class CliTest : public ::testing::Test {
     return cli_main(static_cast<int>(argv.size()), argv.data(), hooks);
   }
   int init(std::vector<std::string> more = {}) {
-    std::vector<std::string> arguments = {"init", dir.file("gw"), "--listen", "192.0.2.1:4433", "--name", "vpn.example",
-                                          "--pool", "10.8.0.0/24", "--pool", "fd00:8::/64"};
+    std::vector<std::string> arguments = {"init",   dir.file("gw"), "--listen", "192.0.2.1:4433",
+                                          "--name", "vpn.example",  "--pool",   "10.8.0.0/24",
+                                          "--pool", "fd00:8::/64"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run(arguments);
   }
   std::string toml() { return dir.file("gw/server.toml"); }
-  int add(const std::string& name) { return run({"user", "add", name, "-c", toml(), "-o", dir.file(name + ".toml")}); }
+  int add(const std::string& name) {
+    return run({"user", "add", name, "-c", toml(), "-o", dir.file(name + ".toml")});
+  }
 
   Temporary dir;
   CliHooks hooks;
@@ -88,9 +93,11 @@ TEST_F(CliTest, init_makes_a_gateway_that_loads) {
 }
 
 TEST_F(CliTest, init_takes_routes_and_an_interface_name) {
-  ASSERT_EQ(init({"--route", "0.0.0.0/0", "--route", "::/0", "--tun-name", "gw0"}), kExitDone) << err;
+  ASSERT_EQ(init({"--route", "0.0.0.0/0", "--route", "::/0", "--tun-name", "gw0"}), kExitDone)
+      << err;
   const auto loaded = load_server_config(toml());
-  EXPECT_THAT(loaded.config->routes, ElementsAre(*IpPrefix::parse("0.0.0.0/0"), *IpPrefix::parse("::/0")));
+  EXPECT_THAT(loaded.config->routes,
+              ElementsAre(*IpPrefix::parse("0.0.0.0/0"), *IpPrefix::parse("::/0")));
   EXPECT_EQ(loaded.config->tun_name, "gw0");
 }
 
@@ -107,7 +114,8 @@ TEST_F(CliTest, init_works_in_a_directory_that_is_there) {
   ASSERT_EQ(init(), kExitDone) << err;
   EXPECT_EQ(run({"check", "-c", toml()}), kExitDone);
   size_t entries = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(dir.file("gw"))) entries += entry.exists();
+  for (const auto& entry : std::filesystem::directory_iterator(dir.file("gw")))
+    entries += entry.exists();
   EXPECT_EQ(entries, 8u) << "no temporary directory stays";
 }
 
@@ -116,9 +124,12 @@ TEST_F(CliTest, init_with_a_fault_leaves_nothing_behind) {
       {{"--listen", "nowhere", "--name", "a", "--pool", "10.8.0.0/24"}, "--listen"},
       {{"--listen", "0.0.0.0:1", "--name", "a b", "--pool", "10.8.0.0/24"}, "--name"},
       {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.1/24"}, "--pool"},
-      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.0/24", "--pool", "10.8.0.0/25"}, "--pool"},
-      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.0/24", "--route", "x"}, "--route"},
-      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.0/24", "--tun-name", "a/b"}, "--tun-name"}};
+      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.0/24", "--pool", "10.8.0.0/25"},
+       "--pool"},
+      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.0/24", "--route", "x"},
+       "--route"},
+      {{"--listen", "0.0.0.0:1", "--name", "a", "--pool", "10.8.0.0/24", "--tun-name", "a/b"},
+       "--tun-name"}};
   for (auto [arguments, option] : kCases) {
     arguments.insert(arguments.begin(), {"init", dir.file("gw")});
     EXPECT_EQ(run(arguments), kExitUsage) << option;
@@ -129,7 +140,10 @@ TEST_F(CliTest, init_with_a_fault_leaves_nothing_behind) {
 
 TEST_F(CliTest, user_add_writes_one_file_with_everything_in_it) {
   ASSERT_EQ(init(), kExitDone);
-  ASSERT_EQ(run({"user", "add", "anna", "-c", toml(), "-o", dir.file("anna.toml"), "--tun-name", "vpn7"}), kExitDone) << err;
+  ASSERT_EQ(
+      run({"user", "add", "anna", "-c", toml(), "-o", dir.file("anna.toml"), "--tun-name", "vpn7"}),
+      kExitDone)
+      << err;
   EXPECT_EQ(out, dir.file("anna.toml") + "\n");
   EXPECT_EQ(read_text_file(dir.file("anna.toml"))->mode, 0600u);
   const auto loaded = load_client_config(dir.file("anna.toml"));
@@ -162,14 +176,17 @@ TEST_F(CliTest, user_add_keeps_no_private_key) {
 
 TEST_F(CliTest, user_add_to_stdout) {
   ASSERT_EQ(init(), kExitDone);
-  ASSERT_EQ(run({"user", "add", "anna", "-c", toml(), "-o", "-", "--endpoint", "[2001:db8::1]:443"}), kExitDone);
+  ASSERT_EQ(
+      run({"user", "add", "anna", "-c", toml(), "-o", "-", "--endpoint", "[2001:db8::1]:443"}),
+      kExitDone);
   const auto parsed = parse_client_config(out, "x.toml");
   ASSERT_TRUE(parsed.config);
   EXPECT_EQ(parsed.config->server_host, "2001:db8::1");
 }
 
 TEST_F(CliTest, user_add_asks_for_an_endpoint_when_the_server_listens_everywhere) {
-  ASSERT_EQ(run({"init", dir.file("gw"), "--listen", "0.0.0.0:4433", "--name", "vpn.example", "--pool", "10.8.0.0/24"}),
+  ASSERT_EQ(run({"init", dir.file("gw"), "--listen", "0.0.0.0:4433", "--name", "vpn.example",
+                 "--pool", "10.8.0.0/24"}),
             kExitDone);
   EXPECT_EQ(add("anna"), kExitUsage);
   EXPECT_THAT(err, HasSubstr("--endpoint vpn.example:4433"));
@@ -193,20 +210,25 @@ TEST_F(CliTest, user_add_overwrites_nothing) {
 TEST_F(CliTest, user_names_and_options_are_checked) {
   ASSERT_EQ(init(), kExitDone);
   EXPECT_EQ(add("../evil"), kExitUsage);
-  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--allow", "x"}), kExitUsage);
-  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--endpoint", "http://x"}), kExitUsage);
-  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--subnet", "10.8.0.0/16"}), kExitUsage);
+  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--allow", "x"}),
+            kExitUsage);
+  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--endpoint", "http://x"}),
+            kExitUsage);
+  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--subnet", "10.8.0.0/16"}),
+            kExitUsage);
   EXPECT_THAT(err, HasSubstr("overlaps the pool"));
-  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--days", "0"}), kExitUsage);
+  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--days", "0"}),
+            kExitUsage);
   EXPECT_FALSE(std::filesystem::exists(dir.file("b")));
 }
 
 TEST_F(CliTest, user_set_changes_what_is_given) {
   ASSERT_EQ(init(), kExitDone);
   ASSERT_EQ(add("anna"), kExitDone);
-  ASSERT_EQ(run({"user", "set", "anna", "-c", toml(), "--allow", "10.1.0.0/16", "--allow", "fd00::/8", "--address",
-                 "10.8.0.77/32", "--subnet", "192.168.7.0/24", "--reach-clients", "yes"}),
-            kExitDone)
+  ASSERT_EQ(
+      run({"user", "set", "anna", "-c", toml(), "--allow", "10.1.0.0/16", "--allow", "fd00::/8",
+           "--address", "10.8.0.77/32", "--subnet", "192.168.7.0/24", "--reach-clients", "yes"}),
+      kExitDone)
       << err;
   ASSERT_EQ(run({"user", "set", "anna", "-c", toml(), "--address", "none"}), kExitDone);
   ASSERT_EQ(run({"user", "list", "-c", toml(), "--json"}), kExitDone);
@@ -223,7 +245,9 @@ TEST_F(CliTest, user_set_changes_what_is_given) {
 
 TEST_F(CliTest, a_site_profile_advertises_its_subnets) {
   ASSERT_EQ(init(), kExitDone);
-  ASSERT_EQ(run({"user", "add", "branch", "-c", toml(), "-o", dir.file("b.toml"), "--subnet", "192.168.7.0/24"}), kExitDone);
+  ASSERT_EQ(run({"user", "add", "branch", "-c", toml(), "-o", dir.file("b.toml"), "--subnet",
+                 "192.168.7.0/24"}),
+            kExitDone);
   EXPECT_EQ(load_client_config(dir.file("b.toml")).config->site_routes.size(), 1u);
 }
 
@@ -234,7 +258,8 @@ TEST_F(CliTest, user_revoke_tells_the_running_server) {
   instances[socket] = control_sessions(1);
   asked.clear();
   ASSERT_EQ(run({"user", "revoke", "anna", "-c", toml()}), kExitDone);
-  EXPECT_THAT(asked, ElementsAre(std::pair(socket, std::string(R"({"command":"user.revoke","user":"anna"})"))));
+  EXPECT_THAT(asked, ElementsAre(std::pair(
+                         socket, std::string(R"({"command":"user.revoke","user":"anna"})"))));
   EXPECT_THAT(err, HasSubstr("closed 1 session"));
   instances[socket] = control_error("busy");
   EXPECT_EQ(run({"user", "revoke", "anna", "-c", toml()}), kExitFailed) << "the operator must know";
@@ -260,7 +285,8 @@ TEST_F(CliTest, server_and_client_run_what_was_wired_in) {
   EXPECT_EQ(run({"server", "-c", toml()}), kExitDone);
   EXPECT_EQ(ran, toml());
   EXPECT_TRUE(std::filesystem::is_directory(dir.file("run"))) << "for the control socket";
-  EXPECT_EQ(run({"client", "-c", dir.file("anna.toml")}), kExitRefused) << "the code of the run is the program's";
+  EXPECT_EQ(run({"client", "-c", dir.file("anna.toml")}), kExitRefused)
+      << "the code of the run is the program's";
   ran.clear();
   EXPECT_EQ(run({"client", "-c", toml()}), kExitConfiguration);
   EXPECT_THAT(err, HasSubstr("it belongs into the server's configuration"));
@@ -311,14 +337,16 @@ TEST_F(CliTest, a_configured_socket_is_asked) {
 
 TEST_F(CliTest, session_commands_ask_the_server) {
   instances["/s"] = control_sessions(1);
-  EXPECT_EQ(run({"session", "set", "anna", "--address", "10.8.0.9/32", "--route", "10.0.0.0/8", "--route", "fd00::/8",
-                 "--socket", "/s"}),
+  EXPECT_EQ(run({"session", "set", "anna", "--address", "10.8.0.9/32", "--route", "10.0.0.0/8",
+                 "--route", "fd00::/8", "--socket", "/s"}),
             kExitDone)
       << err;
-  EXPECT_EQ(asked.back().second, R"({"command":"session.set","user":"anna","addresses":["10.8.0.9/32"],)"
-                                 R"("routes":["10.0.0.0/8","fd00::/8"]})");
+  EXPECT_EQ(asked.back().second,
+            R"({"command":"session.set","user":"anna","addresses":["10.8.0.9/32"],)"
+            R"("routes":["10.0.0.0/8","fd00::/8"]})");
   EXPECT_EQ(run({"session", "set", "anna", "--socket", "/s"}), kExitUsage);
-  EXPECT_EQ(run({"session", "set", "anna", "--address", "10.8.0.9/24", "--socket", "/s"}), kExitUsage);
+  EXPECT_EQ(run({"session", "set", "anna", "--address", "10.8.0.9/24", "--socket", "/s"}),
+            kExitUsage);
   EXPECT_EQ(run({"session", "kick", "anna", "--socket", "/s"}), kExitDone);
   EXPECT_EQ(asked.back().second, R"({"command":"session.kick","user":"anna"})");
   instances["/s"] = control_error("no such session: anna");
@@ -359,18 +387,18 @@ TEST_F(CliTest, help_and_version_are_answers_and_faults_are_usage) {
   EXPECT_EQ(out, "");
   EXPECT_THAT(err, HasSubstr("--config is required"));
   const CommandModel model = command_model();
-  const std::function<void(const CommandModel&, std::vector<std::string>)> visit = [&](const CommandModel& command,
-                                                                                      std::vector<std::string> path) {
-    std::vector<std::string> arguments = path;
-    arguments.push_back("--help");
-    EXPECT_EQ(run(arguments), kExitDone);
-    EXPECT_THAT(out, HasSubstr(command.description));
-    for (const auto& sub : command.commands) {
-      auto longer = path;
-      longer.push_back(sub.name);
-      visit(sub, longer);
-    }
-  };
+  const std::function<void(const CommandModel&, std::vector<std::string>)> visit =
+      [&](const CommandModel& command, std::vector<std::string> path) {
+        std::vector<std::string> arguments = path;
+        arguments.push_back("--help");
+        EXPECT_EQ(run(arguments), kExitDone);
+        EXPECT_THAT(out, HasSubstr(command.description));
+        for (const auto& sub : command.commands) {
+          auto longer = path;
+          longer.push_back(sub.name);
+          visit(sub, longer);
+        }
+      };
   visit(model, {});
 }
 
@@ -402,7 +430,8 @@ TEST(Documentation, names_every_configuration_key) {
   read_client_keys(client);
   const size_t split = manual->text.find("## Configuration of the client");
   ASSERT_NE(split, std::string::npos);
-  const std::string of_server = manual->text.substr(0, split), of_client = manual->text.substr(split);
+  const std::string of_server = manual->text.substr(0, split),
+                    of_client = manual->text.substr(split);
   const auto row = [](const std::string& key) { return HasSubstr("| `" + key + "` |"); };
   for (const auto& key : server.known_keys()) EXPECT_THAT(of_server, row(key));
   for (const auto& key : client.known_keys()) EXPECT_THAT(of_client, row(key));
@@ -411,16 +440,19 @@ TEST(Documentation, names_every_configuration_key) {
 TEST(Documentation, names_every_command_option_and_exit_code) {
   const auto manual = read_text_file(std::string(MASQUE_SOURCE_DIR) + "/docs/operating.md");
   ASSERT_TRUE(manual);
-  const std::function<void(const CommandModel&, const std::string&)> visit = [&](const CommandModel& command,
-                                                                                 const std::string& path) {
-    if (command.commands.empty()) {
-      EXPECT_THAT(manual->text, HasSubstr("`masque-vpn " + path));
-    }
-    for (const auto& option : command.options) EXPECT_THAT(manual->text, HasSubstr(option.names.back()));
-    for (const auto& sub : command.commands) visit(sub, path.empty() ? sub.name : path + " " + sub.name);
-  };
+  const std::function<void(const CommandModel&, const std::string&)> visit =
+      [&](const CommandModel& command, const std::string& path) {
+        if (command.commands.empty()) {
+          EXPECT_THAT(manual->text, HasSubstr("`masque-vpn " + path));
+        }
+        for (const auto& option : command.options)
+          EXPECT_THAT(manual->text, HasSubstr(option.names.back()));
+        for (const auto& sub : command.commands)
+          visit(sub, path.empty() ? sub.name : path + " " + sub.name);
+      };
   visit(command_model(), "");
-  for (const int code : {0, 1, 2, 3, 69, 75, 77, 78}) EXPECT_THAT(manual->text, HasSubstr(std::format("| {} |", code)));
+  for (const int code : {0, 1, 2, 3, 69, 75, 77, 78})
+    EXPECT_THAT(manual->text, HasSubstr(std::format("| {} |", code)));
 }
 
 }  // namespace

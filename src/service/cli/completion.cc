@@ -10,7 +10,9 @@ namespace masque {
 
 namespace {
 
-bool is_path(const std::string& value) { return value == "FILE" || value == "PATH" || value == "DIR"; }
+bool is_path(const std::string& value) {
+  return value == "FILE" || value == "PATH" || value == "DIR";
+}
 
 std::string joined(const std::vector<std::string>& words) {
   std::string out;
@@ -25,7 +27,8 @@ std::vector<std::string> words_after(const CommandModel& command) {
   for (const auto& positional : command.positionals) {
     out.insert(out.end(), positional.choices.begin(), positional.choices.end());
   }
-  for (const auto& option : command.options) out.insert(out.end(), option.names.begin(), option.names.end());
+  for (const auto& option : command.options)
+    out.insert(out.end(), option.names.begin(), option.names.end());
   return out;
 }
 
@@ -39,8 +42,8 @@ void for_each_command(const CommandModel& command, const std::string& path,
 
 // Options by what their value is, over all commands: a name means the same everywhere.
 struct ValueOptions {
-  std::vector<std::string> paths;                          // complete files
-  std::vector<std::string> others;                         // nothing to offer
+  std::vector<std::string> paths;   // complete files
+  std::vector<std::string> others;  // nothing to offer
   std::map<std::string, std::vector<std::string>> choices;
 };
 
@@ -70,8 +73,9 @@ std::string alternatives(const std::vector<std::string>& words) {
   return out;
 }
 
-constexpr std::string_view kMadeBy = "# SPDX-License-Identifier: Apache-2.0\n# Made by `masque-vpn completion {}`: "
-                                     "change src/service/cli, not this file.\n";
+constexpr std::string_view kMadeBy =
+    "# SPDX-License-Identifier: Apache-2.0\n# Made by `masque-vpn completion {}`: "
+    "change src/service/cli, not this file.\n";
 
 std::string made_by(const std::string& shell) {
   std::string out(kMadeBy);
@@ -88,7 +92,9 @@ std::string bash_script(const CommandModel& model) {
   });
   std::string choices;
   for (const auto& [name, list] : values.choices) {
-    choices += std::format("    {}) mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$cur\"); return ;;\n", name, joined(list));
+    choices +=
+        std::format("    {}) mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$cur\"); return ;;\n",
+                    name, joined(list));
   }
   return made_by("bash") + std::format(R"(_masque_vpn() {{
   local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}} path='' words='' i longer
@@ -109,7 +115,8 @@ std::string bash_script(const CommandModel& model) {
 }}
 complete -o filenames -F _masque_vpn masque-vpn
 )",
-                                       alternatives(values.paths), alternatives(values.others), choices, paths, replies);
+                                       alternatives(values.paths), alternatives(values.others),
+                                       choices, paths, replies);
 }
 
 std::string zsh_script(const CommandModel& model) {
@@ -143,7 +150,8 @@ std::string zsh_script(const CommandModel& model) {
 }}
 _masque_vpn "$@"
 )",
-                     alternatives(values.paths), alternatives(values.others), choices, paths, replies);
+                     alternatives(values.paths), alternatives(values.others), choices, paths,
+                     replies);
 }
 
 std::string fish_quoted(std::string_view text) {
@@ -183,8 +191,9 @@ std::string fish_condition(const std::string& path, const CommandModel& command)
   std::vector<std::string> subs;
   for (const auto& sub : command.commands) subs.push_back(sub.name);
   if (!subs.empty()) {
-    condition += path.empty() ? "__fish_use_subcommand"
-                              : std::format("; and not __fish_seen_subcommand_from {}", joined(subs));
+    condition += path.empty()
+                     ? "__fish_use_subcommand"
+                     : std::format("; and not __fish_seen_subcommand_from {}", joined(subs));
   }
   return condition;
 }
@@ -192,12 +201,14 @@ std::string fish_condition(const std::string& path, const CommandModel& command)
 std::string fish_script(const CommandModel& model) {
   std::string out = made_by("fish") + "complete -c masque-vpn -f\n";
   for_each_command(model, "", [&](const std::string& path, const CommandModel& command) {
-    const std::string start = "complete -c masque-vpn -n " + fish_quoted(fish_condition(path, command));
+    const std::string start =
+        "complete -c masque-vpn -n " + fish_quoted(fish_condition(path, command));
     for (const auto& sub : command.commands) {
       out += std::format("{} -a {} -d {}\n", start, sub.name, fish_quoted(sub.description));
     }
     for (const auto& positional : command.positionals) {
-      if (!positional.choices.empty()) out += std::format("{} -a {}\n", start, fish_quoted(joined(positional.choices)));
+      if (!positional.choices.empty())
+        out += std::format("{} -a {}\n", start, fish_quoted(joined(positional.choices)));
     }
     for (const auto& option : command.options) out += start + fish_option(option) + "\n";
   });

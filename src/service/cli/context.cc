@@ -2,8 +2,8 @@
 #include "service/cli/context.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <format>
 
@@ -16,9 +16,12 @@ namespace {
 constexpr Duration kControlTimeout = 5s;
 constexpr size_t kInstancesMax = 64;
 
-bool nobody_listens(const SysError& error) { return error.code == ENOENT || error.code == ECONNREFUSED; }
+bool nobody_listens(const SysError& error) {
+  return error.code == ENOENT || error.code == ECONNREFUSED;
+}
 
-// The control socket that a configuration asks for; also of a file with faults, as far as it can be told.
+// The control socket that a configuration asks for; also of a file with faults, as far as it can be
+// told.
 std::string control_socket_of(const std::string& path) {
   const auto file = read_text_file(path);
   if (!file) return default_control_socket(path);
@@ -35,7 +38,8 @@ std::vector<std::string> sockets_in(const std::string& directory) {
   std::error_code error;
   std::filesystem::directory_iterator entry(directory, error);
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    if (entry->path().extension() == ".sock" && out.size() < kInstancesMax) out.push_back(entry->path().string());
+    if (entry->path().extension() == ".sock" && out.size() < kInstancesMax)
+      out.push_back(entry->path().string());
   }
   std::ranges::sort(out);
   return out;
@@ -46,7 +50,8 @@ std::vector<std::string> sockets_in(const std::string& directory) {
 std::string format_fault(const ConfigError& fault, std::string_view kind) {
   std::string place = fault.file;
   if (fault.line > 0) place += std::format(":{}:{}", fault.line, fault.column);
-  return std::format("{}: {}: {}{}{}\n", place, kind, fault.key, fault.key.empty() ? "" : ": ", fault.text);
+  return std::format("{}: {}: {}{}{}\n", place, kind, fault.key, fault.key.empty() ? "" : ": ",
+                     fault.text);
 }
 
 int CliContext::fail(int exit_code, std::string_view text) const {
@@ -58,11 +63,14 @@ int CliContext::fail(const StoreError& error) const {
   using Kind = StoreError::Kind;
   switch (error.kind) {
     case Kind::Busy:
-    case Kind::Full: return fail(kExitLater, error.text);
+    case Kind::Full:
+      return fail(kExitLater, error.text);
     case Kind::Foreign:
     case Kind::Newer:
-    case Kind::Corrupt: return fail(kExitConfiguration, error.text);
-    default: return fail(kExitFailed, error.text);
+    case Kind::Corrupt:
+      return fail(kExitConfiguration, error.text);
+    default:
+      return fail(kExitFailed, error.text);
   }
 }
 
@@ -76,7 +84,8 @@ std::optional<ServerConfig> CliContext::server_config(const std::string& path) c
   return std::move(loaded.config);
 }
 
-std::expected<ControlReply, int> CliContext::ask(const std::string& socket, const ControlRequest& request) const {
+std::expected<ControlReply, int> CliContext::ask(const std::string& socket,
+                                                 const ControlRequest& request) const {
   const auto line = hooks_.control(socket, to_json(request), kControlTimeout);
   if (!line) {
     if (nobody_listens(line.error())) {
@@ -88,7 +97,8 @@ std::expected<ControlReply, int> CliContext::ask(const std::string& socket, cons
                                             refused ? " (are you root?)" : "")));
   }
   auto reply = parse_control_reply(*line);
-  if (!reply) return std::unexpected(fail(kExitFailed, std::format("{}: {}", socket, reply.error())));
+  if (!reply)
+    return std::unexpected(fail(kExitFailed, std::format("{}: {}", socket, reply.error())));
   if (!reply->ok) return std::unexpected(fail(reply->exit_code, reply->error));
   return *reply;
 }
@@ -97,7 +107,8 @@ std::expected<std::string, int> CliContext::find_instance(const InstanceOptions&
   if (!options.socket.empty()) return options.socket;
   if (!options.config.empty()) return control_socket_of(options.config);
   std::vector<std::string> candidates = sockets_in(runtime_directory());
-  if (runtime_directory() != kSystemRuntimeDirectory && getenv("MASQUE_VPN_RUNTIME_DIR") == nullptr) {
+  if (runtime_directory() != kSystemRuntimeDirectory &&
+      getenv("MASQUE_VPN_RUNTIME_DIR") == nullptr) {
     std::ranges::copy(sockets_in(kSystemRuntimeDirectory), std::back_inserter(candidates));
   }
   std::vector<std::string> running;
@@ -108,7 +119,9 @@ std::expected<std::string, int> CliContext::find_instance(const InstanceOptions&
   }
   if (running.size() == 1) return running.front();
   if (running.empty()) {
-    return std::unexpected(fail(kExitNotConnected, "no masque-vpn is running here (say which with -c FILE or --socket PATH)"));
+    return std::unexpected(
+        fail(kExitNotConnected,
+             "no masque-vpn is running here (say which with -c FILE or --socket PATH)"));
   }
   std::string text = "several instances are running, say which with -c FILE or --socket PATH:";
   for (const auto& socket : running) text += "\n  " + socket;
@@ -124,7 +137,8 @@ CliContext::Told CliContext::tell_server(const ServerConfig& config, const Contr
     sessions = reply->sessions;
     return Told::Done;
   }
-  fail(kExitFailed, std::format("the running server could not be told: {}", reply ? reply->error : reply.error()));
+  fail(kExitFailed, std::format("the running server could not be told: {}",
+                                reply ? reply->error : reply.error()));
   return Told::Failed;
 }
 

@@ -40,12 +40,14 @@ class CliContext {
   std::optional<ServerConfig> server_config(const std::string& path) const;
 
   // Sends to a running instance. Result::error is an exit code; the fault has been told.
-  std::expected<ControlReply, int> ask(const std::string& socket, const ControlRequest& request) const;
+  std::expected<ControlReply, int> ask(const std::string& socket,
+                                       const ControlRequest& request) const;
   // The socket of the instance meant; the error is an exit code, told.
   std::expected<std::string, int> find_instance(const InstanceOptions& options) const;
   // Tells a running server; whether none runs is no fault. False: it runs but could not be told.
   enum class Told : uint8_t { NotRunning, Done, Failed };
-  Told tell_server(const ServerConfig& config, const ControlRequest& request, size_t& sessions) const;
+  Told tell_server(const ServerConfig& config, const ControlRequest& request,
+                   size_t& sessions) const;
 
   const CliHooks& hooks() const { return hooks_; }
 

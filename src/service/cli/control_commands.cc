@@ -13,27 +13,30 @@ namespace {
 std::expected<std::string, int> ask_status(const CliContext& cli, const InstanceOptions& instance) {
   TRY(const auto socket, cli.find_instance(instance));
   TRY(auto reply, cli.ask(socket, StatusRequest{}));
-  if (reply.status_json.empty()) return std::unexpected(cli.fail(kExitFailed, "the answer holds no status"));
+  if (reply.status_json.empty())
+    return std::unexpected(cli.fail(kExitFailed, "the answer holds no status"));
   return reply.status_json;
 }
 
-std::expected<std::vector<IpPrefix>, int> parse_prefixes(const CliContext& cli, const std::vector<std::string>& texts,
+std::expected<std::vector<IpPrefix>, int> parse_prefixes(const CliContext& cli,
+                                                         const std::vector<std::string>& texts,
                                                          std::string_view option) {
   std::vector<IpPrefix> out;
   for (const auto& text : texts) {
     const auto prefix = IpPrefix::parse(text);
     if (!prefix) {
-      return std::unexpected(cli.fail(kExitUsage, std::format("{}: \"{}\" is not a network such as 10.8.0.9/32 or "
-                                                              "fd00:8::/64 ({})",
-                                                              option, text, to_string(prefix.error()))));
+      return std::unexpected(
+          cli.fail(kExitUsage, std::format("{}: \"{}\" is not a network such as 10.8.0.9/32 or "
+                                           "fd00:8::/64 ({})",
+                                           option, text, to_string(prefix.error()))));
     }
     out.push_back(*prefix);
   }
   return out;
 }
 
-int request_sessions(const CliContext& cli, const InstanceOptions& instance, const ControlRequest& request,
-                     std::string_view done) {
+int request_sessions(const CliContext& cli, const InstanceOptions& instance,
+                     const ControlRequest& request, std::string_view done) {
   const auto socket = cli.find_instance(instance);
   if (!socket) return socket.error();
   const auto reply = cli.ask(*socket, request);
@@ -78,7 +81,8 @@ int command_session_set(const CliContext& cli, const SessionSetOptions& options)
 }
 
 int command_session_kick(const CliContext& cli, const SessionKickOptions& options) {
-  return request_sessions(cli, options.instance, SessionKickRequest{.user = options.user}, "closed");
+  return request_sessions(cli, options.instance, SessionKickRequest{.user = options.user},
+                          "closed");
 }
 
 int command_session_list(const CliContext& cli, const SessionListOptions& options) {
@@ -86,7 +90,8 @@ int command_session_list(const CliContext& cli, const SessionListOptions& option
   if (!text) return text.error();
   const auto status = parse_json_object(*text);
   if (!status || !status->contains("sessions") || !(*status)["sessions"].is_array()) {
-    return cli.fail(kExitUsage, "this is a client: it has no list of sessions, use `masque-vpn status`");
+    return cli.fail(kExitUsage,
+                    "this is a client: it has no list of sessions, use `masque-vpn status`");
   }
   const Json& sessions = (*status)["sessions"];
   if (options.json) {
@@ -105,7 +110,8 @@ int command_session_list(const CliContext& cli, const SessionListOptions& option
     return out.empty() ? "-" : out;
   };
   for (const auto& session : sessions) {
-    rows.push_back({cell(session, "user"), cell(session, "peer"), cell(session, "addresses"), cell(session, "routes")});
+    rows.push_back({cell(session, "user"), cell(session, "peer"), cell(session, "addresses"),
+                    cell(session, "routes")});
   }
   cli.out(text_table(rows));
   return kExitDone;

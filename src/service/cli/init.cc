@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `masque-vpn init`: everything is made in a temporary directory and moved into place at the end, so a
-// failure leaves nothing behind and nothing that exists is overwritten.
+// `masque-vpn init`: everything is made in a temporary directory and moved into place at the end,
+// so a failure leaves nothing behind and nothing that exists is overwritten.
 #include <fcntl.h>
 #include <stdio.h>
 
@@ -21,7 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// In the order they are moved into place: the configuration last, because it makes the directory whole.
+// In the order they are moved into place: the configuration last, because it makes the directory
+// whole.
 constexpr std::string_view kFiles[] = {"ca.crt",   "ca.key",      "server.crt", "server.key",
                                        "state.db", "server.keys", "server.toml"};
 
@@ -41,8 +42,10 @@ assign_cidr = {}       # the gateway takes the first address of each
 )",
       toml_string(options.listen), toml_string(options.name), toml_list(options.pools));
   const auto& routes = options.routes.empty() ? options.pools : options.routes;
-  out += std::format("advertise_routes = {}  # what clients reach through the gateway\n", toml_list(routes));
-  out += options.tun_name.empty() ? "# tun_name = \"masque0\"\n" : std::format("tun_name = {}\n", toml_string(options.tun_name));
+  out += std::format("advertise_routes = {}  # what clients reach through the gateway\n",
+                     toml_list(routes));
+  out += options.tun_name.empty() ? "# tun_name = \"masque0\"\n"
+                                  : std::format("tun_name = {}\n", toml_string(options.tun_name));
   out += R"(log_level = "info"               # trace, debug, info, warn, error, off
 
 [auth]
@@ -78,14 +81,15 @@ std::string option_of(const std::string& key) {
   return key;
 }
 
-std::expected<void, std::string> written(const std::string& directory, std::string_view name, std::string_view text,
-                                         unsigned mode) {
+std::expected<void, std::string> written(const std::string& directory, std::string_view name,
+                                         std::string_view text, unsigned mode) {
   const auto done = write_new_file(std::format("{}/{}", directory, name), text, mode);
   if (!done) return std::unexpected(done.error().message());
   return {};
 }
 
-std::expected<void, std::string> make_files(const std::string& directory, const InitOptions& options) {
+std::expected<void, std::string> make_files(const std::string& directory,
+                                            const InitOptions& options) {
   TRY(const auto ca, make_ca(std::format("masque-vpn CA of {}", options.name).substr(0, 64)));
   TRY(const auto server, make_server_certificate(ca, {options.name}));
   TRY_VOID(written(directory, "ca.crt", ca.certificate_pem, 0644));
@@ -132,13 +136,16 @@ std::string existing_file(const std::string& directory) {
 int command_init(const CliContext& cli, const InitOptions& options) {
   const std::string directory = absolute_path(options.directory);
   if (const std::string path = existing_file(directory); !path.empty()) {
-    return cli.fail(kExitFailed, std::format("{} exists already and is not overwritten: choose another directory", path));
+    return cli.fail(
+        kExitFailed,
+        std::format("{} exists already and is not overwritten: choose another directory", path));
   }
   std::error_code ignored;
   const bool there = fs::exists(directory, ignored);
   auto temporary = TemporaryDirectory::beside(there ? directory + "/init" : directory);
   if (!temporary) return cli.fail(kExitFailed, temporary.error().message());
-  if (const auto made = make_files(temporary->path(), options); !made) return cli.fail(kExitFailed, made.error());
+  if (const auto made = make_files(temporary->path(), options); !made)
+    return cli.fail(kExitFailed, made.error());
 
   // The same checks as for any configuration, before anything shows up.
   const auto loaded = load_server_config(temporary->path() + "/server.toml");
@@ -146,14 +153,16 @@ int command_init(const CliContext& cli, const InitOptions& options) {
     cli.err(std::format("masque-vpn: init: {}: {}\n", option_of(fault.key), fault.text));
   }
   if (!loaded.config) return kExitUsage;
-  const auto placed = there ? move_into(temporary->path(), directory) : temporary->rename_to(directory);
+  const auto placed =
+      there ? move_into(temporary->path(), directory) : temporary->rename_to(directory);
   if (!placed) return cli.fail(kExitFailed, placed.error().message());
 
   cli.out(std::format("{}/server.toml\n", options.directory));
-  cli.err(std::format("Made a CA, a server certificate for {}, the configuration and the database in {}.\n"
-                      "Next: masque-vpn user add NAME -c {}/server.toml --endpoint ADDR:PORT\n"
-                      "      masque-vpn server -c {}/server.toml\n",
-                      options.name, options.directory, options.directory, options.directory));
+  cli.err(std::format(
+      "Made a CA, a server certificate for {}, the configuration and the database in {}.\n"
+      "Next: masque-vpn user add NAME -c {}/server.toml --endpoint ADDR:PORT\n"
+      "      masque-vpn server -c {}/server.toml\n",
+      options.name, options.directory, options.directory, options.directory));
   return kExitDone;
 }
 

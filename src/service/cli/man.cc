@@ -26,18 +26,21 @@ std::string roff(std::string_view text) {
 
 std::string option_title(const OptionModel& option) {
   std::string out;
-  for (const auto& name : option.names) out += std::format("{}\\fB{}\\fR", out.empty() ? "" : ", ", roff(name));
+  for (const auto& name : option.names)
+    out += std::format("{}\\fB{}\\fR", out.empty() ? "" : ", ", roff(name));
   if (!option.value.empty()) out += std::format(" \\fI{}\\fR", roff(option.value));
   return out;
 }
 
 std::string synopsis(const CommandModel& command) {
   std::string out;
-  for (const auto& positional : command.positionals) out += std::format(" \\fI{}\\fR", roff(positional.value));
+  for (const auto& positional : command.positionals)
+    out += std::format(" \\fI{}\\fR", roff(positional.value));
   for (const auto& option : command.options) {
     if (option.names.front() == "-h") continue;
-    const std::string words = std::format("\\fB{}\\fR{}", roff(option.names.front()),
-                                          option.value.empty() ? "" : " \\fI" + roff(option.value) + "\\fR");
+    const std::string words =
+        std::format("\\fB{}\\fR{}", roff(option.names.front()),
+                    option.value.empty() ? "" : " \\fI" + roff(option.value) + "\\fR");
     out += option.required ? " " + words : " [" + words + "]";
     if (option.repeated) out += "...";
   }
@@ -56,7 +59,8 @@ void describe(std::string& out, const CommandModel& command, const std::string& 
       out += ".\n";
     }
   }
-  for (const auto& sub : command.commands) describe(out, sub, path.empty() ? sub.name : path + " " + sub.name);
+  for (const auto& sub : command.commands)
+    describe(out, sub, path.empty() ? sub.name : path + " " + sub.name);
 }
 
 constexpr std::string_view kTail = R"(.SH FILES
@@ -112,9 +116,12 @@ A fault in the configuration; each is told with file, line and column.
 
 std::string man_page(const CommandModel& model) {
   std::string out = std::format(
-      ".\\\" SPDX-License-Identifier: Apache-2.0\n.\\\" Made by `masque-vpn man`: change src/service/cli, not this "
-      "file.\n.TH {} 1\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n\\fB{}\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR]...\n"
-      ".SH DESCRIPTION\nOne program for both ends of a VPN that carries IP packets in HTTP/3 (MASQUE CONNECT\\-IP, RFC "
+      ".\\\" SPDX-License-Identifier: Apache-2.0\n.\\\" Made by `masque-vpn man`: change "
+      "src/service/cli, not this "
+      "file.\n.TH {} 1\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n\\fB{}\\fR \\fICOMMAND\\fR "
+      "[\\fIOPTION\\fR]...\n"
+      ".SH DESCRIPTION\nOne program for both ends of a VPN that carries IP packets in HTTP/3 "
+      "(MASQUE CONNECT\\-IP, RFC "
       "9484).\nAnswers go to standard output, everything else to standard error.\n.SH COMMANDS\n",
       roff("MASQUE-VPN"), roff(model.name), roff(model.description), roff(model.name));
   describe(out, model, "");

@@ -78,10 +78,11 @@ struct CompletionOptions {
 };
 struct ManOptions {};
 
-using Command = std::variant<InitOptions, UserAddOptions, UserListOptions, UserRevokeOptions, UserSetOptions,
-                             UserTokenOptions, CheckOptions, StatusOptions, SessionSetOptions, SessionListOptions,
-                             SessionKickOptions, ReloadOptions, ServerOptions, ClientOptions, CompletionOptions,
-                             ManOptions>;
+using Command =
+    std::variant<InitOptions, UserAddOptions, UserListOptions, UserRevokeOptions, UserSetOptions,
+                 UserTokenOptions, CheckOptions, StatusOptions, SessionSetOptions,
+                 SessionListOptions, SessionKickOptions, ReloadOptions, ServerOptions,
+                 ClientOptions, CompletionOptions, ManOptions>;
 
 struct OptionModel {
   std::vector<std::string> names;  // "-c", "--config"; empty for a positional
@@ -94,7 +95,7 @@ struct OptionModel {
 struct CommandModel {
   std::string name;
   std::string description;
-  std::vector<OptionModel> options;      // in the order of definition
+  std::vector<OptionModel> options;  // in the order of definition
   std::vector<OptionModel> positionals;
   std::vector<CommandModel> commands;
 };

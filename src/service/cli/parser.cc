@@ -25,7 +25,8 @@ class Definition {
 
  private:
   template <class Options>
-  CLI::App* command(CLI::App* parent, const std::string& name, const std::string& description, Options*& options);
+  CLI::App* command(CLI::App* parent, const std::string& name, const std::string& description,
+                    Options*& options);
   void add_init();
   void add_user();
   void add_session();
@@ -37,7 +38,9 @@ class Definition {
     command->add_option("user", user, "The user's name")->type_name("USER")->required();
   }
   void add_config(CLI::App* command, std::string& config) {
-    command->add_option("-c,--config", config, "Configuration file of the server")->type_name("FILE")->required();
+    command->add_option("-c,--config", config, "Configuration file of the server")
+        ->type_name("FILE")
+        ->required();
   }
   void restrict(CLI::Option* option, std::vector<std::string> values) {
     option->check(CLI::IsMember(values));
@@ -48,8 +51,8 @@ class Definition {
 
 // A subcommand whose values are `*options`, which live as long as the definition.
 template <class Options>
-CLI::App* Definition::command(CLI::App* parent, const std::string& name, const std::string& description,
-                              Options*& options) {
+CLI::App* Definition::command(CLI::App* parent, const std::string& name,
+                              const std::string& description, Options*& options) {
   auto values = std::make_shared<Options>();
   options = values.get();
   owned_.push_back(values);
@@ -59,7 +62,8 @@ CLI::App* Definition::command(CLI::App* parent, const std::string& name, const s
 }
 
 // Repeatable, and one value at a time, so that a positional after it is not swallowed.
-CLI::Option* add_list(CLI::App* command, const char* name, std::vector<std::string>& values, const char* description) {
+CLI::Option* add_list(CLI::App* command, const char* name, std::vector<std::string>& values,
+                      const char* description) {
   return command->add_option(name, values, description)->type_name("CIDR")->allow_extra_args(false);
 }
 
@@ -67,8 +71,10 @@ Definition::Definition() {
   app.require_subcommand(1);
   app.set_version_flag("--version", "masque-vpn " MASQUE_VERSION, "Print the version and exit");
   app.set_help_flag("-h,--help", "Print help and exit");
-  app.footer("Exit codes: 0 done, 1 failed, 2 usage, 3 not connected, 69 unreachable, 75 later, 77 refused, "
-             "78 configuration.");
+  app.footer(
+      "Exit codes: 0 done, 1 failed, 2 usage, 3 not connected, 69 unreachable, 75 later, 77 "
+      "refused, "
+      "78 configuration.");
   add_running();
   add_init();
   add_user();
@@ -80,13 +86,15 @@ void Definition::add_running() {
   ServerOptions* server = nullptr;
   CLI::App* c = command(&app, "server", "Run the gateway in the foreground", server);
   add_config(c, server->config);
-  restrict(c->add_option("--log-level", server->log_level, "Instead of the configured one")->type_name("LEVEL"),
+  restrict(c->add_option("--log-level", server->log_level, "Instead of the configured one")
+               ->type_name("LEVEL"),
            {"trace", "debug", "info", "warn", "error", "off"});
 
   ClientOptions* client = nullptr;
   c = command(&app, "client", "Run the client in the foreground", client);
   c->add_option("-c,--config", client->config, "Client profile")->type_name("FILE")->required();
-  restrict(c->add_option("--log-level", client->log_level, "Instead of the configured one")->type_name("LEVEL"),
+  restrict(c->add_option("--log-level", client->log_level, "Instead of the configured one")
+               ->type_name("LEVEL"),
            {"trace", "debug", "info", "warn", "error", "off"});
 
   StatusOptions* status = nullptr;
@@ -95,32 +103,43 @@ void Definition::add_running() {
   c->add_flag("--json", status->json, "Print JSON for programs");
 
   ReloadOptions* reload = nullptr;
-  c = command(&app, "reload", "Make a running server or client read its configuration again", reload);
+  c = command(&app, "reload", "Make a running server or client read its configuration again",
+              reload);
   add_instance(c, reload->instance);
 }
 
 void Definition::add_init() {
   InitOptions* init = nullptr;
-  CLI::App* c = command(&app, "init", "Make a new gateway: CA, server certificate, configuration and database", init);
+  CLI::App* c = command(
+      &app, "init", "Make a new gateway: CA, server certificate, configuration and database", init);
   c->add_option("directory", init->directory, "Where to put them; nothing there is overwritten")
       ->type_name("DIR")
       ->required();
-  c->add_option("--listen", init->listen, "UDP address and port to listen on")->type_name("ADDR:PORT")->required();
+  c->add_option("--listen", init->listen, "UDP address and port to listen on")
+      ->type_name("ADDR:PORT")
+      ->required();
   c->add_option("--name", init->name, "Name or address that clients verify the server by")
       ->type_name("HOST")
       ->required();
-  add_list(c, "--pool", init->pools, "Network to assign addresses from; the gateway takes the first; repeatable")
+  add_list(c, "--pool", init->pools,
+           "Network to assign addresses from; the gateway takes the first; repeatable")
       ->required();
-  add_list(c, "--route", init->routes, "Network that clients reach through the gateway; default: the pools; repeatable");
+  add_list(c, "--route", init->routes,
+           "Network that clients reach through the gateway; default: the pools; repeatable");
   c->add_option("--tun-name", init->tun_name, "Name of the gateway's interface")->type_name("NAME");
 }
 
 void Definition::add_policy(CLI::App* c, PolicyOptions& policy) {
-  add_list(c, "--allow", policy.allow, "Destination the user may send to; default: all that is advertised; repeatable");
-  add_list(c, "--address", policy.address, "Fixed address instead of one from the pool; repeatable");
-  add_list(c, "--route", policy.route, "Network to advertise to this user instead of the server's; repeatable");
-  add_list(c, "--subnet", policy.subnet, "Own network behind the user, routed to it (site-to-site); repeatable");
-  restrict(c->add_option("--reach-clients", policy.reach_clients, "Whether the user may reach other clients")
+  add_list(c, "--allow", policy.allow,
+           "Destination the user may send to; default: all that is advertised; repeatable");
+  add_list(c, "--address", policy.address,
+           "Fixed address instead of one from the pool; repeatable");
+  add_list(c, "--route", policy.route,
+           "Network to advertise to this user instead of the server's; repeatable");
+  add_list(c, "--subnet", policy.subnet,
+           "Own network behind the user, routed to it (site-to-site); repeatable");
+  restrict(c->add_option("--reach-clients", policy.reach_clients,
+                         "Whether the user may reach other clients")
                ->type_name("yes|no"),
            {"yes", "no"});
 }
@@ -130,13 +149,16 @@ void Definition::add_user() {
   user->require_subcommand(1);
 
   UserAddOptions* add = nullptr;
-  CLI::App* c = command(user, "add", "Issue an identity and write a client profile with everything in it", add);
+  CLI::App* c = command(user, "add",
+                        "Issue an identity and write a client profile with everything in it", add);
   add_user_name(c, add->user);
   add_config(c, add->config);
-  c->add_option("--endpoint", add->endpoint, "Where clients reach the server; default: listen_addr, if it names one")
+  c->add_option("--endpoint", add->endpoint,
+                "Where clients reach the server; default: listen_addr, if it names one")
       ->type_name("ADDR:PORT");
   c->add_option("--tun-name", add->tun_name, "Name of the client's interface")->type_name("NAME");
-  c->add_option("-o,--output", add->output, "Profile to write, - for stdout; default: USER.toml")->type_name("FILE");
+  c->add_option("-o,--output", add->output, "Profile to write, - for stdout; default: USER.toml")
+      ->type_name("FILE");
   c->add_option("--days", add->days, "How long the certificate is valid")
       ->type_name("DAYS")
       ->default_val(kClientDays)
@@ -154,7 +176,8 @@ void Definition::add_user() {
   add_config(c, revoke->config);
 
   UserSetOptions* set = nullptr;
-  c = command(user, "set", "Change a user's policy; only what is given; \"none\" empties a list", set);
+  c = command(user, "set", "Change a user's policy; only what is given; \"none\" empties a list",
+              set);
   add_user_name(c, set->user);
   add_config(c, set->config);
   add_policy(c, set->policy);
@@ -166,19 +189,23 @@ void Definition::add_user() {
 }
 
 void Definition::add_instance(CLI::App* c, InstanceOptions& instance) {
-  auto* config = c->add_option("-c,--config", instance.config, "The instance that runs with this configuration")
+  auto* config = c->add_option("-c,--config", instance.config,
+                               "The instance that runs with this configuration")
                      ->type_name("FILE");
-  c->add_option("--socket", instance.socket, "The instance at this control socket; default: the only one running")
+  c->add_option("--socket", instance.socket,
+                "The instance at this control socket; default: the only one running")
       ->type_name("PATH")
       ->excludes(config);
 }
 
 void Definition::add_session() {
-  CLI::App* session = app.add_subcommand("session", "See and change live sessions of a running server");
+  CLI::App* session =
+      app.add_subcommand("session", "See and change live sessions of a running server");
   session->require_subcommand(1);
 
   SessionSetOptions* set = nullptr;
-  CLI::App* c = command(session, "set", "Change addresses or routes of a connected user at once", set);
+  CLI::App* c =
+      command(session, "set", "Change addresses or routes of a connected user at once", set);
   add_user_name(c, set->user);
   add_list(c, "--address", set->addresses, "New address instead of the present ones; repeatable");
   add_list(c, "--route", set->routes, "New route instead of the present ones; repeatable");
@@ -198,7 +225,9 @@ void Definition::add_session() {
 void Definition::add_information() {
   CheckOptions* check = nullptr;
   CLI::App* c = command(&app, "check", "Check a configuration file and tell every fault", check);
-  c->add_option("-c,--config", check->config, "Configuration of a server or client")->type_name("FILE")->required();
+  c->add_option("-c,--config", check->config, "Configuration of a server or client")
+      ->type_name("FILE")
+      ->required();
 
   CompletionOptions* completion = nullptr;
   c = command(&app, "completion", "Print the completion script of a shell", completion);
@@ -247,8 +276,9 @@ std::variant<Command, ParserAnswer> parse_command_line(int argc, const char* con
   } catch (const CLI::CallForHelp&) {
     return ParserAnswer{.text = definition.app.help(), .exit_code = kExitDone};
   } catch (const CLI::ParseError& error) {
-    return ParserAnswer{.text = std::format("masque-vpn: {}\nTry masque-vpn --help.\n", error.what()),
-                        .exit_code = kExitUsage};
+    return ParserAnswer{
+        .text = std::format("masque-vpn: {}\nTry masque-vpn --help.\n", error.what()),
+        .exit_code = kExitUsage};
   }
   return *definition.chosen;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The definition of the command line, the only place where it is: parsing, --help, the man page and the
-// completions all come from it. The parsing library stays behind parser.cc.
+// The definition of the command line, the only place where it is: parsing, --help, the man page and
+// the completions all come from it. The parsing library stays behind parser.cc.
 #pragma once
 
 #include <string>

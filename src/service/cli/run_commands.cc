@@ -39,9 +39,10 @@ int run(const CliContext& cli, const std::optional<Config>& loaded, std::string_
   std::error_code error;
   std::filesystem::create_directories(directory_of(config.control_socket), error);
   if (error) {
-    return cli.fail(kExitConfiguration,
-                    std::format("cannot make the directory of the control socket {}: {}; set [control] socket",
-                                config.control_socket, error.message()));
+    return cli.fail(
+        kExitConfiguration,
+        std::format("cannot make the directory of the control socket {}: {}; set [control] socket",
+                    config.control_socket, error.message()));
   }
   StderrLogSink sink(config.log.format, detect_log_target());
   set_log_level(config.log.level);
@@ -62,11 +63,13 @@ int command_check(const CliContext& cli, const CheckOptions& options) {
 }
 
 int command_server(const CliContext& cli, const ServerOptions& options) {
-  return run(cli, cli.accept(load_server_config(options.config)), options.log_level, cli.hooks().run_server);
+  return run(cli, cli.accept(load_server_config(options.config)), options.log_level,
+             cli.hooks().run_server);
 }
 
 int command_client(const CliContext& cli, const ClientOptions& options) {
-  return run(cli, cli.accept(load_client_config(options.config)), options.log_level, cli.hooks().run_client);
+  return run(cli, cli.accept(load_client_config(options.config)), options.log_level,
+             cli.hooks().run_client);
 }
 
 }  // namespace masque

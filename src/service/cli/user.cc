@@ -35,11 +35,13 @@ std::expected<Server, int> open_server(const CliContext& cli, const std::string&
 std::expected<void, int> check_name(const CliContext& cli, const std::string& user) {
   if (is_user_name(user)) return {};
   return std::unexpected(cli.fail(
-      kExitUsage, std::format("a user's name has 1 to {} of A-Z a-z 0-9 . _ @ -, the first a letter or digit",
-                              kUserNameBytesMax)));
+      kExitUsage,
+      std::format("a user's name has 1 to {} of A-Z a-z 0-9 . _ @ -, the first a letter or digit",
+                  kUserNameBytesMax)));
 }
 
-std::expected<void, int> set_list(const CliContext& cli, std::string_view option, const std::vector<std::string>& texts,
+std::expected<void, int> set_list(const CliContext& cli, std::string_view option,
+                                  const std::vector<std::string>& texts,
                                   std::vector<IpPrefix>& list) {
   if (texts.empty()) return {};
   list.clear();
@@ -48,16 +50,17 @@ std::expected<void, int> set_list(const CliContext& cli, std::string_view option
     const auto prefix = IpPrefix::parse(text);
     if (!prefix) {
       return std::unexpected(cli.fail(
-          kExitUsage, std::format("{}: \"{}\" is not a network such as 10.1.0.0/16, fd00:1::/64, or none ({})", option,
-                                  text, to_string(prefix.error()))));
+          kExitUsage,
+          std::format("{}: \"{}\" is not a network such as 10.1.0.0/16, fd00:1::/64, or none ({})",
+                      option, text, to_string(prefix.error()))));
     }
     if (!std::ranges::contains(list, *prefix)) list.push_back(*prefix);
   }
   return {};
 }
 
-std::expected<void, int> apply(const CliContext& cli, const ServerConfig& config, const PolicyOptions& options,
-                               UserPolicy& policy) {
+std::expected<void, int> apply(const CliContext& cli, const ServerConfig& config,
+                               const PolicyOptions& options, UserPolicy& policy) {
   TRY_VOID(set_list(cli, "--allow", options.allow, policy.allowed));
   TRY_VOID(set_list(cli, "--address", options.address, policy.addresses));
   TRY_VOID(set_list(cli, "--route", options.route, policy.routes));
@@ -66,10 +69,12 @@ std::expected<void, int> apply(const CliContext& cli, const ServerConfig& config
     policy.reach_clients = options.reach_clients == "yes" ? ClientReach::Allow : ClientReach::Deny;
   }
   for (const auto& subnet : policy.site_subnets) {
-    const auto pool = std::ranges::find_if(config.pools, [&](const IpPrefix& p) { return p.overlaps(subnet); });
+    const auto pool =
+        std::ranges::find_if(config.pools, [&](const IpPrefix& p) { return p.overlaps(subnet); });
     if (pool == config.pools.end()) continue;
-    return std::unexpected(cli.fail(kExitUsage, std::format("--subnet: {} overlaps the pool {}", subnet.to_string(),
-                                                            pool->to_string())));
+    return std::unexpected(cli.fail(
+        kExitUsage,
+        std::format("--subnet: {} overlaps the pool {}", subnet.to_string(), pool->to_string())));
   }
   return {};
 }
@@ -80,32 +85,36 @@ std::expected<std::string, int> endpoint_of(const CliContext& cli, const ServerC
                                             const UserAddOptions& options) {
   if (!options.endpoint.empty()) return options.endpoint;
   if (!is_wildcard(config.listen.address)) return config.listen.to_string();
-  return std::unexpected(
-      cli.fail(kExitUsage, std::format("the server listens on every address, so say where clients reach it: "
-                                       "--endpoint {}:{}",
-                                       config.server_name, config.listen.port)));
+  return std::unexpected(cli.fail(
+      kExitUsage, std::format("the server listens on every address, so say where clients reach it: "
+                              "--endpoint {}:{}",
+                              config.server_name, config.listen.port)));
 }
 
 std::expected<Identity, int> issue_identity(const CliContext& cli, const ServerConfig& config,
                                             const UserAddOptions& options) {
-  Identity ca{.certificate_pem = config.ca_certificate.pem, .key_pem = config.ca_key_pem, .fingerprint = {}};
+  Identity ca{.certificate_pem = config.ca_certificate.pem,
+              .key_pem = config.ca_key_pem,
+              .fingerprint = {}};
   if (!config.ca_key_file.empty()) {
     const auto file = read_text_file(config.ca_key_file);
     if (!file) return std::unexpected(cli.fail(kExitConfiguration, file.error().message()));
     ca.key_pem = file->text;
   }
   if (ca.certificate_pem.empty() || ca.key_pem.empty()) {
-    return std::unexpected(cli.fail(kExitConfiguration, std::format("{}: issuing a certificate needs ca_cert_file "
-                                                                    "and ca_key_file",
-                                                                    config.file)));
+    return std::unexpected(
+        cli.fail(kExitConfiguration, std::format("{}: issuing a certificate needs ca_cert_file "
+                                                 "and ca_key_file",
+                                                 config.file)));
   }
   auto identity = make_client_certificate(ca, options.user, options.days);
   if (!identity) return std::unexpected(cli.fail(kExitFailed, identity.error()));
   return *identity;
 }
 
-std::string profile_toml(const ServerConfig& config, const UserAddOptions& options, const std::string& endpoint,
-                         const Identity& identity, const UserPolicy& policy) {
+std::string profile_toml(const ServerConfig& config, const UserAddOptions& options,
+                         const std::string& endpoint, const Identity& identity,
+                         const UserPolicy& policy) {
   std::string out = std::format(
       R"(# masque-vpn client profile of {}. It holds the private key: keep it readable by its owner alone.
 # Run it with: masque-vpn client -c THIS_FILE
@@ -114,12 +123,16 @@ server_addr = {}
 server_name = {}
 )",
       options.user, toml_string(endpoint), toml_string(config.server_name));
-  out += options.tun_name.empty() ? "# tun_name = \"masque0\"\n" : std::format("tun_name = {}\n", toml_string(options.tun_name));
-  out += std::format("log_level = \"info\"\n\nca_pem = '''\n{}'''\n\ncert_pem = '''\n{}'''\n\nkey_pem = '''\n{}'''\n",
-                     config.ca_certificate.pem, identity.certificate_pem, identity.key_pem);
-  out += "\n[routes]\naccept = \"gateway\"        # the networks the gateway advertises\n"
-         "# accept_default = true    # full tunnel, if the gateway offers it\n"
-         "# exclude = [\"192.168.0.0/16\"]\n";
+  out += options.tun_name.empty() ? "# tun_name = \"masque0\"\n"
+                                  : std::format("tun_name = {}\n", toml_string(options.tun_name));
+  out += std::format(
+      "log_level = \"info\"\n\nca_pem = '''\n{}'''\n\ncert_pem = '''\n{}'''\n\nkey_pem = "
+      "'''\n{}'''\n",
+      config.ca_certificate.pem, identity.certificate_pem, identity.key_pem);
+  out +=
+      "\n[routes]\naccept = \"gateway\"        # the networks the gateway advertises\n"
+      "# accept_default = true    # full tunnel, if the gateway offers it\n"
+      "# exclude = [\"192.168.0.0/16\"]\n";
   if (!policy.site_subnets.empty()) {
     std::vector<std::string> subnets;
     for (const auto& subnet : policy.site_subnets) subnets.push_back(subnet.to_string());
@@ -130,8 +143,11 @@ server_name = {}
 
 void tell_changed(const CliContext& cli, const ServerConfig& config, const std::string& user) {
   size_t sessions = 0;
-  if (cli.tell_server(config, UserChangedRequest{.user = user}, sessions) == CliContext::Told::Failed) {
-    cli.err("The change is in the database; `masque-vpn reload` or a restart of the server applies it.\n");
+  if (cli.tell_server(config, UserChangedRequest{.user = user}, sessions) ==
+      CliContext::Told::Failed) {
+    cli.err(
+        "The change is in the database; `masque-vpn reload` or a restart of the server applies "
+        "it.\n");
   }
 }
 
@@ -171,14 +187,18 @@ int command_user_add(const CliContext& cli, const UserAddOptions& options) {
   if (!server) return server.error();
   const ServerConfig& config = server->config;
   if (!options.tun_name.empty() && !is_interface_name(options.tun_name)) {
-    return cli.fail(kExitUsage, std::format("--tun-name: \"{}\" is not the name of an interface", options.tun_name));
+    return cli.fail(kExitUsage, std::format("--tun-name: \"{}\" is not the name of an interface",
+                                            options.tun_name));
   }
   const auto endpoint = endpoint_of(cli, config, options);
   if (!endpoint) return endpoint.error();
   UserPolicy policy;
-  if (const auto applied = apply(cli, config, options.policy, policy); !applied) return applied.error();
+  if (const auto applied = apply(cli, config, options.policy, policy); !applied)
+    return applied.error();
   if (const auto known = server->store->user(options.user); known && !known->revoked) {
-    return cli.fail(kExitFailed, std::format("user {} exists already: revoke it first to issue a new key", options.user));
+    return cli.fail(
+        kExitFailed,
+        std::format("user {} exists already: revoke it first to issue a new key", options.user));
   }
   const auto identity = issue_identity(cli, config, options);
   if (!identity) return identity.error();
@@ -187,7 +207,8 @@ int command_user_add(const CliContext& cli, const UserAddOptions& options) {
   // The same checks that the client will make: an endpoint that is no endpoint ends here.
   const auto checked = parse_client_config(text, options.user + ".toml");
   for (const auto& fault : checked.errors) {
-    cli.err(std::format("masque-vpn: user add: {}: {}\n", fault.key == "server_addr" ? "--endpoint" : fault.key, fault.text));
+    cli.err(std::format("masque-vpn: user add: {}: {}\n",
+                        fault.key == "server_addr" ? "--endpoint" : fault.key, fault.text));
   }
   if (!checked.config) return kExitUsage;
 
@@ -197,14 +218,20 @@ int command_user_add(const CliContext& cli, const UserAddOptions& options) {
   if (!to_stdout) {
     if (const auto made = write_new_file(output, text, 0600); !made) {
       const bool exists = made.error().code == EEXIST;
-      return cli.fail(kExitFailed, exists ? std::format("{} exists already and is not overwritten: choose another "
-                                                        "file with -o",
-                                                        output)
-                                          : made.error().message());
+      return cli.fail(kExitFailed,
+                      exists
+                          ? std::format("{} exists already and is not overwritten: choose another "
+                                        "file with -o",
+                                        output)
+                          : made.error().message());
     }
   }
-  const User user{.name = options.user, .fingerprint = identity->fingerprint, .token_hash = {},
-                  .created = unix_now(), .revoked = {}, .policy = policy};
+  const User user{.name = options.user,
+                  .fingerprint = identity->fingerprint,
+                  .token_hash = {},
+                  .created = unix_now(),
+                  .revoked = {},
+                  .policy = policy};
   if (const auto added = server->store->add_user(user); !added) {
     if (!to_stdout) (void)sys::unlink(output);
     return cli.fail(added.error());
@@ -225,13 +252,14 @@ int command_user_list(const CliContext& cli, const UserListOptions& options) {
     cli.out(dump_json(list) + "\n");
     return kExitDone;
   }
-  std::vector<std::vector<std::string>> rows = {
-      {"USER", "STATE", "CREATED", "TOKEN", "ADDRESSES", "ALLOWED", "ROUTES", "SUBNETS", "CLIENTS"}};
+  std::vector<std::vector<std::string>> rows = {{"USER", "STATE", "CREATED", "TOKEN", "ADDRESSES",
+                                                 "ALLOWED", "ROUTES", "SUBNETS", "CLIENTS"}};
   for (const auto& user : *users) {
     const bool reach = user.policy.reach_clients == ClientReach::Allow;
     rows.push_back({user.name, user.revoked ? "revoked" : "active", date(user.created),
-                    user.token_hash.empty() ? "no" : "yes", joined(user.policy.addresses), joined(user.policy.allowed),
-                    joined(user.policy.routes), joined(user.policy.site_subnets), reach ? "yes" : "no"});
+                    user.token_hash.empty() ? "no" : "yes", joined(user.policy.addresses),
+                    joined(user.policy.allowed), joined(user.policy.routes),
+                    joined(user.policy.site_subnets), reach ? "yes" : "no"});
   }
   cli.out(text_table(rows));
   return kExitDone;
@@ -249,12 +277,15 @@ int command_user_revoke(const CliContext& cli, const UserRevokeOptions& options)
       cli.err(std::format("{} is revoked; no server is running\n", options.user));
       return kExitDone;
     case CliContext::Told::Done:
-      cli.err(std::format("{} is revoked; closed {} session{}\n", options.user, sessions, sessions == 1 ? "" : "s"));
+      cli.err(std::format("{} is revoked; closed {} session{}\n", options.user, sessions,
+                          sessions == 1 ? "" : "s"));
       return kExitDone;
     case CliContext::Told::Failed:
-      return cli.fail(kExitFailed, std::format("{} is revoked in the database, but a live session may go on: restart "
-                                               "the server",
-                                               options.user));
+      return cli.fail(
+          kExitFailed,
+          std::format("{} is revoked in the database, but a live session may go on: restart "
+                      "the server",
+                      options.user));
   }
   std::unreachable();
 }
@@ -265,8 +296,10 @@ int command_user_set(const CliContext& cli, const UserSetOptions& options) {
   const auto user = server->store->user(options.user);
   if (!user) return cli.fail(user.error());
   UserPolicy policy = user->policy;
-  if (const auto applied = apply(cli, server->config, options.policy, policy); !applied) return applied.error();
-  if (const auto set = server->store->set_policy(options.user, policy); !set) return cli.fail(set.error());
+  if (const auto applied = apply(cli, server->config, options.policy, policy); !applied)
+    return applied.error();
+  if (const auto set = server->store->set_policy(options.user, policy); !set)
+    return cli.fail(set.error());
   tell_changed(cli, server->config, options.user);
   return kExitDone;
 }
@@ -276,11 +309,14 @@ int command_user_token(const CliContext& cli, const UserTokenOptions& options) {
   if (!server) return server.error();
   const std::string token = make_token();
   if (token.empty()) return cli.fail(kExitFailed, "no random numbers to be had");
-  if (const auto set = server->store->set_token_hash(options.user, sha256_hex(token)); !set) return cli.fail(set.error());
+  if (const auto set = server->store->set_token_hash(options.user, sha256_hex(token)); !set)
+    return cli.fail(set.error());
   tell_changed(cli, server->config, options.user);
   cli.out(token + "\n");
   if (server->config.auth_mode == ServerConfig::AuthMode::Certificate) {
-    cli.err("This server admits certificates only: set [auth] mode = \"certificate-or-token\" to admit tokens.\n");
+    cli.err(
+        "This server admits certificates only: set [auth] mode = \"certificate-or-token\" to admit "
+        "tokens.\n");
   }
   return kExitDone;
 }

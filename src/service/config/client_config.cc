@@ -33,19 +33,22 @@ std::optional<std::pair<std::string, uint16_t>> split_host_port(std::string_view
   uint16_t number = 443;
   if (host.size() != text.size() && (!port.empty() || text.ends_with(':'))) {
     const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-    if (error != std::errc() || end != port.data() + port.size() || number == 0) return std::nullopt;
+    if (error != std::errc() || end != port.data() + port.size() || number == 0)
+      return std::nullopt;
   }
   if (!is_host_name(host)) return std::nullopt;
   return std::pair(std::string(host), number);
 }
 
 void read_server(ConfigReader& reader, ClientConfig& config) {
-  const auto address = reader.required_text("server_addr", "for example server_addr = \"vpn.example.com:4433\"");
+  const auto address =
+      reader.required_text("server_addr", "for example server_addr = \"vpn.example.com:4433\"");
   const auto split = address ? split_host_port(address->value) : std::nullopt;
   if (split) std::tie(config.server_host, config.server_port) = *split;
   if (address && !split) {
-    reader.error(*address, "must be a host and a port: \"vpn.example.com:4433\", \"192.0.2.1:4433\" or "
-                           "\"[2001:db8::1]:4433\"");
+    reader.error(*address,
+                 "must be a host and a port: \"vpn.example.com:4433\", \"192.0.2.1:4433\" or "
+                 "\"[2001:db8::1]:4433\"");
   }
   config.server_name = config.server_host;
   if (const auto name = reader.text("server_name")) {
@@ -65,14 +68,16 @@ void check_ca(ConfigReader& reader, const ClientConfig& config, Place place) {
 void read_identity(ConfigReader& reader, ClientConfig& config) {
   Place ca_place, certificate_place, key_place;
   config.ca = read_pem(reader, {"ca_file", "ca_pem", PemKind::Certificate}, ca_place);
-  config.certificate = read_pem(reader, {"tls_cert", "cert_pem", PemKind::Certificate}, certificate_place);
+  config.certificate =
+      read_pem(reader, {"tls_cert", "cert_pem", PemKind::Certificate}, certificate_place);
   config.key = read_pem(reader, {"tls_key", "key_pem", PemKind::Key}, key_place);
   const bool has_certificate = reader.text("tls_cert") || reader.text("cert_pem");
   const bool has_key = reader.text("tls_key") || reader.text("key_pem");
   if (has_certificate != has_key) {
     const auto key = has_certificate ? "tls_key" : "tls_cert";
     reader.error(has_certificate ? certificate_place : key_place, key,
-                 has_certificate ? "is missing: the certificate needs its key" : "is missing: the key needs its certificate");
+                 has_certificate ? "is missing: the certificate needs its key"
+                                 : "is missing: the key needs its certificate");
   }
   if (config.certificate.present() && config.key.present()) {
     check_certificate_pair(reader, config.certificate, config.key, certificate_place, "tls_cert");
@@ -82,10 +87,13 @@ void read_identity(ConfigReader& reader, ClientConfig& config) {
   const auto insecure = reader.boolean("insecure_skip_verify");
   if (!insecure || !insecure->value) return;
   if (config.ca.present()) {
-    reader.warn(*insecure, "has no effect beside a CA: the server's certificate is verified with it");
+    reader.warn(*insecure,
+                "has no effect beside a CA: the server's certificate is verified with it");
   } else {
     config.verify = ClientConfig::Verify::Nothing;
-    reader.warn(*insecure, "unsafe: whoever stands between can read and change all traffic; set ca_file instead");
+    reader.warn(
+        *insecure,
+        "unsafe: whoever stands between can read and change all traffic; set ca_file instead");
   }
 }
 
@@ -117,13 +125,16 @@ void read_token(ConfigReader& reader, ClientConfig& config, const FileText* file
       return reader.error(*path, secret.error());
     }
     config.token = text->text;
-    while (!config.token.empty() && std::isspace(static_cast<unsigned char>(config.token.back())) != 0) {
+    while (!config.token.empty() &&
+           std::isspace(static_cast<unsigned char>(config.token.back())) != 0) {
       config.token.pop_back();
     }
   }
   const auto& at = token ? token : path;
   if (at && !is_token(config.token)) {
-    reader.error(*at, "is not a bearer token: letters, digits and - . _ ~ + / = only (`masque-vpn user token`)");
+    reader.error(
+        *at,
+        "is not a bearer token: letters, digits and - . _ ~ + / = only (`masque-vpn user token`)");
   }
 }
 
@@ -150,7 +161,8 @@ void read_routes(ConfigReader& reader, ClientConfig& config) {
   if (const auto everything = reader.boolean("routes.accept_default")) {
     routes.accept_default = everything->value;
     if (!everything->value && routes.accept == ClientConfig::RouteAccept::All) {
-      reader.warn(*everything, "has no effect beside accept = \"all\", which takes default routes too");
+      reader.warn(*everything,
+                  "has no effect beside accept = \"all\", which takes default routes too");
     }
   }
 }
@@ -159,11 +171,12 @@ void read_site(ConfigReader& reader, ClientConfig& config) {
   const auto routes = reader.prefixes("site.advertise_routes");
   if (!routes) return;
   for (const auto& route : *routes) {
-    const auto same = std::ranges::find_if(config.site_routes, [&](const IpPrefix& p) { return p.overlaps(route.value); });
+    const auto same = std::ranges::find_if(
+        config.site_routes, [&](const IpPrefix& p) { return p.overlaps(route.value); });
     if (same != config.site_routes.end()) {
       // RFC 9484 4.7.3: advertised ranges must not overlap.
-      reader.error(route, std::format("{} overlaps {}: the subnets of a site must be apart", route.value.to_string(),
-                                      same->to_string()));
+      reader.error(route, std::format("{} overlaps {}: the subnets of a site must be apart",
+                                      route.value.to_string(), same->to_string()));
     } else if (is_default_route(route.value)) {
       reader.error(route, "a site cannot advertise a default route: name its own subnets");
     } else {
@@ -192,12 +205,15 @@ void read_template(ConfigReader& reader, ClientConfig& config) {
     return;
   }
   config.uri_template = text->value;
-  const bool printable = std::ranges::all_of(text->value, [](unsigned char c) { return c > 0x20 && c < 0x7f; });
-  const std::string_view rest = std::string_view(text->value).substr(std::min<size_t>(8, text->value.size()));
-  if (!text->value.starts_with("https://") || !printable || rest.find('/') == 0 || !rest.contains('/') ||
-      rest.substr(0, rest.find('/')).contains('{')) {
-    reader.error(*text, "must be an absolute https template such as "
-                        "\"https://vpn.example.com:4433/.well-known/masque/ip/{target}/{ipproto}/\"");
+  const bool printable =
+      std::ranges::all_of(text->value, [](unsigned char c) { return c > 0x20 && c < 0x7f; });
+  const std::string_view rest =
+      std::string_view(text->value).substr(std::min<size_t>(8, text->value.size()));
+  if (!text->value.starts_with("https://") || !printable || rest.find('/') == 0 ||
+      !rest.contains('/') || rest.substr(0, rest.find('/')).contains('{')) {
+    reader.error(*text,
+                 "must be an absolute https template such as "
+                 "\"https://vpn.example.com:4433/.well-known/masque/ip/{target}/{ipproto}/\"");
   }
 }
 
@@ -208,12 +224,15 @@ ClientConfig read_client(ConfigReader& reader, const FileText* file) {
   read_identity(reader, config);
   config.tun_name = read_tun_name(reader);
   if (reader.has("tun_ip")) {
-    reader.warn(*reader.place("tun_ip"), "tun_ip", "has no effect: the server assigns the addresses");
+    reader.warn(*reader.place("tun_ip"), "tun_ip",
+                "has no effect: the server assigns the addresses");
   }
   config.mtu = read_mtu(reader);
   if (const auto path = read_path(reader, "key_log_file")) {
     config.key_log_file = path->value;
-    reader.warn(*path, "unsafe: who reads this file can decrypt recorded traffic; remove it after debugging");
+    reader.warn(
+        *path,
+        "unsafe: who reads this file can decrypt recorded traffic; remove it after debugging");
   }
   read_routes(reader, config);
   read_token(reader, config, file);
@@ -245,7 +264,8 @@ Loaded<ClientConfig> parse(std::string_view text, const std::string& path, const
   read_server_keys(server);
   reader.set_foreign_keys(server.known_keys(), "it belongs into the server's configuration");
   reader.finish();
-  if (!reader.errors.empty()) return {.config = {}, .errors = reader.errors, .warnings = reader.warnings};
+  if (!reader.errors.empty())
+    return {.config = {}, .errors = reader.errors, .warnings = reader.warnings};
   return {.config = std::move(config), .errors = {}, .warnings = reader.warnings};
 }
 
@@ -260,7 +280,9 @@ Loaded<ClientConfig> parse_client_config(std::string_view text, const std::strin
 Loaded<ClientConfig> load_client_config(const std::string& path) {
   const auto file = read_text_file(path);
   if (!file) {
-    return {.config = {}, .errors = {{.file = path, .key = {}, .text = file.error().message()}}, .warnings = {}};
+    return {.config = {},
+            .errors = {{.file = path, .key = {}, .text = file.error().message()}},
+            .warnings = {}};
   }
   return parse(file->text, absolute_path(path), &*file);
 }

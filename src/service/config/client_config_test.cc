@@ -12,9 +12,9 @@ namespace masque {
 namespace {
 
 using testing::Authority;
-using testing::Temporary;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::Temporary;
 
 std::vector<std::string> keys(const std::vector<ConfigError>& faults) {
   std::vector<std::string> out;
@@ -22,7 +22,8 @@ std::vector<std::string> keys(const std::vector<ConfigError>& faults) {
   return out;
 }
 
-// The client example of github.com/iselt/masque-vpn with its placeholders filled in as its server does.
+// The client example of github.com/iselt/masque-vpn with its placeholders filled in as its server
+// does.
 std::string upstream_example() {
   const Authority& authority = Authority::shared();
   return std::format(R"(# VPN client configuration
@@ -48,7 +49,8 @@ insecure_skip_verify = false
 tun_name = ""
 key_log_file = ""
 log_level = "info")",
-                     authority.ca.certificate_pem, authority.client.certificate_pem, authority.client.key_pem);
+                     authority.ca.certificate_pem, authority.client.certificate_pem,
+                     authority.client.key_pem);
 }
 
 class ClientConfigTest : public ::testing::Test {
@@ -69,7 +71,8 @@ TEST_F(ClientConfigTest, loads_the_example_of_masque_vpn_unchanged) {
   EXPECT_EQ(config.verify, ClientConfig::Verify::Server);
   EXPECT_TRUE(config.certificate.present() && config.key.present() && config.ca.present());
   EXPECT_EQ(config.tun_name, "");
-  EXPECT_EQ(config.uri_template, "https://vpn.example.local:4433/.well-known/masque/ip/{target}/{ipproto}/");
+  EXPECT_EQ(config.uri_template,
+            "https://vpn.example.local:4433/.well-known/masque/ip/{target}/{ipproto}/");
   EXPECT_THAT(keys(loaded.warnings), ElementsAre("mtu"));
 }
 
@@ -79,16 +82,19 @@ server_name = "vpn.example.com"
 insecure_skip_verify = true
 tun_ip = "10.99.0.2/24"
 key_log_file = "tls_keys.log"
-log_level = "info")", 0644);
+log_level = "info")",
+                           0644);
   ASSERT_TRUE(loaded.config) << loaded.errors[0].message();
   EXPECT_EQ(loaded.config->verify, ClientConfig::Verify::Nothing);
   EXPECT_EQ(loaded.config->key_log_file, dir.file("tls_keys.log"));
-  EXPECT_THAT(keys(loaded.warnings), ElementsAre("cert_pem", "insecure_skip_verify", "tun_ip", "key_log_file"));
+  EXPECT_THAT(keys(loaded.warnings),
+              ElementsAre("cert_pem", "insecure_skip_verify", "tun_ip", "key_log_file"));
 }
 
 TEST_F(ClientConfigTest, a_ca_makes_insecure_skip_verify_void) {
-  const auto loaded = load("insecure_skip_verify = true\n" + upstream_example().replace(
-                               upstream_example().find("insecure_skip_verify = false"), 28, ""));
+  const auto loaded = load(
+      "insecure_skip_verify = true\n" +
+      upstream_example().replace(upstream_example().find("insecure_skip_verify = false"), 28, ""));
   ASSERT_TRUE(loaded.config) << loaded.errors[0].message();
   EXPECT_EQ(loaded.config->verify, ClientConfig::Verify::Server);
   EXPECT_THAT(loaded.warnings[0].text, HasSubstr("no effect"));
@@ -107,7 +113,8 @@ tls_key = "anna.key")";
   ASSERT_TRUE(loaded.config) << loaded.errors[0].message();
   EXPECT_EQ(loaded.config->certificate.file, dir.file("anna.crt"));
   EXPECT_EQ(loaded.config->server_name, "2001:db8::1");
-  EXPECT_EQ(loaded.config->uri_template, "https://[2001:db8::1]:443/.well-known/masque/ip/{target}/{ipproto}/");
+  EXPECT_EQ(loaded.config->uri_template,
+            "https://[2001:db8::1]:443/.well-known/masque/ip/{target}/{ipproto}/");
   EXPECT_TRUE(loaded.warnings.empty());
 
   dir.write("anna.key", authority.client.key_pem, 0640);
@@ -143,7 +150,8 @@ uri_template = "https://vpn.example.com/vpn"
 format = "json"
 [control]
 socket = "/tmp/x.sock"
-)", 0644);
+)",
+                           0644);
   ASSERT_TRUE(loaded.config) << loaded.errors[0].message();
   const ClientConfig& config = *loaded.config;
   EXPECT_EQ(config.server_port, 443);
@@ -168,24 +176,33 @@ const Fault kFaults[] = {
     {"bad_server", "server_addr = \"http://a\"", "server_addr", "vpn.example.com:4433"},
     {"bad_port", "server_addr = \"a:70000\"", "server_addr", "host and a port"},
     {"no_port_after_colon", "server_addr = \"a:\"", "server_addr", "host and a port"},
-    {"key_of_a_server", "server_addr = \"a:1\"\nassign_cidr = \"10.0.0.0/8\"", "assign_cidr", "server's configuration"},
-    {"cert_without_key", "server_addr = \"a:1\"\ncert_pem = '''-----BEGIN CERTIFICATE-----'''", "tls_key",
-     "needs its key"},
-    {"route_word", "server_addr = \"a:1\"\n[routes]\naccept = \"everything\"", "routes.accept", "\"gateway\""},
-    {"token_with_spaces", "server_addr = \"a:1\"\n[auth]\ntoken = \"a b\"", "auth.token", "bearer token"},
-    {"two_tokens", "server_addr = \"a:1\"\n[auth]\ntoken = \"a\"\ntoken_file = \"b\"", "auth.token_file", "both"},
-    {"sites_overlap", "server_addr = \"a:1\"\n[site]\nadvertise_routes = [\"10.0.0.0/8\", \"10.1.0.0/16\"]",
+    {"key_of_a_server", "server_addr = \"a:1\"\nassign_cidr = \"10.0.0.0/8\"", "assign_cidr",
+     "server's configuration"},
+    {"cert_without_key", "server_addr = \"a:1\"\ncert_pem = '''-----BEGIN CERTIFICATE-----'''",
+     "tls_key", "needs its key"},
+    {"route_word", "server_addr = \"a:1\"\n[routes]\naccept = \"everything\"", "routes.accept",
+     "\"gateway\""},
+    {"token_with_spaces", "server_addr = \"a:1\"\n[auth]\ntoken = \"a b\"", "auth.token",
+     "bearer token"},
+    {"two_tokens", "server_addr = \"a:1\"\n[auth]\ntoken = \"a\"\ntoken_file = \"b\"",
+     "auth.token_file", "both"},
+    {"sites_overlap",
+     "server_addr = \"a:1\"\n[site]\nadvertise_routes = [\"10.0.0.0/8\", \"10.1.0.0/16\"]",
      "site.advertise_routes", "overlaps 10.0.0.0/8"},
-    {"site_default", "server_addr = \"a:1\"\n[site]\nadvertise_routes = [\"0.0.0.0/0\"]", "site.advertise_routes",
-     "default route"},
+    {"site_default", "server_addr = \"a:1\"\n[site]\nadvertise_routes = [\"0.0.0.0/0\"]",
+     "site.advertise_routes", "default route"},
     // proves: T7
-    {"template_http", "server_addr = \"a:1\"\n[http]\nuri_template = \"http://a/\"", "http.uri_template", "https"},
-    {"template_without_path", "server_addr = \"a:1\"\n[http]\nuri_template = \"https://a\"", "http.uri_template", "https"},
-    {"template_variable_in_host", "server_addr = \"a:1\"\n[http]\nuri_template = \"https://{target}/\"",
+    {"template_http", "server_addr = \"a:1\"\n[http]\nuri_template = \"http://a/\"",
      "http.uri_template", "https"},
+    {"template_without_path", "server_addr = \"a:1\"\n[http]\nuri_template = \"https://a\"",
+     "http.uri_template", "https"},
+    {"template_variable_in_host",
+     "server_addr = \"a:1\"\n[http]\nuri_template = \"https://{target}/\"", "http.uri_template",
+     "https"},
     {"kernel_table", "server_addr = \"a:1\"\n[network]\ntable = 255", "network.table", "kernel"},
     {"mark_of_0", "server_addr = \"a:1\"\n[network]\nfwmark = 0", "network.fwmark", "out of range"},
-    {"retry_is_the_servers", "server_addr = \"a:1\"\n[quic]\nretry = \"auto\"", "quic.retry", "server's configuration"},
+    {"retry_is_the_servers", "server_addr = \"a:1\"\n[quic]\nretry = \"auto\"", "quic.retry",
+     "server's configuration"},
 };
 
 class ClientFault : public ClientConfigTest, public ::testing::WithParamInterface<Fault> {};
@@ -212,14 +229,17 @@ TEST(RouteAcceptance, default_routes_need_consent) {
   const auto prefix = [](std::string_view text) { return *IpPrefix::parse(text); };
   ClientConfig::Routes routes;
   EXPECT_TRUE(accepts_route(routes, prefix("10.0.0.0/8")));
-  for (const auto text : {"0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "64.0.0.0/2", "::/0", "8000::/1"}) {
+  for (const auto text :
+       {"0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "64.0.0.0/2", "::/0", "8000::/1"}) {
     EXPECT_FALSE(accepts_route(routes, prefix(text))) << text;
   }
   routes.accept_default = true;
   EXPECT_TRUE(accepts_route(routes, prefix("0.0.0.0/1")));
   routes.exclude = {prefix("192.168.0.0/16")};
   EXPECT_FALSE(accepts_route(routes, prefix("192.168.4.0/24")));
-  routes = {.accept = ClientConfig::RouteAccept::Listed, .accept_list = {prefix("10.0.0.0/8")}, .exclude = {},
+  routes = {.accept = ClientConfig::RouteAccept::Listed,
+            .accept_list = {prefix("10.0.0.0/8")},
+            .exclude = {},
             .accept_default = false};
   EXPECT_TRUE(accepts_route(routes, prefix("10.3.0.0/16")));
   EXPECT_FALSE(accepts_route(routes, prefix("11.0.0.0/8")));
@@ -233,16 +253,20 @@ TEST(Durations, are_written_with_a_unit) {
   EXPECT_EQ(parse_duration("20s"), 20s);
   EXPECT_EQ(parse_duration("2m"), 2min);
   EXPECT_EQ(parse_duration("1h"), 1h);
-  for (const auto text : {"", "s", "-1s", "1", "1d", "1.5s", "99999999999s"}) EXPECT_FALSE(parse_duration(text)) << text;
+  for (const auto text : {"", "s", "-1s", "1", "1d", "1.5s", "99999999999s"})
+    EXPECT_FALSE(parse_duration(text)) << text;
 }
 
 TEST(ControlSocketPath, is_one_for_all_names_of_a_file) {
   const Temporary dir;
   dir.write("real.toml", "");
   std::filesystem::create_symlink("real.toml", dir.file("link.toml"));
-  EXPECT_EQ(default_control_socket(dir.file("real.toml")), default_control_socket(dir.file("link.toml")));
-  EXPECT_EQ(default_control_socket(dir.file("x/../real.toml")), default_control_socket(dir.file("real.toml")));
-  EXPECT_NE(default_control_socket(dir.file("a/real.toml")), default_control_socket(dir.file("b/real.toml")));
+  EXPECT_EQ(default_control_socket(dir.file("real.toml")),
+            default_control_socket(dir.file("link.toml")));
+  EXPECT_EQ(default_control_socket(dir.file("x/../real.toml")),
+            default_control_socket(dir.file("real.toml")));
+  EXPECT_NE(default_control_socket(dir.file("a/real.toml")),
+            default_control_socket(dir.file("b/real.toml")));
 }
 
 // Every example loads: certificates that it names are made for it.
@@ -253,7 +277,8 @@ TEST(Examples, load) {
     const auto text = read_text_file(std::format("{}/examples/{}.toml", MASQUE_SOURCE_DIR, name));
     ASSERT_TRUE(text) << name;
     const std::string path = dir.write("example.toml", text->text, 0644);
-    dir.write("server.crt", make_server_certificate(authority.ca, {"vpn.example.com"})->certificate_pem, 0644);
+    dir.write("server.crt",
+              make_server_certificate(authority.ca, {"vpn.example.com"})->certificate_pem, 0644);
     dir.write("ca.crt", authority.ca.certificate_pem, 0644);
     dir.write("ca.key", authority.ca.key_pem);
     const auto server = make_server_certificate(authority.ca, {"vpn.example.com"});
@@ -266,7 +291,8 @@ TEST(Examples, load) {
       for (const auto& warning : loaded.warnings) ADD_FAILURE() << warning.message();
       EXPECT_TRUE(loaded.config);
     };
-    config_kind(text->text) == ConfigKind::Server ? check(load_server_config(path)) : check(load_client_config(path));
+    config_kind(text->text) == ConfigKind::Server ? check(load_server_config(path))
+                                                  : check(load_client_config(path));
   }
 }
 

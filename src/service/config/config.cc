@@ -21,7 +21,9 @@ constexpr uint8_t kDefaultRouteBits = 2;  // the whole, its halves and quarters
 ConfigKind config_kind(std::string_view text) {
   const auto root = parse_toml(text, "");
   if (!root) return ConfigKind::Server;
-  const auto has = [&](std::string_view key) { return std::ranges::contains(*root, key, &ConfigMember::key); };
+  const auto has = [&](std::string_view key) {
+    return std::ranges::contains(*root, key, &ConfigMember::key);
+  };
   if (has("listen_addr") || has("assign_cidr")) return ConfigKind::Server;
   for (const auto key : {"server_addr", "tls_cert", "ca_pem", "ca_file", "routes", "site"}) {
     if (has(key)) return ConfigKind::Client;
@@ -33,22 +35,26 @@ bool is_default_route(const IpPrefix& route) { return route.length() <= kDefault
 
 bool accepts_route(const ClientConfig::Routes& routes, const IpPrefix& route) {
   using Accept = ClientConfig::RouteAccept;
-  if (std::ranges::any_of(routes.exclude, [&](const IpPrefix& e) { return e.contains(route); })) return false;
-  if (is_default_route(route) && (routes.accept_default || routes.accept == Accept::All)) return true;
+  if (std::ranges::any_of(routes.exclude, [&](const IpPrefix& e) { return e.contains(route); }))
+    return false;
+  if (is_default_route(route) && (routes.accept_default || routes.accept == Accept::All))
+    return true;
   if (routes.accept == Accept::Listed) {
-    return std::ranges::any_of(routes.accept_list, [&](const IpPrefix& a) { return a.contains(route); });
+    return std::ranges::any_of(routes.accept_list,
+                               [&](const IpPrefix& a) { return a.contains(route); });
   }
   return routes.accept == Accept::All || !is_default_route(route);
 }
 
 std::string default_uri_template(std::string_view host, uint16_t port) {
   const bool v6 = host.contains(':');
-  return std::format("https://{}{}{}:{}/.well-known/masque/ip/{{target}}/{{ipproto}}/", v6 ? "[" : "", host,
-                     v6 ? "]" : "", port);
+  return std::format("https://{}{}{}:{}/.well-known/masque/ip/{{target}}/{{ipproto}}/",
+                     v6 ? "[" : "", host, v6 ? "]" : "", port);
 }
 
 std::string runtime_directory() {
-  if (const char* chosen = getenv("MASQUE_VPN_RUNTIME_DIR"); chosen != nullptr && *chosen != '\0') return chosen;
+  if (const char* chosen = getenv("MASQUE_VPN_RUNTIME_DIR"); chosen != nullptr && *chosen != '\0')
+    return chosen;
   if (geteuid() == 0 || access(kSystemRuntimeDirectory, W_OK) == 0) return kSystemRuntimeDirectory;
   if (const char* user = getenv("XDG_RUNTIME_DIR"); user != nullptr && *user == '/') {
     return std::string(user) + "/masque-vpn";
@@ -64,7 +70,8 @@ std::string default_control_socket(const std::string& config_file) {
   const auto canonical = std::filesystem::weakly_canonical(absolute_path(config_file), error);
   const std::string path = error ? absolute_path(config_file) : canonical.string();
   std::string stem = std::filesystem::path(path).stem().string().substr(0, kStemBytesMax);
-  return std::format("{}/{}-{}.sock", runtime_directory(), stem, sha256_hex(path).substr(0, kHashDigits));
+  return std::format("{}/{}-{}.sock", runtime_directory(), stem,
+                     sha256_hex(path).substr(0, kHashDigits));
 }
 
 }  // namespace masque

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a configuration file says, after every check: paths are absolute, PEM texts are loaded, prefixes
-// have no host bits, defaults are filled in. The names of the keys are those of docs/operating.md.
-// load_*_config() never stops at the first fault: `errors` has all of them, in the order of the file.
+// What a configuration file says, after every check: paths are absolute, PEM texts are loaded,
+// prefixes have no host bits, defaults are filled in. The names of the keys are those of
+// docs/operating.md. load_*_config() never stops at the first fault: `errors` has all of them, in
+// the order of the file.
 #pragma once
 
 #include <cstdint>
@@ -49,12 +50,12 @@ constexpr uint32_t kMtuAutomatic = 0;
 struct ServerConfig {
   std::string file;  // this file, absolute: what a reload reads again
 
-  SocketAddress listen;     // listen_addr; ":4433" is [::]:4433, which takes IPv4 too
-  std::string server_name;  // the name clients ask for: SNI and :authority
-  PemSource certificate;    // cert_file | cert_pem: the chain, leaf first
-  PemSource key;            // key_file | key_pem
-  PemSource ca_certificate; // ca_cert_file | ca_cert_pem: issues and verifies client identities
-  std::string ca_key_file;  // only `user add` needs the CA's key, so the server does not load it
+  SocketAddress listen;      // listen_addr; ":4433" is [::]:4433, which takes IPv4 too
+  std::string server_name;   // the name clients ask for: SNI and :authority
+  PemSource certificate;     // cert_file | cert_pem: the chain, leaf first
+  PemSource key;             // key_file | key_pem
+  PemSource ca_certificate;  // ca_cert_file | ca_cert_pem: issues and verifies client identities
+  std::string ca_key_file;   // only `user add` needs the CA's key, so the server does not load it
   std::string ca_key_pem;
 
   std::vector<IpPrefix> pools;   // assign_cidr; the first address of each is the gateway's
@@ -78,11 +79,12 @@ struct ServerConfig {
   enum class AuthMode : uint8_t { Certificate, CertificateOrToken, Token };
   AuthMode auth_mode = AuthMode::Certificate;  // [auth] mode
 
-  // [auth] unknown_users: a certificate of the CA whose name is not in the database. `init` writes "refuse".
+  // [auth] unknown_users: a certificate of the CA whose name is not in the database. `init` writes
+  // "refuse".
   enum class UnknownUsers : uint8_t { Admit, Refuse };
   UnknownUsers unknown_users = UnknownUsers::Admit;
 
-  struct Limits {  // [limits]
+  struct Limits {                    // [limits]
     uint32_t clients_max = 10'000;   // admitted sessions
     uint32_t half_open_max = 1'000;  // handshakes under way
   } limits;
@@ -90,8 +92,9 @@ struct ServerConfig {
   QuicConfig quic;
   LogSettings log;
   std::string control_socket;  // [control] socket, or default_control_socket(file)
-  std::string database;        // [state] database, or api_server.database_path, or state.db beside the file
-  std::string state_dir;       // the database's directory; `server.keys` (mode 0600) lies there too
+  std::string
+      database;  // [state] database, or api_server.database_path, or state.db beside the file
+  std::string state_dir;  // the database's directory; `server.keys` (mode 0600) lies there too
 };
 
 struct ClientConfig {
@@ -121,11 +124,11 @@ struct ClientConfig {
     bool accept_default = false;    // full tunnel
   } routes;
 
-  std::string token;                            // [auth] token | token_file
-  std::vector<IpPrefix> site_routes;            // [site] advertise_routes: the subnets behind this client
-  std::string uri_template;                     // [http] uri_template; default: RFC 9484 3's well-known one
-  std::optional<uint32_t> fwmark;               // [network] fwmark: mark of the outer packets
-  std::optional<uint32_t> route_table;          // [network] table
+  std::string token;                    // [auth] token | token_file
+  std::vector<IpPrefix> site_routes;    // [site] advertise_routes: the subnets behind this client
+  std::string uri_template;             // [http] uri_template; default: RFC 9484 3's well-known one
+  std::optional<uint32_t> fwmark;       // [network] fwmark: mark of the outer packets
+  std::optional<uint32_t> route_table;  // [network] table
 
   QuicConfig quic;
   LogSettings log;
@@ -150,16 +153,16 @@ enum class ConfigKind : uint8_t { Server, Client };
 // Which of the two a text is, by its keys; an unreadable one counts as Server.
 ConfigKind config_kind(std::string_view text);
 
-// Whether the configuration lets the gateway's advertised route into the client's routing table, and
-// which route is a default one: 0.0.0.0/0, ::/0 and their halves and quarters (faults.md C5).
+// Whether the configuration lets the gateway's advertised route into the client's routing table,
+// and which route is a default one: 0.0.0.0/0, ::/0 and their halves and quarters (faults.md C5).
 bool is_default_route(const IpPrefix& route);
 bool accepts_route(const ClientConfig::Routes& routes, const IpPrefix& route);
 
 // "https://NAME:PORT/.well-known/masque/ip/{target}/{ipproto}/" (RFC 9484 3); IPv6 in brackets.
 std::string default_uri_template(std::string_view host, uint16_t port);
 
-// /run/masque-vpn/NAME-HASH.sock, from the file's absolute path: `status -c FILE` finds the instance that
-// runs with FILE. $MASQUE_VPN_RUNTIME_DIR moves the directory.
+// /run/masque-vpn/NAME-HASH.sock, from the file's absolute path: `status -c FILE` finds the
+// instance that runs with FILE. $MASQUE_VPN_RUNTIME_DIR moves the directory.
 std::string default_control_socket(const std::string& config_file);
 inline constexpr const char* kSystemRuntimeDirectory = "/run/masque-vpn";
 std::string runtime_directory();

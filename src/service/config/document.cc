@@ -4,8 +4,8 @@
 #include <algorithm>
 
 // Compiled into this file alone and without exceptions, whatever the library's package says. Its
-// assertions can be reached from input ("[[["), and with NDEBUG they become assumptions, which is worse; the
-// code behind them does report the fault, so they are turned into nothing.
+// assertions can be reached from input ("[[["), and with NDEBUG they become assumptions, which is
+// worse; the code behind them does report the fault, so they are turned into nothing.
 #undef NDEBUG
 #define TOML_ASSERT(condition) static_cast<void>(0)
 #undef TOML_HEADER_ONLY
@@ -38,7 +38,8 @@ ConfigNode convert(const toml::node& node);
 ConfigTable convert_table(const toml::table& table) {
   ConfigTable members;
   for (const auto& [key, value] : table) {
-    members.push_back({.key = std::string(key.str()), .place = place_of(key.source()), .node = convert(value)});
+    members.push_back(
+        {.key = std::string(key.str()), .place = place_of(key.source()), .node = convert(value)});
   }
   std::ranges::stable_sort(members, {}, &ConfigMember::place);
   return members;
@@ -67,12 +68,18 @@ ConfigNode convert(const toml::node& node) {
 
 std::string_view ConfigNode::type_name() const {
   switch (value.index()) {
-    case 0: return "a string";
-    case 1: return "a whole number";
-    case 2: return "true or false";
-    case 3: return "a list";
-    case 4: return "a table";
-    default: return "a number with a fraction or a date";
+    case 0:
+      return "a string";
+    case 1:
+      return "a whole number";
+    case 2:
+      return "true or false";
+    case 3:
+      return "a list";
+    case 4:
+      return "a table";
+    default:
+      return "a number with a fraction or a date";
   }
 }
 
@@ -81,11 +88,12 @@ Result<ConfigTable, ConfigError> parse_toml(std::string_view text, const std::st
   if (!parsed) {
     const toml::parse_error& error = parsed.error();
     const Place place = place_of(error.source());
-    return std::unexpected(ConfigError{.file = path,
-                                       .line = place.line,
-                                       .column = place.column,
-                                       .key = {},
-                                       .text = "not valid TOML: " + std::string(error.description())});
+    return std::unexpected(
+        ConfigError{.file = path,
+                    .line = place.line,
+                    .column = place.column,
+                    .key = {},
+                    .text = "not valid TOML: " + std::string(error.description())});
   }
   return convert_table(parsed.table());
 }

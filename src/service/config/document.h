@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A TOML text as a plain tree with the place of every value: what the config reader works on, so that
-// the TOML library stays behind document.cc.
+// A TOML text as a plain tree with the place of every value: what the config reader works on, so
+// that the TOML library stays behind document.cc.
 #pragma once
 
 #include <cstdint>

@@ -58,7 +58,8 @@ std::string shown_text(std::string_view text) {
 
 }  // namespace
 
-std::optional<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates) {
+std::optional<std::string> nearest(std::string_view word,
+                                   const std::vector<std::string>& candidates) {
   constexpr size_t kWordBytesMax = 64;  // nobody means a key with a word this long
   if (word.size() > kWordBytesMax) return std::nullopt;
   std::optional<std::string> best;
@@ -121,7 +122,8 @@ std::optional<LocatedText> ConfigReader::text(std::string_view key) {
   return LocatedText{.value = *value, .place = node->place, .key = std::string(key)};
 }
 
-std::optional<Located<int64_t>> ConfigReader::integer(std::string_view key, int64_t min, int64_t max) {
+std::optional<Located<int64_t>> ConfigReader::integer(std::string_view key, int64_t min,
+                                                      int64_t max) {
   const auto* node = find(key);
   if (node == nullptr) return std::nullopt;
   const auto* value = std::get_if<int64_t>(&node->value);
@@ -130,7 +132,8 @@ std::optional<Located<int64_t>> ConfigReader::integer(std::string_view key, int6
     return std::nullopt;
   }
   if (*value < min || *value > max) {
-    error(node->place, key, std::format("{} is out of range: it must be {} to {}", *value, min, max));
+    error(node->place, key,
+          std::format("{} is out of range: it must be {} to {}", *value, min, max));
     return std::nullopt;
   }
   return Located<int64_t>{.value = *value, .place = node->place, .key = std::string(key)};
@@ -163,7 +166,8 @@ std::optional<std::vector<LocatedText>> ConfigReader::texts(std::string_view key
   };
   if (const auto* list = std::get_if<ConfigArray>(&node->value)) {
     for (const auto& item : *list) take(item);
-  } else if (const auto* one = std::get_if<std::string>(&node->value); one != nullptr && one->empty()) {
+  } else if (const auto* one = std::get_if<std::string>(&node->value);
+             one != nullptr && one->empty()) {
     return std::nullopt;
   } else if (one != nullptr) {
     take(*node);
@@ -173,7 +177,8 @@ std::optional<std::vector<LocatedText>> ConfigReader::texts(std::string_view key
   return out;
 }
 
-std::optional<Duration> ConfigReader::duration(std::string_view key, Duration min, Duration max, Zero zero) {
+std::optional<Duration> ConfigReader::duration(std::string_view key, Duration min, Duration max,
+                                               Zero zero) {
   const auto* node = find(key);
   if (node == nullptr) return std::nullopt;
   std::optional<Duration> value;
@@ -192,7 +197,8 @@ std::optional<Duration> ConfigReader::duration(std::string_view key, Duration mi
   if (zero == Zero::Allowed && *value == Duration::zero()) return value;
   if (*value < min || *value > max) {
     error(node->place, key,
-          std::format("must be {} to {}{}", std::chrono::duration_cast<std::chrono::milliseconds>(min),
+          std::format("must be {} to {}{}",
+                      std::chrono::duration_cast<std::chrono::milliseconds>(min),
                       std::chrono::duration_cast<std::chrono::seconds>(max),
                       zero == Zero::Allowed ? ", or 0 to turn it off" : ""));
     return std::nullopt;
@@ -223,7 +229,8 @@ std::optional<IpPrefix> ConfigReader::prefix(const LocatedText& text) {
     return std::nullopt;
   }
   const auto meant = IpPrefix::containing(*address, static_cast<uint8_t>(length));
-  error(text, std::format("{} has bits set after its length: did you mean \"{}\"?", shown, meant.to_string()));
+  error(text, std::format("{} has bits set after its length: did you mean \"{}\"?", shown,
+                          meant.to_string()));
   return std::nullopt;
 }
 
@@ -239,7 +246,8 @@ std::optional<std::vector<LocatedPrefix>> ConfigReader::prefixes(std::string_vie
   return out;
 }
 
-std::optional<size_t> ConfigReader::choice_index(std::string_view key, std::span<const std::string_view> names) {
+std::optional<size_t> ConfigReader::choice_index(std::string_view key,
+                                                 std::span<const std::string_view> names) {
   const auto value = text(key);
   if (!value) return std::nullopt;
   const auto found = std::ranges::find(names, std::string_view(value->value));
@@ -249,12 +257,18 @@ std::optional<size_t> ConfigReader::choice_index(std::string_view key, std::span
 }
 
 void ConfigReader::error(Place place, std::string_view key, std::string text) {
-  errors.push_back({.file = path_, .line = place.line, .column = place.column, .key = std::string(key),
+  errors.push_back({.file = path_,
+                    .line = place.line,
+                    .column = place.column,
+                    .key = std::string(key),
                     .text = std::move(text)});
 }
 
 void ConfigReader::warn(Place place, std::string_view key, std::string text) {
-  warnings.push_back({.file = path_, .line = place.line, .column = place.column, .key = std::string(key),
+  warnings.push_back({.file = path_,
+                      .line = place.line,
+                      .column = place.column,
+                      .key = std::string(key),
                       .text = std::move(text)});
 }
 
@@ -269,7 +283,8 @@ std::optional<LocatedText> ConfigReader::required_text(std::string_view key, std
   return value;
 }
 
-void ConfigReader::wrong_type(const ConfigNode& node, std::string_view key, std::string_view wanted) {
+void ConfigReader::wrong_type(const ConfigNode& node, std::string_view key,
+                              std::string_view wanted) {
   error(node.place, key, std::format("must be {}, not {}", wanted, node.type_name()));
 }
 
@@ -278,14 +293,15 @@ void ConfigReader::set_foreign_keys(std::set<std::string, std::less<>> keys, std
   foreign_hint_ = std::move(hint);
 }
 
-// The likeliest meaning first: the same word in another table, then in the other kind of file, then a
-// slip of the finger in this table.
+// The likeliest meaning first: the same word in another table, then in the other kind of file, then
+// a slip of the finger in this table.
 std::string ConfigReader::hint_for(const std::string& key) const {
   const std::string leaf = leaf_of(key);
   for (const auto& known : known_) {
     if (leaf_of(known) != leaf) continue;
     const std::string table = table_of(known);
-    if (table.empty()) return std::format("it belongs above the first [table], not into [{}]", table_of(key));
+    if (table.empty())
+      return std::format("it belongs above the first [table], not into [{}]", table_of(key));
     return std::format("it belongs into the table [{}]", table);
   }
   if (foreign_.contains(key)) return foreign_hint_;
@@ -293,7 +309,8 @@ std::string ConfigReader::hint_for(const std::string& key) const {
   for (const auto& known : known_) {
     if (table_of(known) == table_of(key)) candidates.push_back(leaf_of(known));
   }
-  if (const auto near = nearest(leaf, candidates)) return std::format("did you mean \"{}\"?", *near);
+  if (const auto near = nearest(leaf, candidates))
+    return std::format("did you mean \"{}\"?", *near);
   return "see `masque-vpn man` and docs/operating.md for the keys there are";
 }
 
@@ -308,13 +325,16 @@ void ConfigReader::report_unknown(const ConfigTable& table, const std::string& p
       if (inner != nullptr) {
         report_unknown(*inner, path + ".");
       } else {
-        error(node.place, path, std::format("must be a table: write [{}] on a line of its own", path));
+        error(node.place, path,
+              std::format("must be a table: write [{}] on a line of its own", path));
       }
       continue;
     }
     if (inner != nullptr) {
       const auto near = nearest(key, {tables.begin(), tables.end()});
-      error(place, path, "unknown table" + (near && !near->empty() ? std::format(": did you mean [{}]?", *near) : ""));
+      error(place, path,
+            "unknown table" +
+                (near && !near->empty() ? std::format(": did you mean [{}]?", *near) : ""));
     } else {
       error(place, path, "unknown key: " + hint_for(path));
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads values out of a TOML document by dotted key ("auth.token"), collecting every fault with its
-// place instead of stopping at the first. A reader asks for each key it knows, whether it is there or
-// not; finish() then reports what was never asked for, with the nearest known key as a hint.
-// An empty string counts as not set, as in the configuration files masque-vpn's users have.
+// place instead of stopping at the first. A reader asks for each key it knows, whether it is there
+// or not; finish() then reports what was never asked for, with the nearest known key as a hint. An
+// empty string counts as not set, as in the configuration files masque-vpn's users have.
 #pragma once
 
 #include <functional>
@@ -46,7 +46,8 @@ class ConfigReader {
   std::optional<Located<bool>> boolean(std::string_view key);
   // A string, or a list of strings; empty strings in a list are faults.
   std::optional<std::vector<LocatedText>> texts(std::string_view key);
-  // "20s", "500ms", "2m", or whole seconds; `min`..`max`, and 0 when `zero` says that it means something.
+  // "20s", "500ms", "2m", or whole seconds; `min`..`max`, and 0 when `zero` says that it means
+  // something.
   enum class Zero : uint8_t { Allowed, Refused };
   std::optional<Duration> duration(std::string_view key, Duration min, Duration max, Zero zero);
   std::optional<std::vector<LocatedPrefix>> prefixes(std::string_view key);
@@ -63,9 +64,13 @@ class ConfigReader {
   void error(Place place, std::string_view key, std::string text);
   void warn(Place place, std::string_view key, std::string text);
   template <class T>
-  void error(const Located<T>& at, std::string text) { error(at.place, at.key, std::move(text)); }
+  void error(const Located<T>& at, std::string text) {
+    error(at.place, at.key, std::move(text));
+  }
   template <class T>
-  void warn(const Located<T>& at, std::string text) { warn(at.place, at.key, std::move(text)); }
+  void warn(const Located<T>& at, std::string text) {
+    warn(at.place, at.key, std::move(text));
+  }
   // A key that must be there and is not (line 1) or is empty.
   void missing(std::string_view key, std::string hint);
   std::optional<LocatedText> required_text(std::string_view key, std::string hint);
@@ -94,7 +99,8 @@ class ConfigReader {
 };
 
 // The candidate nearest to `word`, if it is near enough to be meant.
-std::optional<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates);
+std::optional<std::string> nearest(std::string_view word,
+                                   const std::vector<std::string>& candidates);
 // A duration as people write it; nullopt when it is not one.
 std::optional<Duration> parse_duration(std::string_view text);
 

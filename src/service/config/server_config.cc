@@ -24,20 +24,24 @@ constexpr auto kUnknownUsers = std::to_array<NamedChoice<UnknownUsers>>(
     {{"admit", UnknownUsers::Admit}, {"refuse", UnknownUsers::Refuse}});
 
 void read_listen(ConfigReader& reader, ServerConfig& config) {
-  const auto text = reader.required_text("listen_addr", "for example listen_addr = \"0.0.0.0:4433\"");
+  const auto text =
+      reader.required_text("listen_addr", "for example listen_addr = \"0.0.0.0:4433\"");
   if (!text) return;
   // ":4433" is how Go programs say all addresses; [::] takes IPv4 too.
   const std::string wanted = text->value.starts_with(':') ? "[::]" + text->value : text->value;
   const auto listen = SocketAddress::parse(wanted);
   if (!listen || listen->port == 0) {
-    return reader.error(*text, "must be an IP address and a port of 1 to 65535: for example \"0.0.0.0:4433\" or "
-                               "\"[::]:4433\"");
+    return reader.error(
+        *text,
+        "must be an IP address and a port of 1 to 65535: for example \"0.0.0.0:4433\" or "
+        "\"[::]:4433\"");
   }
   config.listen = *listen;
 }
 
 void read_server_name(ConfigReader& reader, ServerConfig& config) {
-  const auto name = reader.required_text("server_name", "the name that clients know this server by");
+  const auto name =
+      reader.required_text("server_name", "the name that clients know this server by");
   if (!name) return;
   if (!is_host_name(name->value)) {
     return reader.error(*name, "must be a host name or an IP address, without scheme and port");
@@ -49,14 +53,18 @@ bool is_usable_pool(ConfigReader& reader, const LocatedPrefix& pool) {
   const IpAddress& address = pool.value.address();
   const uint8_t bits = address_bits(address.version());
   if (pool.value.length() + kPoolFreeBitsMin > bits) {
-    reader.error(pool, std::format("{} is too small: it must hold the gateway and its clients, so /{} or shorter",
-                                   pool.value.to_string(), bits - kPoolFreeBitsMin));
+    reader.error(
+        pool,
+        std::format("{} is too small: it must hold the gateway and its clients, so /{} or shorter",
+                    pool.value.to_string(), bits - kPoolFreeBitsMin));
     return false;
   }
-  if (address.is_multicast() || address.is_loopback() || address.is_link_local() || address.is_any()) {
-    reader.error(pool, std::format("{} cannot be assigned to clients: take a private network such as "
-                                   "10.8.0.0/24 or fd00:8::/64",
-                                   pool.value.to_string()));
+  if (address.is_multicast() || address.is_loopback() || address.is_link_local() ||
+      address.is_any()) {
+    reader.error(pool,
+                 std::format("{} cannot be assigned to clients: take a private network such as "
+                             "10.8.0.0/24 or fd00:8::/64",
+                             pool.value.to_string()));
     return false;
   }
   return true;
@@ -66,11 +74,13 @@ void read_pools(ConfigReader& reader, ServerConfig& config) {
   const size_t faults = reader.errors.size();
   const auto pools = reader.prefixes("assign_cidr");
   if (!pools || (pools->empty() && reader.errors.size() == faults)) {
-    return reader.missing("assign_cidr", "the network that clients get addresses of, such as \"10.8.0.0/24\"");
+    return reader.missing("assign_cidr",
+                          "the network that clients get addresses of, such as \"10.8.0.0/24\"");
   }
   for (const auto& pool : *pools) {
     if (!is_usable_pool(reader, pool)) continue;
-    const auto same = std::ranges::find_if(config.pools, [&](const IpPrefix& p) { return p.overlaps(pool.value); });
+    const auto same = std::ranges::find_if(
+        config.pools, [&](const IpPrefix& p) { return p.overlaps(pool.value); });
     if (same != config.pools.end()) {
       reader.error(pool, std::format("{} overlaps {}: pools must be apart", pool.value.to_string(),
                                      same->to_string()));
@@ -80,7 +90,8 @@ void read_pools(ConfigReader& reader, ServerConfig& config) {
   }
 }
 
-// A route may be a pool or contain it; a part of a pool is a slip: clients on the rest would be cut off.
+// A route may be a pool or contain it; a part of a pool is a slip: clients on the rest would be cut
+// off.
 void read_routes(ConfigReader& reader, ServerConfig& config) {
   const auto routes = reader.prefixes("advertise_routes");
   if (!routes) {
@@ -88,12 +99,15 @@ void read_routes(ConfigReader& reader, ServerConfig& config) {
     return;
   }
   for (const auto& route : *routes) {
-    const auto cut = std::ranges::find_if(
-        config.pools, [&](const IpPrefix& p) { return p.contains(route.value) && p != route.value; });
+    const auto cut = std::ranges::find_if(config.pools, [&](const IpPrefix& p) {
+      return p.contains(route.value) && p != route.value;
+    });
     if (cut != config.pools.end()) {
-      reader.error(route, std::format("{} overlaps the pool {}, of which it is a part: advertise the whole pool "
-                                      "or another network",
-                                      route.value.to_string(), cut->to_string()));
+      reader.error(
+          route,
+          std::format("{} overlaps the pool {}, of which it is a part: advertise the whole pool "
+                      "or another network",
+                      route.value.to_string(), cut->to_string()));
       continue;
     }
     if (std::ranges::contains(config.routes, route.value)) {
@@ -106,14 +120,19 @@ void read_routes(ConfigReader& reader, ServerConfig& config) {
 
 void read_identity(ConfigReader& reader, ServerConfig& config) {
   Place certificate_place, key_place, ca_place;
-  config.certificate = read_pem(reader, {"cert_file", "cert_pem", PemKind::Certificate}, certificate_place);
+  config.certificate =
+      read_pem(reader, {"cert_file", "cert_pem", PemKind::Certificate}, certificate_place);
   config.key = read_pem(reader, {"key_file", "key_pem", PemKind::Key}, key_place);
-  config.ca_certificate = read_pem(reader, {"ca_cert_file", "ca_cert_pem", PemKind::Certificate}, ca_place);
-  const auto set = [&](std::string_view a, std::string_view b) { return reader.text(a) || reader.text(b); };
+  config.ca_certificate =
+      read_pem(reader, {"ca_cert_file", "ca_cert_pem", PemKind::Certificate}, ca_place);
+  const auto set = [&](std::string_view a, std::string_view b) {
+    return reader.text(a) || reader.text(b);
+  };
   if (!set("cert_file", "cert_pem")) {
     reader.missing("cert_file", "the server's certificate; `masque-vpn init` makes one");
   }
-  if (!set("key_file", "key_pem")) reader.missing("key_file", "the key of the server's certificate");
+  if (!set("key_file", "key_pem"))
+    reader.missing("key_file", "the key of the server's certificate");
   if (config.auth_mode != AuthMode::Token && !set("ca_cert_file", "ca_cert_pem")) {
     reader.missing("ca_cert_file", "the CA that clients' certificates are verified with");
   }
@@ -121,9 +140,10 @@ void read_identity(ConfigReader& reader, ServerConfig& config) {
     check_certificate_pair(reader, config.certificate, config.key, certificate_place, "cert_file");
     const auto info = read_certificate(config.certificate.pem);
     if (info && !config.server_name.empty() && !certificate_names(*info, config.server_name)) {
-      reader.warn(certificate_place, "cert_file",
-                  std::format("the certificate is not for \"{}\" (server_name): clients will refuse it",
-                              config.server_name));
+      reader.warn(
+          certificate_place, "cert_file",
+          std::format("the certificate is not for \"{}\" (server_name): clients will refuse it",
+                      config.server_name));
     }
   }
   if (config.ca_certificate.present()) {
@@ -142,7 +162,8 @@ void read_ca_key(ConfigReader& reader, ServerConfig& config) {
   }
   if (file) {
     config.ca_key_file = file->value;
-    if (const auto secret = check_secret_file(file->value); !secret) reader.error(*file, secret.error());
+    if (const auto secret = check_secret_file(file->value); !secret)
+      reader.error(*file, secret.error());
   }
   if (text) config.ca_key_pem = text->value;
 }
@@ -150,21 +171,27 @@ void read_ca_key(ConfigReader& reader, ServerConfig& config) {
 void read_state(ConfigReader& reader, ServerConfig& config) {
   const auto database = read_path(reader, "state.database");
   const auto older = read_path(reader, "api_server.database_path");
-  config.database = database ? database->value : older ? older->value : resolve_beside(reader.path(), "state.db");
+  config.database = database ? database->value
+                    : older  ? older->value
+                             : resolve_beside(reader.path(), "state.db");
   config.state_dir = directory_of(config.database);
   if (database && older) reader.warn(*older, "has no effect beside [state] database");
   const auto& at = database ? database : older;
   std::error_code ignored;
   if (at && !std::filesystem::is_directory(config.state_dir, ignored)) {
-    reader.error(*at, std::format("the directory {} is not there: make it first", config.state_dir));
+    reader.error(*at,
+                 std::format("the directory {} is not there: make it first", config.state_dir));
   }
 }
 
 void read_api(ConfigReader& reader, ServerConfig& config) {
   for (const auto key : {"api_server.listen_addr", "api_server.static_dir"}) {
     if (const auto text = reader.text(key)) {
-      reader.warn(*text, "has no effect: this version has no web interface, use `masque-vpn user` and `status`");
-      (key == std::string_view("api_server.static_dir") ? config.api.static_dir : config.api.listen_addr) = text->value;
+      reader.warn(
+          *text,
+          "has no effect: this version has no web interface, use `masque-vpn user` and `status`");
+      (key == std::string_view("api_server.static_dir") ? config.api.static_dir
+                                                        : config.api.listen_addr) = text->value;
     }
   }
 }
@@ -182,7 +209,8 @@ void read_forwarding(ConfigReader& reader, ServerConfig& config) {
       reader.warn(interfaces->front(), "has no effect without enabled = true");
     }
   }
-  if (const auto forwarding = reader.boolean("network.ip_forwarding"); forwarding && forwarding->value) {
+  if (const auto forwarding = reader.boolean("network.ip_forwarding");
+      forwarding && forwarding->value) {
     config.ip_forwarding = ServerConfig::IpForwarding::Enable;
   }
 }
@@ -217,7 +245,8 @@ ServerConfig read_server(ConfigReader& reader) {
   read_listen(reader, config);
   read_server_name(reader, config);
   config.auth_mode = reader.choice<AuthMode>("auth.mode", kAuthModes).value_or(config.auth_mode);
-  config.unknown_users = reader.choice<UnknownUsers>("auth.unknown_users", kUnknownUsers).value_or(config.unknown_users);
+  config.unknown_users = reader.choice<UnknownUsers>("auth.unknown_users", kUnknownUsers)
+                             .value_or(config.unknown_users);
   read_identity(reader, config);
   read_ca_key(reader, config);
   read_pools(reader, config);
@@ -245,7 +274,8 @@ Loaded<ServerConfig> parse(std::string_view text, const std::string& path, const
   read_client_keys(client);
   reader.set_foreign_keys(client.known_keys(), "it belongs into a client's configuration");
   reader.finish();
-  if (!reader.errors.empty()) return {.config = {}, .errors = reader.errors, .warnings = reader.warnings};
+  if (!reader.errors.empty())
+    return {.config = {}, .errors = reader.errors, .warnings = reader.warnings};
   return {.config = std::move(config), .errors = {}, .warnings = reader.warnings};
 }
 
@@ -260,7 +290,9 @@ Loaded<ServerConfig> parse_server_config(std::string_view text, const std::strin
 Loaded<ServerConfig> load_server_config(const std::string& path) {
   const auto file = read_text_file(path);
   if (!file) {
-    return {.config = {}, .errors = {{.file = path, .key = {}, .text = file.error().message()}}, .warnings = {}};
+    return {.config = {},
+            .errors = {{.file = path, .key = {}, .text = file.error().message()}},
+            .warnings = {}};
   }
   return parse(file->text, absolute_path(path), &*file);
 }

@@ -12,8 +12,8 @@ namespace masque {
 namespace {
 
 using testing::Authority;
-using testing::Temporary;
 using ::testing::HasSubstr;
+using testing::Temporary;
 
 // The example file of github.com/iselt/masque-vpn, word for word but for its comments' language.
 constexpr std::string_view kUpstreamExample = R"(# VPN server configuration
@@ -94,7 +94,8 @@ TEST_F(ServerConfigTest, loads_the_example_of_masque_vpn_unchanged) {
   EXPECT_EQ(config.unknown_users, ServerConfig::UnknownUsers::Admit);
   std::vector<std::string> warned;
   for (const auto& warning : loaded.warnings) warned.push_back(warning.key);
-  EXPECT_THAT(warned, ::testing::ElementsAre("mtu", "api_server.listen_addr", "api_server.static_dir"));
+  EXPECT_THAT(warned,
+              ::testing::ElementsAre("mtu", "api_server.listen_addr", "api_server.static_dir"));
 }
 
 TEST_F(ServerConfigTest, fills_in_defaults) {
@@ -113,7 +114,8 @@ TEST_F(ServerConfigTest, fills_in_defaults) {
 }
 
 TEST_F(ServerConfigTest, reads_the_new_tables) {
-  const auto loaded = load(whole("advertise_routes = [\"0.0.0.0/0\", \"10.8.0.0/24\"]\ntun_name = \"masque0\"", R"(
+  const auto loaded =
+      load(whole("advertise_routes = [\"0.0.0.0/0\", \"10.8.0.0/24\"]\ntun_name = \"masque0\"", R"(
 [nat]
 enabled = true
 interfaces = ["eth0", "wlan0"]
@@ -164,7 +166,7 @@ TEST_F(ServerConfigTest, an_address_without_host_means_all_addresses) {
 
 struct Fault {
   std::string_view name;
-  std::string_view top;     // replaces or adds top-level lines; the fault is in line `line`
+  std::string_view top;  // replaces or adds top-level lines; the fault is in line `line`
   std::string_view tables;
   uint32_t line;
   std::string_view key;
@@ -172,15 +174,21 @@ struct Fault {
 };
 
 const Fault kFaults[] = {
-    {"unknown_key", "asign_cidr = \"10.1.0.0/16\"", "", 1, "asign_cidr", "did you mean \"assign_cidr\"?"},
-    {"key_in_the_wrong_table", "enabled = true", "", 1, "enabled", "it belongs into the table [nat]"},
-    {"top_key_in_a_table", "", "[nat]\nlog_level = \"info\"", 8, "nat.log_level", "above the first [table]"},
+    {"unknown_key", "asign_cidr = \"10.1.0.0/16\"", "", 1, "asign_cidr",
+     "did you mean \"assign_cidr\"?"},
+    {"key_in_the_wrong_table", "enabled = true", "", 1, "enabled",
+     "it belongs into the table [nat]"},
+    {"top_key_in_a_table", "", "[nat]\nlog_level = \"info\"", 8, "nat.log_level",
+     "above the first [table]"},
     {"key_of_a_client", "server_addr = \"a:1\"", "", 1, "server_addr", "client's configuration"},
     {"unknown_table", "", "[nta]\nenabled = true", 7, "nta", "did you mean [nat]?"},
     {"table_as_value", "nat = true", "", 1, "nat", "must be a table"},
-    {"string_for_number", "mtu = \"1400\"", "", 1, "mtu", "must be a whole number without quotes, not a string"},
-    {"number_for_string", "tun_name = 7", "", 1, "tun_name", "must be a string in quotes, not a whole number"},
-    {"string_for_boolean", "", "[nat]\nenabled = \"yes\"", 8, "nat.enabled", "must be true or false"},
+    {"string_for_number", "mtu = \"1400\"", "", 1, "mtu",
+     "must be a whole number without quotes, not a string"},
+    {"number_for_string", "tun_name = 7", "", 1, "tun_name",
+     "must be a string in quotes, not a whole number"},
+    {"string_for_boolean", "", "[nat]\nenabled = \"yes\"", 8, "nat.enabled",
+     "must be true or false"},
     {"fraction", "mtu = 1400.5", "", 1, "mtu", "not a number with a fraction"},
     {"mtu_too_small", "mtu = 1279", "", 1, "mtu", "1280"},
     {"mtu_too_large", "mtu = 65536", "", 1, "mtu", "out of range"},
@@ -190,18 +198,23 @@ const Fault kFaults[] = {
     {"listen_empty", "listen_addr = \"\"", "", 1, "listen_addr", "is missing"},
     {"name_with_scheme", "server_name = \"https://a\"", "", 1, "server_name", "without scheme"},
     {"pool_not_a_network", "assign_cidr = \"ten\"", "", 1, "assign_cidr", "10.8.0.0/24"},
-    {"pool_host_bits", "assign_cidr = \"10.8.0.1/24\"", "", 1, "assign_cidr", "did you mean \"10.8.0.0/24\"?"},
+    {"pool_host_bits", "assign_cidr = \"10.8.0.1/24\"", "", 1, "assign_cidr",
+     "did you mean \"10.8.0.0/24\"?"},
     {"pool_length", "assign_cidr = \"10.8.0.0/33\"", "", 1, "assign_cidr", "0 to 32"},
     {"pool_too_small", "assign_cidr = \"10.8.0.0/31\"", "", 1, "assign_cidr", "too small"},
-    {"pool_multicast", "assign_cidr = \"224.0.0.0/24\"", "", 1, "assign_cidr", "cannot be assigned"},
+    {"pool_multicast", "assign_cidr = \"224.0.0.0/24\"", "", 1, "assign_cidr",
+     "cannot be assigned"},
     {"pool_empty_list", "assign_cidr = []", "", 1, "assign_cidr", "is missing"},
-    {"pools_overlap", "assign_cidr = [\"10.8.0.0/16\", \"10.8.3.0/24\"]", "", 1, "assign_cidr", "overlaps 10.8.0.0/16"},
+    {"pools_overlap", "assign_cidr = [\"10.8.0.0/16\", \"10.8.3.0/24\"]", "", 1, "assign_cidr",
+     "overlaps 10.8.0.0/16"},
     {"pool_and_route_overlap", "advertise_routes = [\"10.8.0.128/25\"]", "", 1, "advertise_routes",
      "overlaps the pool 10.8.0.0/24"},
-    {"route_bad", "advertise_routes = [\"10.9.0.0/24\", 5]", "", 1, "advertise_routes", "string in quotes"},
+    {"route_bad", "advertise_routes = [\"10.9.0.0/24\", 5]", "", 1, "advertise_routes",
+     "string in quotes"},
     {"missing_file", "cert_file = \"nothing.crt\"", "", 1, "cert_file", "No such file"},
     {"file_is_a_directory", "cert_file = \"cert\"", "", 1, "cert_file", "directory"},
-    {"not_a_certificate", "cert_file = \"cert/server.key\"", "", 1, "cert_file", "holds no certificate"},
+    {"not_a_certificate", "cert_file = \"cert/server.key\"", "", 1, "cert_file",
+     "holds no certificate"},
     {"not_a_key", "key_file = \"cert/server.crt\"", "", 1, "key_file", ""},
     {"key_of_another", "key_file = \"cert/ca.key\"", "", 2, "cert_file", "does not belong"},
     {"ca_key_missing", "ca_key_file = \"none.key\"", "", 1, "ca_key_file", "No such file"},
@@ -209,11 +222,15 @@ const Fault kFaults[] = {
     {"bad_tun_name", "tun_name = \"much too long a name\"", "", 1, "tun_name", "1 to 15"},
     {"bad_choice", "", "[quic]\ncongestion = \"vegas\"", 8, "quic.congestion", "\"bbr\""},
     {"bad_time", "", "[quic]\nkeep_alive = \"soon\"", 8, "quic.keep_alive", "\"20s\""},
-    {"times_do_not_fit", "", "[quic]\nkeep_alive = \"60s\"", 8, "quic.keep_alive", "shorter than idle_timeout"},
+    {"times_do_not_fit", "", "[quic]\nkeep_alive = \"60s\"", 8, "quic.keep_alive",
+     "shorter than idle_timeout"},
     {"limit_of_0", "", "[limits]\nmax_clients = 0", 8, "limits.max_clients", "out of range"},
-    {"no_state_directory", "", "[state]\ndatabase = \"no/where/x.db\"", 8, "state.database", "make it first"},
-    {"socket_too_long", "", "[control]\nsocket = \"/01234567890123456789012345678901234567890123456789012345678901234"
-     "56789012345678901234567890123456789012345.sock\"", 8, "control.socket", "107"},
+    {"no_state_directory", "", "[state]\ndatabase = \"no/where/x.db\"", 8, "state.database",
+     "make it first"},
+    {"socket_too_long", "",
+     "[control]\nsocket = \"/01234567890123456789012345678901234567890123456789012345678901234"
+     "56789012345678901234567890123456789012345.sock\"",
+     8, "control.socket", "107"},
     {"not_toml", "mtu = ", "", 1, "", "not valid TOML"},
     {"twice", "mtu = 1400\nmtu = 1400", "", 2, "", "not valid TOML"},
 };
@@ -233,7 +250,8 @@ TEST_P(ServerFault, is_told_with_place_key_and_hint) {
   EXPECT_EQ(found->key, fault.key);
   EXPECT_THAT(found->text, HasSubstr(std::string(fault.hint)));
   EXPECT_GT(found->column, 0u);
-  if (!fault.tables.empty() || fault.name == "key_of_another") return;  // after a varying number of lines
+  if (!fault.tables.empty() || fault.name == "key_of_another")
+    return;  // after a varying number of lines
   EXPECT_EQ(found->line, fault.line);
 }
 
@@ -250,14 +268,17 @@ cert_file = "a.crt"
 enable = true
 )");
   std::vector<std::string> told;
-  for (const auto& error : loaded.errors) told.push_back(std::format("{}:{} {}", error.line, error.column, error.key));
-  EXPECT_THAT(told, ::testing::ElementsAre("1:1 server_name", "1:1 key_file", "1:1 ca_cert_file", "1:15 listen_addr",
-                                           "2:1 server_nam", "3:31 assign_cidr", "3:46 assign_cidr", "4:7 mtu",
-                                           "5:13 cert_file", "7:1 nat.enable"));
+  for (const auto& error : loaded.errors)
+    told.push_back(std::format("{}:{} {}", error.line, error.column, error.key));
+  EXPECT_THAT(told, ::testing::ElementsAre("1:1 server_name", "1:1 key_file", "1:1 ca_cert_file",
+                                           "1:15 listen_addr", "2:1 server_nam", "3:31 assign_cidr",
+                                           "3:46 assign_cidr", "4:7 mtu", "5:13 cert_file",
+                                           "7:1 nat.enable"));
 }
 
 TEST_F(ServerConfigTest, both_file_and_text_of_one_thing_are_refused) {
-  const auto loaded = load(whole(std::format("cert_pem = '''{}'''", Authority::shared().server.certificate_pem)), 0600);
+  const auto loaded = load(
+      whole(std::format("cert_pem = '''{}'''", Authority::shared().server.certificate_pem)), 0600);
   ASSERT_EQ(loaded.errors.size(), 1u);
   EXPECT_THAT(loaded.errors[0].text, HasSubstr("both cert_file and cert_pem"));
 }
@@ -290,7 +311,8 @@ assign_cidr = "10.8.0.0/24"
 TEST_F(ServerConfigTest, tokens_alone_need_no_ca) {
   const std::string text = whole("", "[auth]\nmode = \"token\"");
   std::string without = text;
-  without.erase(without.find("ca_cert_file"), std::string_view("ca_cert_file = \"cert/ca.crt\"").size());
+  without.erase(without.find("ca_cert_file"),
+                std::string_view("ca_cert_file = \"cert/ca.crt\"").size());
   EXPECT_TRUE(load(without).config);
 }
 
@@ -320,26 +342,31 @@ TEST_F(ServerConfigTest, an_unreadable_file_is_one_fault) {
 TEST_F(ServerConfigTest, hostile_texts_are_refused_without_a_crash) {
   const std::string nul("tun_name = \"a\\u0000b\"");
   for (const std::string& text :
-       {std::string("\xef\xbb\xbfmtu = 1"), std::string("a\0b = 1", 7), nul, std::string(300'000, '['),
-        std::string("a = ") + std::string(100'000, '['), std::string("a.") + std::string(50'000, 'b') + " = 1",
-        std::string("\xff\xfe = 1"), std::string("x = {a = {b = {c = {}}}}"), std::string(2'000'000, '#')}) {
+       {std::string("\xef\xbb\xbfmtu = 1"), std::string("a\0b = 1", 7), nul,
+        std::string(300'000, '['), std::string("a = ") + std::string(100'000, '['),
+        std::string("a.") + std::string(50'000, 'b') + " = 1", std::string("\xff\xfe = 1"),
+        std::string("x = {a = {b = {c = {}}}}"), std::string(2'000'000, '#')}) {
     const auto loaded = load(text);
     EXPECT_FALSE(loaded.config);
     EXPECT_FALSE(loaded.errors.empty());
   }
 }
 
-// faults.md K1: whatever happens to a good file, the answer is faults or a configuration, never a crash.
+// faults.md K1: whatever happens to a good file, the answer is faults or a configuration, never a
+// crash.
 TEST_F(ServerConfigTest, changed_bytes_never_crash) {
-  const std::string good = whole("advertise_routes = [\"0.0.0.0/0\"]", "[nat]\nenabled = true\n[quic]\nretry = \"auto\"\n");
+  const std::string good = whole("advertise_routes = [\"0.0.0.0/0\"]",
+                                 "[nat]\nenabled = true\n[quic]\nretry = \"auto\"\n");
   SeededRng rng(7);
-  constexpr std::string_view kPieces[] = {"[", "]", "[[", "=", "\"", "'''", "{", "}", ".", ",", "\n", "\0", "#", "\\u", "1e9"};
+  constexpr std::string_view kPieces[] = {"[", "]", "[[", "=",  "\"", "'''", "{",  "}",
+                                          ".", ",", "\n", "\0", "#",  "\\u", "1e9"};
   for (int round = 0; round < 500; ++round) {
     std::string text = good;
     for (uint64_t i = 0; i < 1 + rng.below(4); ++i) {
       const auto at = static_cast<size_t>(rng.below(text.size()));
       const auto piece = kPieces[rng.below(std::size(kPieces))];
-      rng.below(2) == 0 ? text.insert(at, piece) : text.replace(at, std::min(piece.size(), text.size() - at), piece);
+      rng.below(2) == 0 ? text.insert(at, piece)
+                        : text.replace(at, std::min(piece.size(), text.size() - at), piece);
     }
     const auto loaded = parse_server_config(text, dir.file("server.toml"));
     EXPECT_NE(loaded.config.has_value(), !loaded.errors.empty());

@@ -22,8 +22,10 @@ constexpr uint32_t kMtuMax = 65'535;
 constexpr uint32_t kMtuOfEthernet = 1400;
 constexpr uint32_t kEthernet = 1500;
 
-constexpr auto kCongestion = std::to_array<NamedChoice<CongestionChoice>>(
-    {{"cubic", CongestionChoice::Cubic}, {"bbr", CongestionChoice::Bbr}, {"reno", CongestionChoice::Reno}});
+constexpr auto kCongestion =
+    std::to_array<NamedChoice<CongestionChoice>>({{"cubic", CongestionChoice::Cubic},
+                                                  {"bbr", CongestionChoice::Bbr},
+                                                  {"reno", CongestionChoice::Reno}});
 constexpr auto kRetry = std::to_array<NamedChoice<RetryChoice>>(
     {{"auto", RetryChoice::Auto}, {"always", RetryChoice::Always}, {"never", RetryChoice::Never}});
 constexpr auto kLogLevels = std::to_array<NamedChoice<LogLevel>>({{"trace", LogLevel::Trace},
@@ -36,8 +38,10 @@ constexpr auto kLogLevels = std::to_array<NamedChoice<LogLevel>>({{"trace", LogL
 constexpr auto kLogFormats =
     std::to_array<NamedChoice<LogFormat>>({{"text", LogFormat::Text}, {"json", LogFormat::Json}});
 
-void check_pem_form(ConfigReader& reader, const LocatedText& at, std::string_view pem, PemKind kind) {
-  const std::string_view wanted = kind == PemKind::Key ? "PRIVATE KEY-----" : "-----BEGIN CERTIFICATE-----";
+void check_pem_form(ConfigReader& reader, const LocatedText& at, std::string_view pem,
+                    PemKind kind) {
+  const std::string_view wanted =
+      kind == PemKind::Key ? "PRIVATE KEY-----" : "-----BEGIN CERTIFICATE-----";
   if (pem.contains(wanted)) return;
   reader.error(at, std::format("holds no {} in PEM form (\"{}\")",
                                kind == PemKind::Key ? "private key" : "certificate",
@@ -68,7 +72,8 @@ PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place) {
   const auto text = reader.text(keys.text_key);
   if (file && text) {
     const auto& later = file->place < text->place ? *text : *file;
-    reader.error(later, std::format("both {} and {} are set: remove one of them", keys.file_key, keys.text_key));
+    reader.error(later, std::format("both {} and {} are set: remove one of them", keys.file_key,
+                                    keys.text_key));
     return {};
   }
   if (file) {
@@ -81,8 +86,8 @@ PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place) {
   return {.file = {}, .pem = text->value};
 }
 
-void check_certificate_pair(ConfigReader& reader, const PemSource& certificate, const PemSource& key,
-                            Place place, std::string_view key_name) {
+void check_certificate_pair(ConfigReader& reader, const PemSource& certificate,
+                            const PemSource& key, Place place, std::string_view key_name) {
   constexpr int64_t kWarnSeconds = int64_t{30} * 24 * 3600;
   const auto info = read_certificate(certificate.pem);
   if (!info) return reader.error(place, key_name, info.error());
@@ -90,10 +95,12 @@ void check_certificate_pair(ConfigReader& reader, const PemSource& certificate, 
     return reader.error(place, key_name, fits.error());
   }
   const int64_t now = unix_now();
-  if (const auto valid = check_validity(*info, now); !valid) return reader.error(place, key_name, valid.error());
+  if (const auto valid = check_validity(*info, now); !valid)
+    return reader.error(place, key_name, valid.error());
   if (info->not_after - now < kWarnSeconds) {
-    reader.warn(place, key_name,
-                std::format("the certificate expires in {} days", (info->not_after - now) / (24 * 3600)));
+    reader.warn(
+        place, key_name,
+        std::format("the certificate expires in {} days", (info->not_after - now) / (24 * 3600)));
   }
 }
 
@@ -108,20 +115,23 @@ uint32_t read_mtu(ConfigReader& reader) {
   if (!mtu || mtu->value == kMtuAutomatic) return kMtuAutomatic;
   const auto value = static_cast<uint32_t>(mtu->value);
   if (value < kMtuMin) {
-    reader.error(*mtu, std::format("{} is less than {}, which IPv6 needs: leave mtu out to have it measured",
-                                   value, kMtuMin));
+    reader.error(
+        *mtu, std::format("{} is less than {}, which IPv6 needs: leave mtu out to have it measured",
+                          value, kMtuMin));
     return kMtuAutomatic;
   }
   if (value > kMtuOfEthernet && value <= kEthernet) {
-    reader.warn(*mtu, std::format("{} is only an upper limit: the tunnel's MTU follows the path, and a "
-                                  "{}-byte path carries less",
-                                  value, kEthernet));
+    reader.warn(*mtu,
+                std::format("{} is only an upper limit: the tunnel's MTU follows the path, and a "
+                            "{}-byte path carries less",
+                            value, kEthernet));
   }
   return value;
 }
 
 bool is_interface_name(std::string_view name) {
-  if (name.empty() || name.size() > kInterfaceNameBytesMax || name == "." || name == "..") return false;
+  if (name.empty() || name.size() > kInterfaceNameBytesMax || name == "." || name == "..")
+    return false;
   return std::ranges::all_of(name, [](unsigned char c) {
     return c > 0x20 && c < 0x7f && c != '/' && c != ':' && c != '"' && c != '%' && c != '\\';
   });
@@ -129,7 +139,8 @@ bool is_interface_name(std::string_view name) {
 
 bool is_host_name(std::string_view name) {
   if (IpAddress::parse(name)) return true;
-  if (name.empty() || name.size() > kHostNameBytesMax || name.front() == '-' || name.front() == '.') return false;
+  if (name.empty() || name.size() > kHostNameBytesMax || name.front() == '-' || name.front() == '.')
+    return false;
   return std::ranges::all_of(name, [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
   });
@@ -139,18 +150,21 @@ std::string read_tun_name(ConfigReader& reader) {
   const auto name = reader.text("tun_name");
   if (!name) return {};
   if (is_interface_name(name->value)) return name->value;
-  reader.error(*name, std::format("an interface name has 1 to {} printable characters without space, / : % \" \\",
-                                  kInterfaceNameBytesMax));
+  reader.error(
+      *name,
+      std::format("an interface name has 1 to {} printable characters without space, / : % \" \\",
+                  kInterfaceNameBytesMax));
   return {};
 }
 
 QuicConfig read_quic(ConfigReader& reader, QuicRole role) {
   QuicConfig quic;
-  quic.congestion = reader.choice<CongestionChoice>("quic.congestion", kCongestion).value_or(quic.congestion);
-  quic.keep_alive =
-      reader.duration("quic.keep_alive", 1s, 1h, ConfigReader::Zero::Allowed).value_or(quic.keep_alive);
-  quic.idle_timeout =
-      reader.duration("quic.idle_timeout", 2s, 1h, ConfigReader::Zero::Refused).value_or(quic.idle_timeout);
+  quic.congestion =
+      reader.choice<CongestionChoice>("quic.congestion", kCongestion).value_or(quic.congestion);
+  quic.keep_alive = reader.duration("quic.keep_alive", 1s, 1h, ConfigReader::Zero::Allowed)
+                        .value_or(quic.keep_alive);
+  quic.idle_timeout = reader.duration("quic.idle_timeout", 2s, 1h, ConfigReader::Zero::Refused)
+                          .value_or(quic.idle_timeout);
   if (role == QuicRole::Server) {
     quic.retry = reader.choice<RetryChoice>("quic.retry", kRetry).value_or(quic.retry);
   }
@@ -158,8 +172,9 @@ QuicConfig read_quic(ConfigReader& reader, QuicRole role) {
   if (!place) {
     quic.keep_alive = std::min(quic.keep_alive, quic.idle_timeout / 3);
   } else if (quic.keep_alive >= quic.idle_timeout) {
-    reader.error(*place, "quic.keep_alive",
-                 "must be shorter than idle_timeout, or idle tunnels break: a third of it is a good value");
+    reader.error(
+        *place, "quic.keep_alive",
+        "must be shorter than idle_timeout, or idle tunnels break: a third of it is a good value");
   }
   return quic;
 }
@@ -176,13 +191,15 @@ std::string read_control_socket(ConfigReader& reader) {
   const auto path = read_path(reader, "control.socket");
   if (!path) return default_control_socket(reader.path());
   if (path->value.size() > kSocketPathBytesMax) {
-    reader.error(*path, std::format("the path of a socket has at most {} bytes", kSocketPathBytesMax));
+    reader.error(*path,
+                 std::format("the path of a socket has at most {} bytes", kSocketPathBytesMax));
   }
   return path->value;
 }
 
 int64_t unix_now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(wall_clock_now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::seconds>(wall_clock_now().time_since_epoch())
+      .count();
 }
 
 }  // namespace masque

@@ -19,8 +19,8 @@ struct PemKeys {
 // Loads either; both at once is a fault. `place` is where it was set, for faults found later.
 PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place);
 // The pair fits, is within its time and (server: for the name) usable.
-void check_certificate_pair(ConfigReader& reader, const PemSource& certificate, const PemSource& key,
-                            Place place, std::string_view key_name);
+void check_certificate_pair(ConfigReader& reader, const PemSource& certificate,
+                            const PemSource& key, Place place, std::string_view key_name);
 
 // A path of the file, absolute.
 std::optional<LocatedText> read_path(ConfigReader& reader, std::string_view key);

@@ -26,13 +26,15 @@ Parsed<std::optional<std::vector<IpPrefix>>> prefixes_of(const Json& message, co
   const auto found = message.find(key);
   if (found == message.end()) return std::nullopt;
   if (!found->is_array() || found->size() > kControlPrefixesMax) {
-    return std::unexpected(std::format("\"{}\" must be a list of at most {} networks", key, kControlPrefixesMax));
+    return std::unexpected(
+        std::format("\"{}\" must be a list of at most {} networks", key, kControlPrefixesMax));
   }
   std::vector<IpPrefix> out;
   for (const auto& item : *found) {
     const auto prefix = item.is_string() ? IpPrefix::parse(item.get<std::string>())
                                          : std::unexpected(WireError::BadSyntax);
-    if (!prefix) return std::unexpected(std::format("\"{}\" has a member that is not a network", key));
+    if (!prefix)
+      return std::unexpected(std::format("\"{}\" has a member that is not a network", key));
     out.push_back(*prefix);
   }
   return out;
@@ -42,9 +44,11 @@ Parsed<ControlRequest> parse_session_set(const Json& message) {
   TRY(auto user, user_of(message));
   TRY(auto addresses, prefixes_of(message, "addresses"));
   TRY(auto routes, prefixes_of(message, "routes"));
-  if (!addresses && !routes) return std::unexpected("nothing to set: give \"addresses\" or \"routes\"");
+  if (!addresses && !routes)
+    return std::unexpected("nothing to set: give \"addresses\" or \"routes\"");
   if (addresses && addresses->empty()) return std::unexpected("\"addresses\" must not be empty");
-  return SessionSetRequest{.user = std::move(user), .addresses = std::move(addresses), .routes = std::move(routes)};
+  return SessionSetRequest{
+      .user = std::move(user), .addresses = std::move(addresses), .routes = std::move(routes)};
 }
 
 template <class Request>
@@ -61,9 +65,15 @@ struct Writer {
     if (r.routes) out["routes"] = to_json_array(*r.routes);
     return out;
   }
-  Json operator()(const SessionKickRequest& r) const { return {{"command", "session.kick"}, {"user", r.user}}; }
-  Json operator()(const UserRevokeRequest& r) const { return {{"command", "user.revoke"}, {"user", r.user}}; }
-  Json operator()(const UserChangedRequest& r) const { return {{"command", "user.changed"}, {"user", r.user}}; }
+  Json operator()(const SessionKickRequest& r) const {
+    return {{"command", "session.kick"}, {"user", r.user}};
+  }
+  Json operator()(const UserRevokeRequest& r) const {
+    return {{"command", "user.revoke"}, {"user", r.user}};
+  }
+  Json operator()(const UserChangedRequest& r) const {
+    return {{"command", "user.changed"}, {"user", r.user}};
+  }
   Json operator()(const ReloadRequest&) const { return {{"command", "reload"}}; }
 };
 
@@ -74,7 +84,8 @@ std::expected<ControlRequest, std::string> parse_control_request(std::string_vie
   const auto message = parse_json_object(line);
   if (!message) return std::unexpected("the request is not a JSON object");
   const auto command = message->find("command");
-  if (command == message->end() || !command->is_string()) return std::unexpected("\"command\" is missing");
+  if (command == message->end() || !command->is_string())
+    return std::unexpected("\"command\" is missing");
   const auto name = command->get<std::string>();
   if (name == "status") return StatusRequest{};
   if (name == "session.set") return parse_session_set(*message);
@@ -85,7 +96,9 @@ std::expected<ControlRequest, std::string> parse_control_request(std::string_vie
   return std::unexpected("unknown command");
 }
 
-std::string to_json(const ControlRequest& request) { return dump_json(std::visit(Writer{}, request)); }
+std::string to_json(const ControlRequest& request) {
+  return dump_json(std::visit(Writer{}, request));
+}
 
 std::string control_ok() { return R"({"ok":true})"; }
 
@@ -93,7 +106,9 @@ std::string control_ok(const ServiceStatus& status) {
   return dump_json({{"ok", true}, {"status", to_json_object(status)}});
 }
 
-std::string control_sessions(size_t sessions) { return dump_json({{"ok", true}, {"sessions", sessions}}); }
+std::string control_sessions(size_t sessions) {
+  return dump_json({{"ok", true}, {"sessions", sessions}});
+}
 
 std::string control_error(std::string_view text, int exit_code) {
   return dump_json({{"ok", false}, {"error", text}, {"exit_code", exit_code}});
@@ -108,13 +123,16 @@ std::expected<ControlReply, std::string> parse_control_reply(std::string_view li
   if (const auto error = message->find("error"); error != message->end() && error->is_string()) {
     reply.error = error->get<std::string>();
   }
-  if (const auto code = message->find("exit_code"); code != message->end() && code->is_number_unsigned()) {
+  if (const auto code = message->find("exit_code");
+      code != message->end() && code->is_number_unsigned()) {
     reply.exit_code = static_cast<int>(std::clamp<uint64_t>(code->get<uint64_t>(), 1, 125));
   }
-  if (const auto status = message->find("status"); status != message->end() && status->is_object()) {
+  if (const auto status = message->find("status");
+      status != message->end() && status->is_object()) {
     reply.status_json = dump_json(*status);
   }
-  if (const auto sessions = message->find("sessions"); sessions != message->end() && sessions->is_number_unsigned()) {
+  if (const auto sessions = message->find("sessions");
+      sessions != message->end() && sessions->is_number_unsigned()) {
     reply.sessions = sessions->get<size_t>();
   }
   return reply;

@@ -22,7 +22,7 @@
 
 namespace masque {
 
-constexpr size_t kControlLineBytesMax = 64 * 1024;   // of a request
+constexpr size_t kControlLineBytesMax = 64 * 1024;  // of a request
 constexpr size_t kControlPrefixesMax = 256;
 
 struct StatusRequest {};
@@ -45,8 +45,8 @@ struct UserChangedRequest {
 };
 struct ReloadRequest {};
 
-using ControlRequest = std::variant<StatusRequest, SessionSetRequest, SessionKickRequest, UserRevokeRequest,
-                                    UserChangedRequest, ReloadRequest>;
+using ControlRequest = std::variant<StatusRequest, SessionSetRequest, SessionKickRequest,
+                                    UserRevokeRequest, UserChangedRequest, ReloadRequest>;
 
 // The error is the text for the reply.
 std::expected<ControlRequest, std::string> parse_control_request(std::string_view line);

@@ -17,12 +17,18 @@ namespace {
 
 constexpr std::string_view level_name(LogLevel level) {
   switch (level) {
-    case LogLevel::Trace: return "trace";
-    case LogLevel::Debug: return "debug";
-    case LogLevel::Info: return "info";
-    case LogLevel::Warn: return "warn";
-    case LogLevel::Error: return "error";
-    case LogLevel::Off: break;
+    case LogLevel::Trace:
+      return "trace";
+    case LogLevel::Debug:
+      return "debug";
+    case LogLevel::Info:
+      return "info";
+    case LogLevel::Warn:
+      return "warn";
+    case LogLevel::Error:
+      return "error";
+    case LogLevel::Off:
+      break;
   }
   return "off";
 }
@@ -30,15 +36,19 @@ constexpr std::string_view level_name(LogLevel level) {
 // syslog(3) priorities, as sd-daemon(3) wants them in front of the line.
 constexpr int journal_priority(LogLevel level) {
   switch (level) {
-    case LogLevel::Error: return 3;
-    case LogLevel::Warn: return 4;
-    case LogLevel::Info: return 6;
-    default: return 7;
+    case LogLevel::Error:
+      return 3;
+    case LogLevel::Warn:
+      return 4;
+    case LogLevel::Info:
+      return 6;
+    default:
+      return 7;
   }
 }
 
-// A value that has a space, a quote or anything unprintable is quoted, so that a line stays one line and
-// nothing from a peer can look like another field or move the terminal's cursor.
+// A value that has a space, a quote or anything unprintable is quoted, so that a line stays one
+// line and nothing from a peer can look like another field or move the terminal's cursor.
 std::string field_value(std::string_view value) {
   bool plain = !value.empty();
   for (const char c : value) {
@@ -76,9 +86,10 @@ bool write_to_stderr(std::string_view line) {
 
 LogTarget detect_log_target() {
   const char* stream = getenv("JOURNAL_STREAM");
-  struct stat info {};
+  struct stat info{};
   if (stream == nullptr || fstat(STDERR_FILENO, &info) != 0) return LogTarget::Terminal;
-  return stream == std::format("{}:{}", info.st_dev, info.st_ino) ? LogTarget::Journal : LogTarget::Terminal;
+  return stream == std::format("{}:{}", info.st_dev, info.st_ino) ? LogTarget::Journal
+                                                                  : LogTarget::Terminal;
 }
 
 StderrLogSink::StderrLogSink(LogFormat format, LogTarget target)
@@ -109,32 +120,38 @@ bool StderrLogSink::take(std::string_view event, int64_t second, uint64_t& suppr
 
 void StderrLogSink::write(LogLevel level, std::string_view event, LogFields fields) {
   const auto now = clock_();
-  const int64_t second = std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
+  const int64_t second =
+      std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
   uint64_t suppressed = 0;
   if (!take(event, second, suppressed)) return;
-  std::string line = format_ == LogFormat::Json ? format_json(level, event, fields, suppressed, now)
-                                                : format_text(level, event, fields, suppressed, now);
+  std::string line = format_ == LogFormat::Json
+                         ? format_json(level, event, fields, suppressed, now)
+                         : format_text(level, event, fields, suppressed, now);
   if (line.size() >= kLineBytesMax) line.resize(kLineBytesMax - 1);
   line += '\n';
   if (!output_(line)) ++lost_;
 }
 
-std::string StderrLogSink::format_text(LogLevel level, std::string_view event, LogFields fields, uint64_t suppressed,
+std::string StderrLogSink::format_text(LogLevel level, std::string_view event, LogFields fields,
+                                       uint64_t suppressed,
                                        std::chrono::system_clock::time_point now) const {
   std::string line = target_ == LogTarget::Journal
                          ? std::format("<{}>{}", journal_priority(level), event)
                          : std::format("{} {} {}", timestamp(now), level_name(level), event);
-  for (const auto& field : fields) line += std::format(" {}={}", field.key, field_value(field.value));
+  for (const auto& field : fields)
+    line += std::format(" {}={}", field.key, field_value(field.value));
   if (suppressed > 0) line += std::format(" suppressed={}", suppressed);
   return line;
 }
 
-std::string StderrLogSink::format_json(LogLevel level, std::string_view event, LogFields fields, uint64_t suppressed,
+std::string StderrLogSink::format_json(LogLevel level, std::string_view event, LogFields fields,
+                                       uint64_t suppressed,
                                        std::chrono::system_clock::time_point now) const {
   Json out = {{"time", timestamp(now)}, {"level", level_name(level)}, {"event", event}};
   for (const auto& field : fields) out[std::string(field.key)] = field.value;
   if (suppressed > 0) out["suppressed"] = suppressed;
-  const std::string prefix = target_ == LogTarget::Journal ? std::format("<{}>", journal_priority(level)) : "";
+  const std::string prefix =
+      target_ == LogTarget::Journal ? std::format("<{}>", journal_priority(level)) : "";
   return prefix + dump_json(out);
 }
 

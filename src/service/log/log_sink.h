@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Log lines on stderr: "2026-01-31T12:00:00.123Z info session.up client=anna ipv4=10.8.0.2", or under
-// systemd (JOURNAL_STREAM) without time and with the priority in front ("<6>session.up ..."), or one JSON
-// object a line. At most kLinesPerSecond of one event a second; the next line of it says how many were left
-// out (faults.md C2). A blocked pipe or full disk loses lines, counted, and never blocks the program (K4).
+// Log lines on stderr: "2026-01-31T12:00:00.123Z info session.up client=anna ipv4=10.8.0.2", or
+// under systemd (JOURNAL_STREAM) without time and with the priority in front ("<6>session.up ..."),
+// or one JSON object a line. At most kLinesPerSecond of one event a second; the next line of it
+// says how many were left out (faults.md C2). A blocked pipe or full disk loses lines, counted, and
+// never blocks the program (K4).
 #pragma once
 
 #include <atomic>
@@ -26,7 +27,8 @@ LogTarget detect_log_target();
 class StderrLogSink final : public LogSink {
  public:
   static constexpr uint32_t kLinesPerSecond = 10;
-  static constexpr size_t kEventsMax = 512;  // events that are counted apart; the rest share one count
+  static constexpr size_t kEventsMax =
+      512;  // events that are counted apart; the rest share one count
   static constexpr size_t kLineBytesMax = 4096;
 
   using Clock = std::function<std::chrono::system_clock::time_point()>;
@@ -47,10 +49,10 @@ class StderrLogSink final : public LogSink {
   };
   // Whether the line may go out, and how many before it did not.
   bool take(std::string_view event, int64_t second, uint64_t& suppressed);
-  std::string format_text(LogLevel level, std::string_view event, LogFields fields, uint64_t suppressed,
-                          std::chrono::system_clock::time_point now) const;
-  std::string format_json(LogLevel level, std::string_view event, LogFields fields, uint64_t suppressed,
-                          std::chrono::system_clock::time_point now) const;
+  std::string format_text(LogLevel level, std::string_view event, LogFields fields,
+                          uint64_t suppressed, std::chrono::system_clock::time_point now) const;
+  std::string format_json(LogLevel level, std::string_view event, LogFields fields,
+                          uint64_t suppressed, std::chrono::system_clock::time_point now) const;
 
   LogFormat format_;
   LogTarget target_;

@@ -16,12 +16,13 @@ using ::testing::HasSubstr;
 class LogSinkTest : public ::testing::Test {
  protected:
   StderrLogSink sink(LogFormat format, LogTarget target = LogTarget::Terminal) {
-    return StderrLogSink(format, target, [this] { return now; },
-                         [this](std::string_view line) {
-                           if (!accepts) return false;
-                           lines.emplace_back(line);
-                           return true;
-                         });
+    return StderrLogSink(
+        format, target, [this] { return now; },
+        [this](std::string_view line) {
+          if (!accepts) return false;
+          lines.emplace_back(line);
+          return true;
+        });
   }
   std::chrono::system_clock::time_point now{std::chrono::milliseconds(1'769'860'800'123)};
   bool accepts = true;
@@ -31,12 +32,14 @@ class LogSinkTest : public ::testing::Test {
 TEST_F(LogSinkTest, writes_event_and_fields) {
   auto s = sink(LogFormat::Text);
   s.write(LogLevel::Info, "session.up", {{"client", "anna"}, {"mtu", 1400}});
-  EXPECT_THAT(lines, ElementsAre("2026-01-31T12:00:00.123Z info session.up client=anna mtu=1400\n"));
+  EXPECT_THAT(lines,
+              ElementsAre("2026-01-31T12:00:00.123Z info session.up client=anna mtu=1400\n"));
 }
 
 TEST_F(LogSinkTest, values_cannot_break_a_line_or_pass_for_a_field) {
   auto s = sink(LogFormat::Text);
-  s.write(LogLevel::Warn, "e", {{"a", "x y"}, {"b", "1 c=2"}, {"d", "\n\x1b[31m\"\\"}, {"empty", ""}});
+  s.write(LogLevel::Warn, "e",
+          {{"a", "x y"}, {"b", "1 c=2"}, {"d", "\n\x1b[31m\"\\"}, {"empty", ""}});
   EXPECT_THAT(lines[0], HasSubstr(R"(a="x y" b="1 c=2" d="\x0a\x1b[31m\"\\" empty="")"));
   EXPECT_EQ(std::ranges::count(lines[0], '\n'), 1);
 }
@@ -51,8 +54,10 @@ TEST_F(LogSinkTest, under_systemd_the_journal_keeps_time_and_level) {
 TEST_F(LogSinkTest, json_is_one_object_a_line) {
   auto s = sink(LogFormat::Json);
   s.write(LogLevel::Debug, "e", {{"text", "a \"quoted\"\n\xff"}});
-  EXPECT_EQ(lines[0], "{\"time\":\"2026-01-31T12:00:00.123Z\",\"level\":\"debug\",\"event\":\"e\",\"text\":\"a "
-                      "\\\"quoted\\\"\\n\xef\xbf\xbd\"}\n");
+  EXPECT_EQ(
+      lines[0],
+      "{\"time\":\"2026-01-31T12:00:00.123Z\",\"level\":\"debug\",\"event\":\"e\",\"text\":\"a "
+      "\\\"quoted\\\"\\n\xef\xbf\xbd\"}\n");
 }
 
 // faults.md C2.
@@ -71,7 +76,8 @@ TEST_F(LogSinkTest, an_event_has_ten_lines_a_second_and_tells_how_many_were_left
 
 TEST_F(LogSinkTest, events_without_end_share_one_budget) {
   auto s = sink(LogFormat::Text);
-  for (size_t i = 0; i < StderrLogSink::kEventsMax + 100; ++i) s.write(LogLevel::Info, std::format("event{}", i), {});
+  for (size_t i = 0; i < StderrLogSink::kEventsMax + 100; ++i)
+    s.write(LogLevel::Info, std::format("event{}", i), {});
   EXPECT_EQ(lines.size(), StderrLogSink::kEventsMax + StderrLogSink::kLinesPerSecond);
 }
 

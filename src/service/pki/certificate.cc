@@ -26,7 +26,9 @@ namespace {
 template <auto kFree>
 struct Freer {
   template <class T>
-  void operator()(T* object) const { kFree(object); }
+  void operator()(T* object) const {
+    kFree(object);
+  }
 };
 using X509Ptr = std::unique_ptr<X509, Freer<X509_free>>;
 using KeyPtr = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
@@ -45,7 +47,8 @@ std::unexpected<std::string> failed(std::string_view what) {
   const unsigned long code = ERR_get_error();
   ERR_clear_error();
   const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
-  return std::unexpected(std::format("{}{}{}", what, reason == nullptr ? "" : ": ", reason == nullptr ? "" : reason));
+  return std::unexpected(
+      std::format("{}{}{}", what, reason == nullptr ? "" : ": ", reason == nullptr ? "" : reason));
 }
 
 std::string hex(std::span<const unsigned char> bytes) {
@@ -55,7 +58,8 @@ std::string hex(std::span<const unsigned char> bytes) {
 }
 
 BioPtr reader_of(std::string_view text) {
-  return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(std::min<size_t>(text.size(), INT32_MAX))));
+  return BioPtr(
+      BIO_new_mem_buf(text.data(), static_cast<int>(std::min<size_t>(text.size(), INT32_MAX))));
 }
 
 std::string text_of(const BioPtr& bio) {
@@ -81,20 +85,23 @@ PkiResult<KeyPtr> parse_key(std::string_view pem) {
   if (key) return key;
   ERR_clear_error();
   if (pem.contains("ENCRYPTED")) {
-    return std::unexpected("the key is encrypted: remove its password with openssl pkey -in KEY -out PLAIN");
+    return std::unexpected(
+        "the key is encrypted: remove its password with openssl pkey -in KEY -out PLAIN");
   }
   return std::unexpected("the key is damaged or not in PEM form");
 }
 
 PkiResult<std::string> certificate_pem(X509* certificate) {
   const BioPtr bio(BIO_new(BIO_s_mem()));
-  if (!bio || PEM_write_bio_X509(bio.get(), certificate) != 1) return failed("cannot write the certificate");
+  if (!bio || PEM_write_bio_X509(bio.get(), certificate) != 1)
+    return failed("cannot write the certificate");
   return text_of(bio);
 }
 
 PkiResult<std::string> key_pem(EVP_PKEY* key) {
   const BioPtr bio(BIO_new(BIO_s_secmem()));
-  if (!bio || PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+  if (!bio ||
+      PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
     return failed("cannot write the key");
   }
   return text_of(bio);
@@ -144,7 +151,8 @@ PkiResult<Identity> issue(const Profile& profile, X509* issuer, EVP_PKEY* issuer
   bool made = X509_set_version(c, X509_VERSION_3) == 1 && set_serial(c) &&
               X509_gmtime_adj(X509_getm_notBefore(c), -kBackdateSeconds) != nullptr &&
               X509_time_adj_ex(X509_getm_notAfter(c), profile.days, 0, nullptr) != nullptr &&
-              X509_set_pubkey(c, key.get()) == 1 && set_name(X509_get_subject_name(c), profile.common_name) &&
+              X509_set_pubkey(c, key.get()) == 1 &&
+              set_name(X509_get_subject_name(c), profile.common_name) &&
               X509_set_issuer_name(c, X509_get_subject_name(issuer == nullptr ? c : issuer)) == 1;
   for (const auto& [nid, value] : profile.extensions) {
     made = made && add_extension(c, issuer == nullptr ? c : issuer, nid, value);
@@ -174,9 +182,10 @@ PkiResult<Identity> issue_by(const Identity& ca, Profile profile) {
   }
   // A certificate that outlives its CA is refused from the CA's last day on.
   int days_left = 0, seconds = 0;
-  if (ASN1_TIME_diff(&days_left, &seconds, nullptr, X509_get0_notAfter(issuer->get())) != 1 || days_left < 0 ||
-      seconds < 0) {
-    return std::unexpected("the CA's certificate has expired: make a new one with `masque-vpn init`");
+  if (ASN1_TIME_diff(&days_left, &seconds, nullptr, X509_get0_notAfter(issuer->get())) != 1 ||
+      days_left < 0 || seconds < 0) {
+    return std::unexpected(
+        "the CA's certificate has expired: make a new one with `masque-vpn init`");
   }
   profile.days = std::min(profile.days, std::max(days_left, 1));
   return issue(profile, issuer->get(), key->get());
@@ -193,7 +202,8 @@ std::string common_name_of(const X509_NAME* name) {
   const int index = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
   if (index < 0) return {};
   unsigned char* utf8 = nullptr;
-  const int size = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index)));
+  const int size =
+      ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index)));
   if (size < 0) return {};
   const std::unique_ptr<unsigned char, OpensslFreer> owner(utf8);
   return {reinterpret_cast<const char*>(utf8), static_cast<size_t>(size)};
@@ -207,18 +217,21 @@ void read_alternative_names(X509* certificate, CertificateInfo& info) {
     int type = 0;
     const auto* value = static_cast<const ASN1_STRING*>(GENERAL_NAME_get0_value(name, &type));
     if (type != GEN_DNS && type != GEN_URI && type != GEN_IPADD) continue;
-    const std::span bytes(ASN1_STRING_get0_data(value), static_cast<size_t>(ASN1_STRING_length(value)));
+    const std::span bytes(ASN1_STRING_get0_data(value),
+                          static_cast<size_t>(ASN1_STRING_length(value)));
     const std::string text(bytes.begin(), bytes.end());
     if (type == GEN_DNS) info.dns_names.push_back(text);
     if (type == GEN_URI) info.uris.push_back(text);
     if (type != GEN_IPADD) continue;
-    if (const auto address = IpAddress::from_bytes(bytes)) info.addresses.push_back(address->to_string());
+    if (const auto address = IpAddress::from_bytes(bytes))
+      info.addresses.push_back(address->to_string());
   }
 }
 
 std::string lower(std::string_view text) {
   std::string out(text);
-  std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(out, out.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return out;
 }
 
@@ -240,7 +253,8 @@ PkiResult<Identity> make_ca(std::string_view name, int days) {
                nullptr, nullptr);
 }
 
-PkiResult<Identity> make_server_certificate(const Identity& ca, const std::vector<std::string>& names, int days) {
+PkiResult<Identity> make_server_certificate(const Identity& ca,
+                                            const std::vector<std::string>& names, int days) {
   std::string alternatives;
   for (const auto& name : names) {
     if (!alternatives.empty()) alternatives += ',';
@@ -258,14 +272,15 @@ PkiResult<Identity> make_server_certificate(const Identity& ca, const std::vecto
 }
 
 PkiResult<Identity> make_client_certificate(const Identity& ca, std::string_view name, int days) {
-  return issue_by(ca, {.common_name = std::string(name),
-                       .days = days,
-                       .extensions = {{NID_basic_constraints, "critical,CA:FALSE"},
-                                      {NID_key_usage, "critical,digitalSignature"},
-                                      {NID_ext_key_usage, "clientAuth"},
-                                      {NID_subject_key_identifier, "hash"},
-                                      {NID_authority_key_identifier, "keyid:always"},
-                                      {NID_subject_alt_name, std::format("URI:masque-vpn://user/{}", name)}}});
+  return issue_by(
+      ca, {.common_name = std::string(name),
+           .days = days,
+           .extensions = {{NID_basic_constraints, "critical,CA:FALSE"},
+                          {NID_key_usage, "critical,digitalSignature"},
+                          {NID_ext_key_usage, "clientAuth"},
+                          {NID_subject_key_identifier, "hash"},
+                          {NID_authority_key_identifier, "keyid:always"},
+                          {NID_subject_alt_name, std::format("URI:masque-vpn://user/{}", name)}}});
 }
 
 PkiResult<CertificateInfo> read_certificate(std::string_view pem) {
@@ -276,11 +291,13 @@ PkiResult<CertificateInfo> read_certificate(std::string_view pem) {
   info.common_name = common_name_of(X509_get_subject_name(certificate));
   info.issuer = common_name_of(X509_get_issuer_name(certificate));
   const ASN1_INTEGER* serial = X509_get0_serialNumber(certificate);
-  info.serial = hex({ASN1_STRING_get0_data(serial), static_cast<size_t>(ASN1_STRING_length(serial))});
+  info.serial =
+      hex({ASN1_STRING_get0_data(serial), static_cast<size_t>(ASN1_STRING_length(serial))});
   info.fingerprint = fingerprint_of(certificate);
   info.not_before = unix_time(X509_get0_notBefore(certificate));
   info.not_after = unix_time(X509_get0_notAfter(certificate));
-  info.role = X509_check_ca(certificate) != 0 ? CertificateInfo::Role::Ca : CertificateInfo::Role::Leaf;
+  info.role =
+      X509_check_ca(certificate) != 0 ? CertificateInfo::Role::Ca : CertificateInfo::Role::Leaf;
   info.server_auth = X509_check_purpose(certificate, X509_PURPOSE_SSL_SERVER, 0) == 1;
   info.client_auth = X509_check_purpose(certificate, X509_PURPOSE_SSL_CLIENT, 0) == 1;
   read_alternative_names(certificate, info);
@@ -305,8 +322,9 @@ PkiResult<void> check_validity(const CertificateInfo& certificate, int64_t now) 
                                        certificate.common_name, date(certificate.not_after)));
   }
   if (now < certificate.not_before) {
-    return std::unexpected(std::format("the certificate of \"{}\" is not valid before {}: is this machine's clock right?",
-                                       certificate.common_name, date(certificate.not_before)));
+    return std::unexpected(std::format(
+        "the certificate of \"{}\" is not valid before {}: is this machine's clock right?",
+        certificate.common_name, date(certificate.not_before)));
   }
   return {};
 }
@@ -342,7 +360,8 @@ bool certificate_names(const CertificateInfo& certificate, std::string_view host
 std::string sha256_hex(std::string_view data) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int size = 0;
-  if (EVP_Digest(data.data(), data.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) return {};
+  if (EVP_Digest(data.data(), data.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1)
+    return {};
   return hex(std::span(digest).first(size));
 }
 

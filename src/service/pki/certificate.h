@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Certificates and keys for a VPN that is its own authority: a CA, server and client certificates, all
-// ECDSA P-256 with SHA-256, which every TLS 1.3 peer knows. Errors are sentences for people.
+// Certificates and keys for a VPN that is its own authority: a CA, server and client certificates,
+// all ECDSA P-256 with SHA-256, which every TLS 1.3 peer knows. Errors are sentences for people.
 // Nothing here is kept: keys are returned as PEM texts, and the memory OpenSSL used is wiped by it.
 #pragma once
 
@@ -43,10 +43,12 @@ struct CertificateInfo {
 
 PkiResult<Identity> make_ca(std::string_view name, int days = kCaDays);
 // `names`: DNS names and IP addresses; the first is the common name.
-PkiResult<Identity> make_server_certificate(const Identity& ca, const std::vector<std::string>& names,
+PkiResult<Identity> make_server_certificate(const Identity& ca,
+                                            const std::vector<std::string>& names,
                                             int days = kServerDays);
 // CN and URI masque-vpn://user/NAME.
-PkiResult<Identity> make_client_certificate(const Identity& ca, std::string_view name, int days = kClientDays);
+PkiResult<Identity> make_client_certificate(const Identity& ca, std::string_view name,
+                                            int days = kClientDays);
 
 // The first certificate of a PEM text.
 PkiResult<CertificateInfo> read_certificate(std::string_view pem);
@@ -59,7 +61,8 @@ PkiResult<void> check_issued_by(std::string_view certificate_pem, std::string_vi
 bool certificate_names(const CertificateInfo& certificate, std::string_view host);
 
 std::string sha256_hex(std::string_view data);
-// A bearer token: 256 random bits as text that is easy to find in a log or repository by its prefix.
+// A bearer token: 256 random bits as text that is easy to find in a log or repository by its
+// prefix.
 std::string make_token();
 
 }  // namespace masque

@@ -42,15 +42,17 @@ TEST(Certificates, each_is_fit_for_its_own_use_alone) {
 }
 
 TEST(Certificates, names_and_addresses_are_matched_as_clients_do) {
-  const auto identity =
-      make_server_certificate(Authority::shared().ca, {"vpn.example", "*.net.example", "192.0.2.1", "2001:db8::1"});
+  const auto identity = make_server_certificate(
+      Authority::shared().ca, {"vpn.example", "*.net.example", "192.0.2.1", "2001:db8::1"});
   ASSERT_TRUE(identity) << identity.error();
   const auto info = read_certificate(identity->certificate_pem);
   ASSERT_TRUE(info);
-  for (const auto name : {"vpn.example", "VPN.Example", "a.net.example", "192.0.2.1", "2001:db8::1", "2001:DB8:0::1"}) {
+  for (const auto name : {"vpn.example", "VPN.Example", "a.net.example", "192.0.2.1", "2001:db8::1",
+                          "2001:DB8:0::1"}) {
     EXPECT_TRUE(certificate_names(*info, name)) << name;
   }
-  for (const auto name : {"example", "x.vpn.example", "net.example", "a.b.net.example", ".net.example", "192.0.2.2", ""}) {
+  for (const auto name : {"example", "x.vpn.example", "net.example", "a.b.net.example",
+                          ".net.example", "192.0.2.2", ""}) {
     EXPECT_FALSE(certificate_names(*info, name)) << name;
   }
 }
@@ -59,7 +61,8 @@ TEST(Certificates, serials_keys_and_fingerprints_differ) {
   const auto one = make_client_certificate(Authority::shared().ca, "bob");
   const auto two = make_client_certificate(Authority::shared().ca, "bob");
   EXPECT_NE(one->fingerprint, two->fingerprint);
-  EXPECT_NE(read_certificate(one->certificate_pem)->serial, read_certificate(two->certificate_pem)->serial);
+  EXPECT_NE(read_certificate(one->certificate_pem)->serial,
+            read_certificate(two->certificate_pem)->serial);
   EXPECT_EQ(one->fingerprint, read_certificate(one->certificate_pem)->fingerprint);
   EXPECT_EQ(one->fingerprint.size(), 64u);
 }
@@ -77,21 +80,25 @@ TEST(Certificates, time_is_judged_with_a_sentence) {
 TEST(Certificates, none_outlives_its_ca) {
   const auto short_ca = make_ca("Short", 10);
   const auto leaf = make_client_certificate(*short_ca, "bob", 1000);
-  EXPECT_LE(read_certificate(leaf->certificate_pem)->not_after, read_certificate(short_ca->certificate_pem)->not_after);
+  EXPECT_LE(read_certificate(leaf->certificate_pem)->not_after,
+            read_certificate(short_ca->certificate_pem)->not_after);
   EXPECT_THAT(make_client_certificate(*make_ca("Old", -2), "bob").error(), HasSubstr("expired"));
 }
 
 TEST(Certificates, faults_are_sentences) {
   const Authority& a = Authority::shared();
-  EXPECT_THAT(check_pair(a.server.certificate_pem, a.client.key_pem).error(), HasSubstr("does not belong"));
+  EXPECT_THAT(check_pair(a.server.certificate_pem, a.client.key_pem).error(),
+              HasSubstr("does not belong"));
   EXPECT_THAT(check_pair("junk", a.client.key_pem).error(), HasSubstr("PEM"));
   EXPECT_THAT(check_pair(a.server.certificate_pem, "junk").error(), HasSubstr("key is damaged"));
-  EXPECT_THAT(check_pair(a.server.certificate_pem, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED "
-                                                   "PRIVATE KEY-----\n")
+  EXPECT_THAT(check_pair(a.server.certificate_pem,
+                         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED "
+                         "PRIVATE KEY-----\n")
                   .error(),
               HasSubstr("encrypted"));
-  EXPECT_THAT(check_issued_by(a.server.certificate_pem, make_ca("Test CA")->certificate_pem).error(),
-              HasSubstr("not issued by this CA"));
+  EXPECT_THAT(
+      check_issued_by(a.server.certificate_pem, make_ca("Test CA")->certificate_pem).error(),
+      HasSubstr("not issued by this CA"));
   Identity mixed = a.ca;
   mixed.key_pem = a.client.key_pem;
   EXPECT_THAT(make_client_certificate(mixed, "bob").error(), HasSubstr("does not belong"));
@@ -99,7 +106,8 @@ TEST(Certificates, faults_are_sentences) {
 
 TEST(Certificates, damaged_texts_never_crash) {
   const std::string pem = Authority::shared().server.certificate_pem;
-  for (size_t size = 0; size < pem.size(); size += 7) EXPECT_FALSE(read_certificate(pem.substr(0, size)));
+  for (size_t size = 0; size < pem.size(); size += 7)
+    EXPECT_FALSE(read_certificate(pem.substr(0, size)));
   for (size_t i = 30; i + 30 < pem.size(); i += 5) {
     std::string damaged = pem;
     damaged[i] = damaged[i] == 'A' ? 'B' : 'A';

@@ -31,7 +31,8 @@ std::optional<ServerKeys::Key> parse_hex(std::string_view text) {
 // "name = hex" in the order of kNames, exactly as write_keys() wrote it.
 std::optional<ServerKeys> parse_keys(std::string_view text) {
   ServerKeys keys;
-  ServerKeys::Key* const members[] = {&keys.stateless_reset, &keys.address_token, &keys.session_ticket};
+  ServerKeys::Key* const members[] = {&keys.stateless_reset, &keys.address_token,
+                                      &keys.session_ticket};
   if (!text.starts_with(kHeader)) return std::nullopt;
   text.remove_prefix(kHeader.size());
   for (size_t i = 0; i < std::size(kNames); ++i) {
@@ -48,7 +49,8 @@ std::optional<ServerKeys> parse_keys(std::string_view text) {
 
 std::string format_keys(const ServerKeys& keys) {
   std::string out(kHeader);
-  const ServerKeys::Key* const members[] = {&keys.stateless_reset, &keys.address_token, &keys.session_ticket};
+  const ServerKeys::Key* const members[] = {&keys.stateless_reset, &keys.address_token,
+                                            &keys.session_ticket};
   for (size_t i = 0; i < std::size(kNames); ++i) {
     out += std::format("{} = ", kNames[i]);
     for (const uint8_t byte : *members[i]) out += std::format("{:02x}", byte);
@@ -71,7 +73,8 @@ Result<ServerKeys, SysError> ServerKeys::load_or_create(const std::string& path,
     log_warn("keys.replaced", {{"file", path}, {"reason", file.error().message()}});
   }
   ServerKeys keys;
-  for (Key* key : {&keys.stateless_reset, &keys.address_token, &keys.session_ticket}) rng.fill(*key);
+  for (Key* key : {&keys.stateless_reset, &keys.address_token, &keys.session_ticket})
+    rng.fill(*key);
   TRY_VOID(replace_file(path, format_keys(keys), 0600));
   return keys;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys that must survive a restart, so that clients of a killed server get a stateless reset and their
-// address tokens and session tickets stay good: STATE_DIR/server.keys, mode 0600. A missing or damaged
-// file is replaced by new keys with one warning; clients then recover by idle timeout (faults.md A3).
+// Keys that must survive a restart, so that clients of a killed server get a stateless reset and
+// their address tokens and session tickets stay good: STATE_DIR/server.keys, mode 0600. A missing
+// or damaged file is replaced by new keys with one warning; clients then recover by idle timeout
+// (faults.md A3).
 #pragma once
 
 #include <array>

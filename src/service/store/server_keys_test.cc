@@ -24,7 +24,8 @@ TEST(ServerKeysTest, are_made_once_and_kept) {
   EXPECT_EQ(again->session_ticket, first->session_ticket);
 }
 
-// faults.md A3: truncated at every length, or with a byte changed, new keys come and nothing crashes.
+// faults.md A3: truncated at every length, or with a byte changed, new keys come and nothing
+// crashes.
 TEST(ServerKeysTest, a_damaged_file_is_replaced) {
   const Temporary dir;
   SeededRng rng(1);
@@ -37,7 +38,8 @@ TEST(ServerKeysTest, a_damaged_file_is_replaced) {
     EXPECT_NE(replaced->stateless_reset, first->stateless_reset);
   }
   dir.write("server.keys", whole + "more\n");
-  EXPECT_NE(ServerKeys::load_or_create(dir.file("server.keys"), rng)->stateless_reset, first->stateless_reset);
+  EXPECT_NE(ServerKeys::load_or_create(dir.file("server.keys"), rng)->stateless_reset,
+            first->stateless_reset);
 }
 
 TEST(ServerKeysTest, keys_that_others_could_read_are_replaced) {
@@ -45,7 +47,8 @@ TEST(ServerKeysTest, keys_that_others_could_read_are_replaced) {
   SeededRng rng(1);
   const auto first = ServerKeys::load_or_create(dir.file("server.keys"), rng);
   dir.write("server.keys", dir.read("server.keys"), 0644);
-  EXPECT_NE(ServerKeys::load_or_create(dir.file("server.keys"), rng)->stateless_reset, first->stateless_reset);
+  EXPECT_NE(ServerKeys::load_or_create(dir.file("server.keys"), rng)->stateless_reset,
+            first->stateless_reset);
   EXPECT_EQ(read_text_file(dir.file("server.keys"))->mode, 0600u);
 }
 

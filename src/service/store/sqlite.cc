@@ -9,12 +9,15 @@
 
 namespace masque {
 
-void Statement::Finalizer::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+void Statement::Finalizer::operator()(sqlite3_stmt* statement) const {
+  sqlite3_finalize(statement);
+}
 
 Statement& Statement::bind(std::string_view text) {
   const char* data = text.data() == nullptr ? "" : text.data();
   if (fault_ == SQLITE_OK) {
-    fault_ = sqlite3_bind_text64(statement_.get(), next_++, data, text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+    fault_ = sqlite3_bind_text64(statement_.get(), next_++, data, text.size(), SQLITE_TRANSIENT,
+                                 SQLITE_UTF8);
   }
   return *this;
 }
@@ -49,22 +52,27 @@ std::string Statement::text(int column) const {
   return data == nullptr ? std::string() : std::string(data, static_cast<size_t>(size));
 }
 
-int64_t Statement::number(int column) const { return sqlite3_column_int64(statement_.get(), column); }
+int64_t Statement::number(int column) const {
+  return sqlite3_column_int64(statement_.get(), column);
+}
 
 bool Statement::is_null(int column) const {
   return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL;
 }
 
-StoreResult<std::unique_ptr<Database>> Database::open(const std::string& path, Duration busy_timeout) {
+StoreResult<std::unique_ptr<Database>> Database::open(const std::string& path,
+                                                      Duration busy_timeout) {
   sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &handle,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_EXRESCODE, nullptr);
+  const int code = sqlite3_open_v2(
+      path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_EXRESCODE,
+      nullptr);
   std::unique_ptr<Database> database(new Database(path, handle));
   if (code != SQLITE_OK) return std::unexpected(database->error(code));
   const auto busy = std::chrono::duration_cast<std::chrono::milliseconds>(busy_timeout);
   sqlite3_busy_timeout(handle, static_cast<int>(busy.count()));
   sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-  // A damaged schema must not run code of its own (application-defined functions in views or triggers).
+  // A damaged schema must not run code of its own (application-defined functions in views or
+  // triggers).
   sqlite3_db_config(handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   return database;
 }
@@ -73,7 +81,8 @@ Database::~Database() { sqlite3_close_v2(handle_); }
 
 Statement Database::prepare(std::string_view sql) {
   sqlite3_stmt* statement = nullptr;
-  const int code = sqlite3_prepare_v2(handle_, sql.data(), static_cast<int>(sql.size()), &statement, nullptr);
+  const int code =
+      sqlite3_prepare_v2(handle_, sql.data(), static_cast<int>(sql.size()), &statement, nullptr);
   Statement out(this, statement);
   out.fault_ = code;  // a damaged file shows here too, so it is not an assertion
   return out;
@@ -106,15 +115,18 @@ StoreError Database::error(int code) const {
     case SQLITE_READONLY:
       return {Kind::Full, std::format("cannot write {}: {}", path_, reason)};
     case SQLITE_CORRUPT:
-      return {Kind::Corrupt, std::format("{} is damaged ({}): restore a copy, or move it away and add the users "
-                                         "again",
-                                         path_, reason)};
+      return {Kind::Corrupt,
+              std::format("{} is damaged ({}): restore a copy, or move it away and add the users "
+                          "again",
+                          path_, reason)};
     case SQLITE_NOTADB:
       return {Kind::Foreign, std::format("{} is not a database: is the path right?", path_)};
     case SQLITE_CANTOPEN:
       return {Kind::Missing, std::format("cannot open {}: {}", path_, reason)};
-    case SQLITE_CONSTRAINT: return {Kind::Exists, reason};
-    default: return {Kind::Failed, std::format("{}: {}", path_, reason)};
+    case SQLITE_CONSTRAINT:
+      return {Kind::Exists, reason};
+    default:
+      return {Kind::Failed, std::format("{}: {}", path_, reason)};
   }
 }
 

@@ -33,7 +33,8 @@ class Statement {
   struct Finalizer {
     void operator()(sqlite3_stmt* statement) const;
   };
-  Statement(const class Database* database, sqlite3_stmt* statement) : database_(database), statement_(statement) {}
+  Statement(const class Database* database, sqlite3_stmt* statement)
+      : database_(database), statement_(statement) {}
   const class Database* database_;
   std::unique_ptr<sqlite3_stmt, Finalizer> statement_;
   int next_ = 1;
@@ -43,7 +44,8 @@ class Statement {
 class Database {
  public:
   // The file must be there, if only empty: store.cc makes it with the right mode.
-  static StoreResult<std::unique_ptr<Database>> open(const std::string& path, Duration busy_timeout);
+  static StoreResult<std::unique_ptr<Database>> open(const std::string& path,
+                                                     Duration busy_timeout);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;

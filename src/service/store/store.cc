@@ -54,13 +54,15 @@ StoreResult<void> check_integrity(Database& database) {
   auto check = database.prepare("PRAGMA integrity_check(1)");
   TRY(const bool row, check.step());
   const std::string verdict = row ? check.text(0) : "no answer";
-  if (verdict != "ok") return std::unexpected(corrupt_row(database, verdict.substr(0, verdict.find('\n'))));
+  if (verdict != "ok")
+    return std::unexpected(corrupt_row(database, verdict.substr(0, verdict.find('\n'))));
   return {};
 }
 
 StoreResult<void> configure(Database& database) {
   // FULL: what was answered "done" survives a power cut. Writes are rare, so it costs nothing.
-  return database.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
+  return database.execute(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
 }
 
 StoreResult<void> create_schema(Database& database) {
@@ -82,21 +84,24 @@ StoreResult<void> check_schema(Database& database) {
   if (objects > 0 && application != kApplicationId) {
     return std::unexpected(StoreError{
         StoreError::Kind::Foreign,
-        std::format("{} is the database of another program: choose another file with [state] database",
-                    database.path())});
+        std::format(
+            "{} is the database of another program: choose another file with [state] database",
+            database.path())});
   }
   if (version > kSchemaVersion) {
     return std::unexpected(StoreError{
-        StoreError::Kind::Newer,
-        std::format("{} was written by a newer masque-vpn (schema {}, this one knows {}): install that version "
-                    "again or restore an older copy; nothing was changed",
-                    database.path(), version, kSchemaVersion)});
+        StoreError::Kind::Newer, std::format("{} was written by a newer masque-vpn (schema {}, "
+                                             "this one knows {}): install that version "
+                                             "again or restore an older copy; nothing was changed",
+                                             database.path(), version, kSchemaVersion)});
   }
   return check_integrity(database);
 }
 
-StoreResult<std::vector<IpPrefix>> read_prefixes(Database& database, std::string_view user, std::string_view kind) {
-  auto select = database.prepare("SELECT prefix FROM user_prefixes WHERE user = ? AND kind = ? ORDER BY prefix");
+StoreResult<std::vector<IpPrefix>> read_prefixes(Database& database, std::string_view user,
+                                                 std::string_view kind) {
+  auto select = database.prepare(
+      "SELECT prefix FROM user_prefixes WHERE user = ? AND kind = ? ORDER BY prefix");
   select.bind(user).bind(kind);
   std::vector<IpPrefix> out;
   while (true) {
@@ -104,7 +109,8 @@ StoreResult<std::vector<IpPrefix>> read_prefixes(Database& database, std::string
     if (!row) break;
     const auto prefix = IpPrefix::parse(select.text(0));
     // A policy that cannot be read whole is not applied in part (faults.md B13).
-    if (!prefix) return std::unexpected(corrupt_row(database, std::format("policy of user {}", user)));
+    if (!prefix)
+      return std::unexpected(corrupt_row(database, std::format("policy of user {}", user)));
     out.push_back(*prefix);
   }
   std::ranges::sort(out);
@@ -130,8 +136,9 @@ StoreResult<User> read_user(Database& database, const Statement& row) {
 StoreResult<void> insert_prefixes(Database& database, std::string_view user, std::string_view kind,
                                   const std::vector<IpPrefix>& prefixes) {
   if (prefixes.size() > kUserPrefixesMax) {
-    return std::unexpected(StoreError{StoreError::Kind::Failed,
-                                      std::format("a user may have at most {} networks of a kind", kUserPrefixesMax)});
+    return std::unexpected(
+        StoreError{StoreError::Kind::Failed,
+                   std::format("a user may have at most {} networks of a kind", kUserPrefixesMax)});
   }
   for (const auto& prefix : prefixes) {
     auto insert = database.prepare("INSERT OR IGNORE INTO user_prefixes VALUES (?, ?, ?)");
@@ -141,7 +148,8 @@ StoreResult<void> insert_prefixes(Database& database, std::string_view user, std
 }
 
 // One owner for each fixed address and each site's subnet.
-StoreResult<void> check_conflicts(Database& database, std::string_view user, const UserPolicy& policy) {
+StoreResult<void> check_conflicts(Database& database, std::string_view user,
+                                  const UserPolicy& policy) {
   auto select = database.prepare(
       "SELECT p.user, p.prefix FROM user_prefixes p JOIN users u ON u.name = p.user "
       "WHERE p.kind IN ('address', 'site') AND p.user <> ? AND u.revoked IS NULL");
@@ -152,16 +160,19 @@ StoreResult<void> check_conflicts(Database& database, std::string_view user, con
     const auto taken = IpPrefix::parse(select.text(1));
     if (!taken) continue;
     for (const auto* list : {&policy.addresses, &policy.site_subnets}) {
-      const auto same = std::ranges::find_if(*list, [&](const IpPrefix& p) { return p.overlaps(*taken); });
+      const auto same =
+          std::ranges::find_if(*list, [&](const IpPrefix& p) { return p.overlaps(*taken); });
       if (same == list->end()) continue;
-      return std::unexpected(StoreError{StoreError::Kind::Conflict,
-                                        std::format("{} overlaps {}, which belongs to user {}", same->to_string(),
-                                                    taken->to_string(), select.text(0))});
+      return std::unexpected(
+          StoreError{StoreError::Kind::Conflict,
+                     std::format("{} overlaps {}, which belongs to user {}", same->to_string(),
+                                 taken->to_string(), select.text(0))});
     }
   }
 }
 
-StoreResult<void> write_policy(Database& database, std::string_view user, const UserPolicy& policy) {
+StoreResult<void> write_policy(Database& database, std::string_view user,
+                               const UserPolicy& policy) {
   TRY_VOID(check_conflicts(database, user, policy));
   TRY_VOID(database.prepare("DELETE FROM user_prefixes WHERE user = ?").bind(user).run());
   auto reach = database.prepare("UPDATE users SET reach_clients = ? WHERE name = ?");
@@ -173,7 +184,8 @@ StoreResult<void> write_policy(Database& database, std::string_view user, const 
 }
 
 StoreError no_such_user(std::string_view name) {
-  return {StoreError::Kind::NoSuchUser, std::format("there is no user {}: see `masque-vpn user list`", name)};
+  return {StoreError::Kind::NoSuchUser,
+          std::format("there is no user {}: see `masque-vpn user list`", name)};
 }
 
 Statement& bind_or_null(Statement& statement, std::string_view text) {
@@ -199,19 +211,24 @@ class Store::Connection {
 Store::Store(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
 Store::~Store() = default;
 
-StoreResult<std::unique_ptr<Store>> Store::open(const std::string& path, Open mode, Duration busy_timeout) {
+StoreResult<std::unique_ptr<Store>> Store::open(const std::string& path, Open mode,
+                                                Duration busy_timeout) {
   using Kind = StoreError::Kind;
   if (mode != Open::Existing) {
-    // Made by us so that it is never readable by others, not even for a moment; SQLite gives its WAL the same mode.
+    // Made by us so that it is never readable by others, not even for a moment; SQLite gives its
+    // WAL the same mode.
     const auto made = write_new_file(path, "", 0600);
-    if (!made && made.error().code != EEXIST) return std::unexpected(StoreError{Kind::Missing, made.error().message()});
-    if (!made && mode == Open::Create) return std::unexpected(StoreError{Kind::Exists, path + " exists already"});
+    if (!made && made.error().code != EEXIST)
+      return std::unexpected(StoreError{Kind::Missing, made.error().message()});
+    if (!made && mode == Open::Create)
+      return std::unexpected(StoreError{Kind::Exists, path + " exists already"});
   }
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) {
-    return std::unexpected(StoreError{Kind::Missing, std::format("there is no database {}: `masque-vpn init` or the "
-                                                                 "server makes it",
-                                                                 path)});
+    return std::unexpected(
+        StoreError{Kind::Missing, std::format("there is no database {}: `masque-vpn init` or the "
+                                              "server makes it",
+                                              path)});
   }
   TRY(auto database, Database::open(path, busy_timeout));
   TRY_VOID(check_schema(*database));
@@ -226,11 +243,13 @@ StoreResult<void> Store::add_user(const User& user) {
   auto known = database.prepare("SELECT revoked FROM users WHERE name = ?");
   TRY(const bool exists, known.bind(user.name).step());
   if (exists && known.is_null(0)) {
-    return std::unexpected(StoreError{StoreError::Kind::Exists,
-                                      std::format("user {} exists already: revoke it first to issue a new key", user.name)});
+    return std::unexpected(StoreError{
+        StoreError::Kind::Exists,
+        std::format("user {} exists already: revoke it first to issue a new key", user.name)});
   }
   TRY_VOID(database.prepare("DELETE FROM users WHERE name = ?").bind(user.name).run());
-  auto insert = database.prepare("INSERT INTO users (name, fingerprint, token_hash, created) VALUES (?, ?, ?, ?)");
+  auto insert = database.prepare(
+      "INSERT INTO users (name, fingerprint, token_hash, created) VALUES (?, ?, ?, ?)");
   insert.bind(user.name);
   bind_or_null(insert, user.fingerprint);
   bind_or_null(insert, user.token_hash);
@@ -251,7 +270,8 @@ StoreResult<void> Store::set_token_hash(std::string_view name, std::string_view 
   Database& database = *connection_->database;
   TRY(const User known, user(name));
   if (known.revoked) {
-    return std::unexpected(StoreError{StoreError::Kind::NoSuchUser, std::format("user {} is revoked", name)});
+    return std::unexpected(
+        StoreError{StoreError::Kind::NoSuchUser, std::format("user {} is revoked", name)});
   }
   auto update = database.prepare("UPDATE users SET token_hash = ? WHERE name = ?");
   return bind_or_null(update, token_hash).bind(name).run();
@@ -259,7 +279,8 @@ StoreResult<void> Store::set_token_hash(std::string_view name, std::string_view 
 
 StoreResult<void> Store::revoke_user(std::string_view name, int64_t now) {
   Database& database = *connection_->database;
-  auto update = database.prepare("UPDATE users SET revoked = coalesce(revoked, ?), token_hash = NULL WHERE name = ?");
+  auto update = database.prepare(
+      "UPDATE users SET revoked = coalesce(revoked, ?), token_hash = NULL WHERE name = ?");
   TRY_VOID(update.bind(now).bind(name).run());
   if (database.changes() == 0) return std::unexpected(no_such_user(name));
   return {};
@@ -287,7 +308,8 @@ StoreResult<std::vector<User>> Store::users() {
 
 StoreResult<std::vector<Lease>> Store::leases() {
   Database& database = *connection_->database;
-  auto select = database.prepare("SELECT identity, prefix, last_seen FROM leases ORDER BY identity, prefix");
+  auto select =
+      database.prepare("SELECT identity, prefix, last_seen FROM leases ORDER BY identity, prefix");
   std::vector<Lease> out;
   while (true) {
     TRY(const bool row, select.step());
@@ -298,15 +320,18 @@ StoreResult<std::vector<Lease>> Store::leases() {
   }
 }
 
-StoreResult<void> Store::change_leases(const std::vector<Lease>& put, const std::vector<IpPrefix>& remove) {
+StoreResult<void> Store::change_leases(const std::vector<Lease>& put,
+                                       const std::vector<IpPrefix>& remove) {
   Database& database = *connection_->database;
   TRY(auto transaction, Transaction::begin(database));
   for (const auto& prefix : remove) {
-    TRY_VOID(database.prepare("DELETE FROM leases WHERE prefix = ?").bind(prefix.to_string()).run());
+    TRY_VOID(
+        database.prepare("DELETE FROM leases WHERE prefix = ?").bind(prefix.to_string()).run());
   }
   for (const auto& lease : put) {
     auto insert = database.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)");
-    TRY_VOID(insert.bind(lease.prefix.to_string()).bind(lease.identity).bind(lease.last_seen).run());
+    TRY_VOID(
+        insert.bind(lease.prefix.to_string()).bind(lease.identity).bind(lease.last_seen).run());
   }
   return transaction.commit();
 }

@@ -22,21 +22,26 @@
 namespace masque {
 namespace {
 
-using testing::Temporary;
 using ::testing::HasSubstr;
+using testing::Temporary;
 using Kind = StoreError::Kind;
 
 IpPrefix prefix(std::string_view text) { return *IpPrefix::parse(text); }
 User user(std::string_view name, std::string_view fingerprint = "") {
-  return {.name = std::string(name), .fingerprint = std::string(fingerprint), .token_hash = {}, .created = 1000,
-          .revoked = {}, .policy = {}};
+  return {.name = std::string(name),
+          .fingerprint = std::string(fingerprint),
+          .token_hash = {},
+          .created = 1000,
+          .revoked = {},
+          .policy = {}};
 }
 
 // Runs SQL on the file behind the store's back.
 void meddle(const std::string& path, const char* sql) {
   sqlite3* handle = nullptr;
   ASSERT_EQ(sqlite3_open(path.c_str(), &handle), SQLITE_OK);
-  EXPECT_EQ(sqlite3_exec(handle, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(handle);
+  EXPECT_EQ(sqlite3_exec(handle, sql, nullptr, nullptr, nullptr), SQLITE_OK)
+      << sqlite3_errmsg(handle);
   sqlite3_close(handle);
 }
 
@@ -54,7 +59,9 @@ class StoreTest : public ::testing::Test {
 
 TEST_F(StoreTest, is_created_secret_and_only_when_asked) {
   EXPECT_EQ(Store::open(path, Store::Open::Existing).error().kind, Kind::Missing);
-  { const auto store = open(Store::Open::Create); }
+  {
+    const auto store = open(Store::Open::Create);
+  }
   EXPECT_EQ(read_text_file(path)->mode, 0600u);
   EXPECT_EQ(Store::open(path, Store::Open::Create).error().kind, Kind::Exists);
   EXPECT_TRUE(Store::open(path, Store::Open::Existing));
@@ -115,7 +122,8 @@ TEST_F(StoreTest, fixed_addresses_and_subnets_have_one_owner) {
 }
 
 TEST_F(StoreTest, names_are_safe_everywhere) {
-  for (const auto name : {"a", "anna", "Anna-2", "anna@example.com", "a_b.c", "0"}) EXPECT_TRUE(is_user_name(name));
+  for (const auto name : {"a", "anna", "Anna-2", "anna@example.com", "a_b.c", "0"})
+    EXPECT_TRUE(is_user_name(name));
   for (const auto name : {"", "-a", ".a", "../a", "a/b", "a b", "a'b", "ä", "a\n", "a\"b"}) {
     EXPECT_FALSE(is_user_name(name)) << name;
   }
@@ -137,7 +145,8 @@ TEST_F(StoreTest, the_database_of_another_program_is_refused) {
   meddle(path, "CREATE TABLE clients (id TEXT);");
   EXPECT_EQ(Store::open(path, Store::Open::CreateOrExisting).error().kind, Kind::Foreign);
   dir.write("text.db", std::string(4096, 'x'));
-  EXPECT_EQ(Store::open(dir.file("text.db"), Store::Open::CreateOrExisting).error().kind, Kind::Foreign);
+  EXPECT_EQ(Store::open(dir.file("text.db"), Store::Open::CreateOrExisting).error().kind,
+            Kind::Foreign);
 }
 
 TEST_F(StoreTest, a_policy_that_cannot_be_read_is_no_policy) {
@@ -155,12 +164,14 @@ TEST_F(StoreTest, a_policy_that_cannot_be_read_is_no_policy) {
 TEST_F(StoreTest, every_damaged_page_is_noticed_or_harmless) {
   {
     const auto store = open();
-    for (int i = 0; i < 50; ++i) ASSERT_TRUE(store->add_user(user(std::format("user{}", i), std::format("{:064}", i))));
+    for (int i = 0; i < 50; ++i)
+      ASSERT_TRUE(store->add_user(user(std::format("user{}", i), std::format("{:064}", i))));
   }
   const std::string whole = read_text_file(path)->text;
   for (size_t at = 0; at < whole.size(); at += 509) {
     std::string damaged = whole;
-    for (size_t i = at; i < std::min(at + 64, whole.size()); ++i) damaged[i] = static_cast<char>(0xa5);
+    for (size_t i = at; i < std::min(at + 64, whole.size()); ++i)
+      damaged[i] = static_cast<char>(0xa5);
     std::filesystem::remove(path + "-wal");
     std::filesystem::remove(path + "-shm");
     dir.write("state.db", damaged);
@@ -182,9 +193,11 @@ TEST_F(StoreTest, a_lock_of_another_program_is_told_after_a_bounded_time) {
 
 TEST_F(StoreTest, leases_have_one_owner) {
   const auto store = open();
-  ASSERT_TRUE(store->put_leases({{"anna", prefix("10.8.0.2/32"), 1}, {"anna", prefix("fd00::/64"), 1}}));
+  ASSERT_TRUE(
+      store->put_leases({{"anna", prefix("10.8.0.2/32"), 1}, {"anna", prefix("fd00::/64"), 1}}));
   ASSERT_TRUE(store->put_leases({{"bob", prefix("10.8.0.2/32"), 2}}));
-  EXPECT_EQ(*store->leases(), (std::vector<Lease>{{"anna", prefix("fd00::/64"), 1}, {"bob", prefix("10.8.0.2/32"), 2}}));
+  EXPECT_EQ(*store->leases(), (std::vector<Lease>{{"anna", prefix("fd00::/64"), 1},
+                                                  {"bob", prefix("10.8.0.2/32"), 2}}));
   ASSERT_TRUE(store->remove_lease(prefix("10.8.0.2/32")));
   EXPECT_EQ(store->leases()->size(), 1u);
 }
@@ -207,7 +220,8 @@ RC_GTEST_PROP(Leases, follow_a_map_through_any_steps_and_restarts, ()) {
         store = *Store::open(path, Store::Open::Existing);
         break;
       default:
-        const Lease lease{.identity = std::format("u{}", *rc::gen::inRange(0, 3)), .prefix = p, .last_seen = i};
+        const Lease lease{
+            .identity = std::format("u{}", *rc::gen::inRange(0, 3)), .prefix = p, .last_seen = i};
         RC_ASSERT(store->put_leases({lease}).has_value());
         model.insert_or_assign(p, lease);
     }
@@ -219,7 +233,9 @@ RC_GTEST_PROP(Leases, follow_a_map_through_any_steps_and_restarts, ()) {
 
 // faults.md B9: what was answered is there after kill -9, and the file is whole.
 TEST_F(StoreTest, committed_rows_survive_kill_9) {
-  { const auto store = open(); }
+  {
+    const auto store = open();
+  }
   for (int round = 0; round < 5; ++round) {
     int pipe_fds[2];
     ASSERT_EQ(pipe(pipe_fds), 0);
@@ -229,14 +245,16 @@ TEST_F(StoreTest, committed_rows_survive_kill_9) {
       auto opened = Store::open(path, Store::Open::Existing);
       for (int i = 0; opened; ++i) {
         const int number = round * 100'000 + i;
-        if (!(*opened)->add_user(user(std::format("u{}", number), std::format("{}", number)))) break;
+        if (!(*opened)->add_user(user(std::format("u{}", number), std::format("{}", number))))
+          break;
         if (write(pipe_fds[1], &number, sizeof number) < 0) break;
       }
       _exit(1);
     }
     close(pipe_fds[1]);
     int last = -1;
-    for (int i = 0; i < 3 + round; ++i) ASSERT_EQ(read(pipe_fds[0], &last, sizeof last), static_cast<ssize_t>(sizeof last));
+    for (int i = 0; i < 3 + round; ++i)
+      ASSERT_EQ(read(pipe_fds[0], &last, sizeof last), static_cast<ssize_t>(sizeof last));
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
     while (read(pipe_fds[0], &last, sizeof last) == static_cast<ssize_t>(sizeof last)) {
@@ -247,7 +265,8 @@ TEST_F(StoreTest, committed_rows_survive_kill_9) {
 }
 
 TEST(UserDirectoryTest, admits_by_the_key_of_the_name) {
-  std::vector<User> users = {user("anna", "aa"), user("bob", "bb"), user("gone", "cc"), user("token", "")};
+  std::vector<User> users = {user("anna", "aa"), user("bob", "bb"), user("gone", "cc"),
+                             user("token", "")};
   users[2].revoked = 5;
   users[3].token_hash = sha256_hex("mvpn_secret");
   const UserDirectory directory(std::move(users));
@@ -256,10 +275,12 @@ TEST(UserDirectoryTest, admits_by_the_key_of_the_name) {
   EXPECT_EQ(directory.by_certificate("anna", "aa").user->name, "anna");
   EXPECT_EQ(directory.by_certificate("anna", "old").verdict, Verdict::OtherKey);
   EXPECT_EQ(directory.by_certificate("anna", "bb").verdict, Verdict::OtherKey);
-  EXPECT_EQ(directory.by_certificate("other", "cc").verdict, Verdict::OtherKey) << "a revoked key under a new name";
+  EXPECT_EQ(directory.by_certificate("other", "cc").verdict, Verdict::OtherKey)
+      << "a revoked key under a new name";
   EXPECT_EQ(directory.by_certificate("gone", "cc").verdict, Verdict::Revoked);
   EXPECT_EQ(directory.by_certificate("new", "dd").verdict, Verdict::Unknown);
-  EXPECT_EQ(directory.by_certificate("token", "").verdict, Verdict::OtherKey) << "a user of a token has no certificate";
+  EXPECT_EQ(directory.by_certificate("token", "").verdict, Verdict::OtherKey)
+      << "a user of a token has no certificate";
   EXPECT_EQ(directory.by_token("mvpn_secret").user->name, "token");
   EXPECT_EQ(directory.by_token("mvpn_other").verdict, Verdict::Unknown);
   EXPECT_EQ(directory.by_token("").verdict, Verdict::Unknown);
@@ -276,8 +297,8 @@ TEST_F(StoreTest, the_writer_merges_and_flushes) {
     EXPECT_EQ(writer.dropped(), 0u);
     writer.put_lease({"last", prefix("10.8.0.4/32"), 1});
   }
-  EXPECT_EQ(*open()->leases(),
-            (std::vector<Lease>{{"anna", prefix("10.8.0.2/32"), 999}, {"last", prefix("10.8.0.4/32"), 1}}));
+  EXPECT_EQ(*open()->leases(), (std::vector<Lease>{{"anna", prefix("10.8.0.2/32"), 999},
+                                                   {"last", prefix("10.8.0.4/32"), 1}}));
 }
 
 TEST_F(StoreTest, the_writer_keeps_what_a_locked_disk_refuses) {

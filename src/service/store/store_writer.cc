@@ -46,7 +46,8 @@ bool StoreWriter::flush(Duration timeout) {
 bool StoreWriter::write(const Pending& batch) {
   std::vector<Lease> put;
   std::vector<IpPrefix> remove;
-  for (const auto& [prefix, lease] : batch) lease ? put.push_back(*lease) : remove.push_back(prefix);
+  for (const auto& [prefix, lease] : batch)
+    lease ? put.push_back(*lease) : remove.push_back(prefix);
   const auto done = store_->change_leases(put, remove);
   if (done) return true;
   static_assert(kLogInterval >= kRetryDelay);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes leases from a thread of its own, so that the worker never waits for the disk. Writes of one
-// prefix that wait together become one; a full or failing disk is tried again every kRetryDelay while
-// forwarding goes on, and logged once a minute (`store.write_failed`). The destructor flushes once.
+// Writes leases from a thread of its own, so that the worker never waits for the disk. Writes of
+// one prefix that wait together become one; a full or failing disk is tried again every kRetryDelay
+// while forwarding goes on, and logged once a minute (`store.write_failed`). The destructor flushes
+// once.
 #pragma once
 
 #include <atomic>
@@ -46,8 +47,8 @@ class StoreWriter {
   std::unique_ptr<Store> store_;
   const Duration retry_delay_;
   std::mutex mutex_;
-  std::condition_variable wake_;   // work, or stop
-  std::condition_variable idle_;   // nothing waits any more
+  std::condition_variable wake_;  // work, or stop
+  std::condition_variable idle_;  // nothing waits any more
   Pending pending_;
   bool writing_ = false;
   bool stopping_ = false;

@@ -18,7 +18,8 @@ StoreResult<UserDirectory> UserDirectory::read(Store& store) {
   return UserDirectory(std::move(users));
 }
 
-UserDirectory::Admission UserDirectory::by_certificate(std::string_view name, std::string_view fingerprint) const {
+UserDirectory::Admission UserDirectory::by_certificate(std::string_view name,
+                                                       std::string_view fingerprint) const {
   const auto known_key = by_fingerprint_.find(fingerprint);
   const auto known_name = by_name_.find(name);
   if (known_name == by_name_.end()) {
@@ -29,7 +30,8 @@ UserDirectory::Admission UserDirectory::by_certificate(std::string_view name, st
   const User& user = users_[known_name->second];
   if (user.revoked) return {.verdict = Verdict::Revoked, .user = &user};
   // A user of a token alone has no certificate at all.
-  if (user.fingerprint.empty() || user.fingerprint != fingerprint) return {.verdict = Verdict::OtherKey, .user = &user};
+  if (user.fingerprint.empty() || user.fingerprint != fingerprint)
+    return {.verdict = Verdict::OtherKey, .user = &user};
   return {.verdict = Verdict::Admitted, .user = &user};
 }
 

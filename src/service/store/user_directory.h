@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// All users at one instant, in memory: what admission and policy look at, so that neither waits for the
-// disk. Immutable: made anew and swapped whole when the database changes (control: user.changed,
-// user.revoke, reload). When it cannot be read the server keeps the old one.
+// All users at one instant, in memory: what admission and policy look at, so that neither waits for
+// the disk. Immutable: made anew and swapped whole when the database changes (control:
+// user.changed, user.revoke, reload). When it cannot be read the server keeps the old one.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ class UserDirectory {
 
   enum class Verdict : uint8_t {
     Admitted,
-    Unknown,   // nobody of that name, key or token
+    Unknown,  // nobody of that name, key or token
     Revoked,
     OtherKey,  // the name is known with another key: an old certificate of a user who got a new one
   };

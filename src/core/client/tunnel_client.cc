@@ -216,7 +216,10 @@ void TunnelClient::on_timeout(Instant now) {
     impl_->tunnel->session.on_timeout(now, impl_->tunnel->channel);
     impl_->process_events();
   }
-  if (impl_->routes_deadline && now >= *impl_->routes_deadline) impl_->become_up_when_ready();
+  if (impl_->routes_deadline && now >= *impl_->routes_deadline) {
+    impl_->become_up_when_ready();
+    impl_->routes_deadline.reset();  // the addresses may have been withdrawn meanwhile
+  }
   if (impl_->answer_deadline && now >= *impl_->answer_deadline) {
     const bool silent =
         impl_->phase == Impl::Phase::Dialing || impl_->phase == Impl::Phase::Settings;

@@ -185,6 +185,22 @@ TEST(TunnelClient, trap_10_a_gateway_that_never_sends_routes) {
   EXPECT_EQ(w.client->state(), ClientState::Connected);
 }
 
+TEST(TunnelClient, a_withdrawn_address_leaves_no_timer_that_fires_for_ever) {
+  World w;
+  w.client->start();
+  auto& connection = w.dial();
+  w.settings(connection);
+  w.answer(connection, "200");
+  w.feed(connection, kAssign);
+  w.feed(connection, "0100");
+  w.timeout(1s);
+  EXPECT_EQ(w.client->state(), ClientState::Connecting);
+  EXPECT_EQ(w.client->next_timeout(), at(15s));  // the whole attempt
+  w.feed(connection, kAssign);
+  w.feed(connection, kRoutes);
+  EXPECT_EQ(w.client->state(), ClientState::Connected);
+}
+
 // proves: A6, R1
 TEST(TunnelClient, rfc9484_4_7_2_asks_when_nothing_is_assigned) {
   World w({.address_wait = 1s});

@@ -2,6 +2,7 @@
 #include "core/server/address_pool.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace masque {
 namespace {
@@ -102,23 +103,23 @@ std::optional<std::string> AddressPool::owner(const IpPrefix& prefix) const {
   return std::nullopt;
 }
 
-std::optional<IpPrefix> AddressPool::acquire(Instant now, std::string_view identity,
-                                             IpVersion version) {
+std::vector<IpPrefix> AddressPool::acquire(Instant now, std::string_view identity,
+                                           IpVersion version) {
   const std::string key(identity);
+  std::vector<IpPrefix> out;
   if (const auto found = holders_.find(key); found != holders_.end()) {
-    for (const IpPrefix& prefix : found->second.prefixes) {
-      if (prefix.version() != version) continue;
-      mark_absent(key, found->second, std::nullopt);
-      return prefix;
-    }
+    std::ranges::copy_if(found->second.prefixes, std::back_inserter(out),
+                         [&](const IpPrefix& prefix) { return prefix.version() == version; });
   }
-  auto fresh = take_free(version);
-  while (!fresh && evict_one(now, version)) fresh = take_free(version);
-  if (!fresh) return std::nullopt;
-  give(identity, *fresh);
-  Holder& holder = holders_[key];
-  mark_absent(key, holder, std::nullopt);
-  return fresh;
+  if (out.empty()) {
+    auto fresh = take_free(version);
+    while (!fresh && evict_one(now, version)) fresh = take_free(version);
+    if (!fresh) return out;
+    give(identity, *fresh);
+    out.push_back(*fresh);
+  }
+  mark_absent(key, holders_.at(key), std::nullopt);
+  return out;
 }
 
 std::optional<IpPrefix> AddressPool::take_free(IpVersion version) {
@@ -202,35 +203,30 @@ bool AddressPool::load(Instant now, std::string_view identity, const IpPrefix& p
   const auto fits = [&](const Pool& pool) { return index_in(pool, prefix).has_value(); };
   if (std::ranges::none_of(pools_, fits) || is_taken(prefix) || is_own(prefix)) return false;
   Holder& holder = holders_[std::string(identity)];
-  const auto same_family = [&](const IpPrefix& p) { return p.version() == prefix.version(); };
-  if (std::ranges::any_of(holder.prefixes, same_family)) return false;
   owners_.insert_or_assign(prefix, std::string(identity));
   holder.prefixes.push_back(prefix);
   mark_absent(std::string(identity), holder, now);
   return true;  // it comes from the store: nothing to write
 }
 
-bool AddressPool::set(std::string_view identity, const IpPrefix& prefix) {
-  if (is_own(prefix)) return false;
+bool AddressPool::set(std::string_view identity, std::span<const IpPrefix> prefixes) {
+  for (const IpPrefix& prefix : prefixes) {
+    const auto other = owner(prefix);
+    if (is_own(prefix) || (other && *other != identity)) return false;
+  }
   const std::string key(identity);
-  Holder& holder = holders_[key];
-  const auto same_family = [&](const IpPrefix& p) { return p.version() == prefix.version(); };
-  const auto old = std::ranges::find_if(holder.prefixes, same_family);
-  std::optional<IpPrefix> before;
-  if (old != holder.prefixes.end()) {
-    if (*old == prefix) return true;
-    before = *old;
-    take_back(*old);  // so that the new one may overlap the old one
-    holder.prefixes.erase(old);
-  }
-  if (is_taken(prefix)) {
-    if (before) {
-      owners_.insert_or_assign(*before, key);
-      holder.prefixes.push_back(*before);
-    }
-    return false;
-  }
-  give(identity, prefix);
+  std::vector<IpPrefix> before = leases(identity);
+  std::vector<IpPrefix> after(prefixes.begin(), prefixes.end());
+  std::ranges::copy_if(before, std::back_inserter(after), [&](const IpPrefix& kept) {
+    return std::ranges::none_of(
+        prefixes, [&](const IpPrefix& prefix) { return prefix.version() == kept.version(); });
+  });
+  std::ranges::sort(after);
+  after.erase(std::ranges::unique(after).begin(), after.end());
+  if (after == before) return true;
+  for (const IpPrefix& prefix : before) take_back(prefix);
+  holders_[key].prefixes.clear();
+  for (const IpPrefix& prefix : after) give(identity, prefix);
   return true;
 }
 

@@ -14,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -39,17 +40,18 @@ class AddressPool {
   bool contains(const IpAddress& address) const;
   bool contains(const IpPrefix& prefix) const;
 
-  // The identity's address of a family, from now on in use. nullopt: the pools are exhausted.
-  std::optional<IpPrefix> acquire(Instant now, std::string_view identity, IpVersion version);
+  // The identity's addresses of a family, from now on in use: what it has, else a fresh one. Empty:
+  // the pools are exhausted.
+  std::vector<IpPrefix> acquire(Instant now, std::string_view identity, IpVersion version);
   // The identity is gone; its leases wait for it.
   void release(Instant now, std::string_view identity);
   // Its addresses are free at once. False when it had none.
   bool remove(std::string_view identity);
   // A stored lease, absent as of `now`. False when it is not ours to give or somebody has it.
   bool load(Instant now, std::string_view identity, const IpPrefix& prefix);
-  // Gives the identity this prefix instead of what it has of the family. False when somebody has it
-  // or it is the gateway's own.
-  bool set(std::string_view identity, const IpPrefix& prefix);
+  // Gives the identity these prefixes instead of what it has of their families. False, and nothing
+  // is changed, when somebody else has one of them or it holds the gateway's own address.
+  bool set(std::string_view identity, std::span<const IpPrefix> prefixes);
   // Prefixes that only acquire() must not give out: fixed addresses of the policy. Replaces the
   // list.
   void set_reserved(std::vector<IpPrefix> prefixes);
@@ -73,7 +75,7 @@ class AddressPool {
     std::deque<uint64_t> freed;
   };
   struct Holder {
-    std::vector<IpPrefix> prefixes;  // at most one of each family
+    std::vector<IpPrefix> prefixes;  // acquire() gives one of each family, set() any number
     std::optional<Instant> absent_since;
   };
 

@@ -2,6 +2,7 @@
 // Policy and live changes: addresses and routes of a connected client change by capsule.
 #include <algorithm>
 #include <format>
+#include <iterator>
 
 #include "core/server/gateway_impl.h"
 #include "core/tunnel/address_class.h"
@@ -116,11 +117,12 @@ std::expected<size_t, std::string> Gateway::set_session(std::string_view identit
     if (change.addresses) {
       auto checked = impl_->check_addresses(*session, *change.addresses);
       if (!checked) return std::unexpected(std::move(checked).error());
-      for (const IpPrefix& prefix : *change.addresses) {
-        // An absent identity may hold it as a lease.
-        if (impl_->pool.contains(prefix) && !impl_->pool.set(identity, prefix)) {
-          return std::unexpected(std::format("{} is leased to another client", prefix.to_string()));
-        }
+      std::vector<IpPrefix> leased;
+      std::ranges::copy_if(*change.addresses, std::back_inserter(leased),
+                           [&](const IpPrefix& prefix) { return impl_->pool.contains(prefix); });
+      // An absent identity may hold one of them as its lease.
+      if (!impl_->pool.set(identity, leased)) {
+        return std::unexpected("an address is leased to another client");
       }
       impl_->set_addresses(*session, *change.addresses);
     }

@@ -128,6 +128,7 @@ struct Gateway::Impl {
   void wait_for_name(HttpConnection& connection, StreamId stream, Admitted admitted);
   void open_session(HttpConnection& connection, StreamId stream, const Admitted& admitted,
                     std::vector<IpAddress> resolved);
+  void take_fixed(const std::string& identity, std::span<const IpPrefix> prefixes);
   std::vector<IpPrefix> lease_for(const Admitted& admitted, const ClientPolicy& policy,
                                   std::span<const IpAddress> resolved);
   Session& make_session(HttpConnection& connection, StreamId stream, const Admitted& admitted);

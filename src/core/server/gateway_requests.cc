@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/log.h"
 #include "core/server/gateway_impl.h"
 
 namespace masque {
@@ -152,24 +153,31 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
       .session = session.number, .identity = session.identity, .addresses = session.addresses});
 }
 
+// Whoever got one of these addresses before they were fixed gives way.
+void Gateway::Impl::take_fixed(const std::string& identity, std::span<const IpPrefix> prefixes) {
+  for (const IpPrefix& prefix : prefixes) {
+    const auto holder = pool.owner(prefix);
+    if (!holder || *holder == identity) continue;
+    close_identity(*holder, SessionEnd::Replaced, "the address belongs to another client");
+    pool.remove(*holder);
+  }
+  if (!pool.set(identity, prefixes)) {
+    log_warn("policy.fixed_address_refused", {{"client", identity}});
+  }
+}
+
 std::vector<IpPrefix> Gateway::Impl::lease_for(const Admitted& admitted, const ClientPolicy& client,
                                                std::span<const IpAddress> resolved) {
   std::vector<IpPrefix> out;
   for (const IpVersion version : {IpVersion::V4, IpVersion::V6}) {
     if (!scope_has(admitted.scope, version, resolved)) continue;
-    bool fixed = false;
+    std::vector<IpPrefix> fixed;
     for (const IpPrefix& prefix : client.fixed_addresses) {
-      if (prefix.version() != version) continue;
-      fixed = true;
-      // Somebody who got it before it was fixed gives way.
-      if (const auto holder = pool.owner(prefix); holder && *holder != admitted.identity) {
-        close_identity(*holder, SessionEnd::Replaced, "the address belongs to another client");
-        pool.remove(*holder);
-      }
-      if (pool.set(admitted.identity, prefix)) out.push_back(prefix);
+      if (prefix.version() == version) fixed.push_back(prefix);
     }
-    if (fixed) continue;
-    if (const auto lease = pool.acquire(now_, admitted.identity, version)) out.push_back(*lease);
+    if (!fixed.empty()) take_fixed(admitted.identity, fixed);
+    const auto leases = pool.acquire(now_, admitted.identity, version);
+    out.insert(out.end(), leases.begin(), leases.end());
   }
   return out;
 }

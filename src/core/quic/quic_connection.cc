@@ -125,6 +125,7 @@ void QuicConnection::Impl::wake() {
 
 QuicConnection::ReadResult QuicConnection::on_datagram(Instant now, const ReceivedDatagram& datagram) {
   Impl& impl = *impl_;
+  if (datagram.bytes.empty()) return ReadResult::Ok;  // anybody can send one; the library calls it our fault
   impl.wake();
   if (impl.state == Impl::State::Closing) {
     // RFC 9000 10.2.1: answer again, but ever more rarely.
@@ -286,6 +287,15 @@ void QuicConnection::Impl::end_burst(Instant now) {
 }
 
 QuicConnection::Flushed QuicConnection::Impl::write_close(Instant now, TransmitBatch& batch) {
+  if (close_reason->cause == CloseReason::Cause::Local && state == State::Open) {
+    // Resets that wait go first: the peer shall learn why a stream ended, not only that all is over.
+    const MutableBytes before = batch.room();
+    if (before.empty()) return Flushed::Full;
+    ngtcp2_pkt_info before_info{};
+    const ngtcp2_ssize size = ngtcp2_conn_write_pkt(connection, &path_storage.path, &before_info, before.data(),
+                                                    before.size(), to_ns(now));
+    if (size > 0) commit(batch, static_cast<size_t>(size), before_info, now);
+  }
   const MutableBytes room = batch.room();
   if (room.empty()) return Flushed::Full;
   close_pending = false;

@@ -60,6 +60,10 @@ void QuicServerEndpoint::for_each(const std::function<void(EndpointConnection&)>
 
 void QuicServerEndpoint::on_datagram(Instant now, const ReceivedDatagram& datagram) {
   ++counters_.datagrams;
+  if (datagram.bytes.empty()) {  // legal in UDP, and the library would abort
+    ++counters_.malformed;
+    return;
+  }
   ngtcp2_version_cid header;
   const int rv = ngtcp2_pkt_decode_version_cid(&header, datagram.bytes.data(), datagram.bytes.size(),
                                                kConnectionIdLength);

@@ -146,9 +146,9 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
   session.resolved = std::move(resolved);
   session.rules = ClientRules::of(client);
   connection.respond(stream, {{":status", "200"}, {"capsule-protocol", "?1"}}, StreamEnd::KeepOpen);
-  connection.enable_datagrams(stream);
   set_addresses(session, addresses);
   advertise(session);
+  connection.enable_datagrams(stream);  // delivers packets that came early: the checks know us now
   emit(SessionUp{
       .session = session.number, .identity = session.identity, .addresses = session.addresses});
 }

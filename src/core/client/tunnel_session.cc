@@ -108,7 +108,6 @@ void TunnelClient::Impl::start_session() {
   } else if (options.wanted.empty()) {
     options.wanted = {kAnyV4, kAnyV6};
   }
-  connection->enable_datagrams(*stream);
   tunnel = std::make_unique<Tunnel>(*this, *connection, *stream, now, std::move(options));
   phase = Phase::Addresses;
   if (!config.site_subnets.empty()) {
@@ -117,6 +116,7 @@ void TunnelClient::Impl::start_session() {
       ranges.push_back({.range = IpRange::of(prefix)});
     tunnel->session.advertise_routes(std::move(ranges));
   }
+  connection->enable_datagrams(*stream);  // delivers packets that came before the answer
   if (!config.static_addresses.empty()) on_addresses();
 }
 

@@ -98,18 +98,20 @@ void Gateway::Impl::on_session_aborted(Session& session) {
   const SessionAbort reason = *session.tunnel.abort_reason();
   std::string detail(to_string(reason.cause));
   switch (reason.cause) {
-    case SessionAbort::Cause::Malformed:
+    case SessionAbort::Cause::Malformed: {
+      HttpConnection& connection = *session.connection;
+      const StreamId stream = session.stream;
       detail += ": ";
       detail += to_string(reason.error);
-      session.connection->abort_stream(session.stream, to_http_error(reason.error));
-      return remove_session(session, SessionEnd::ProtocolError, std::move(detail));
+      remove_session(session, SessionEnd::ProtocolError, std::move(detail));
+      connection.abort_stream(stream, to_http_error(reason.error));
+      return;
+    }
     case SessionAbort::Cause::CapsuleTooSlow:
-      session.connection->abort_stream(session.stream, HttpError::RequestCancelled);
-      return remove_session(session, SessionEnd::ProtocolError, std::move(detail));
+      return close_session(session, SessionEnd::ProtocolError, std::move(detail));
     case SessionAbort::Cause::MtuTooSmall:
     case SessionAbort::Cause::ProbeUnanswered:
-      session.connection->abort_stream(session.stream, HttpError::RequestCancelled);
-      return remove_session(session, SessionEnd::MtuTooSmall, std::move(detail));
+      return close_session(session, SessionEnd::MtuTooSmall, std::move(detail));
   }
 }
 
@@ -152,11 +154,15 @@ void Gateway::Impl::set_site_subnets(Session& session, std::vector<IpAddressRang
 }
 
 void Gateway::Impl::close_session(Session& session, SessionEnd end, std::string detail) {
+  HttpConnection& connection = *session.connection;
+  const StreamId stream = session.stream;
+  // First, so that the connection's own news of the end find nothing.
+  remove_session(session, end, std::move(detail));
   switch (end) {
     case SessionEnd::ClientClosed:
     case SessionEnd::Kicked:
     case SessionEnd::ShuttingDown:
-      session.connection->finish_stream(session.stream);
+      connection.finish_stream(stream);
       break;
     case SessionEnd::StreamAborted:
     case SessionEnd::ProtocolError:
@@ -164,10 +170,9 @@ void Gateway::Impl::close_session(Session& session, SessionEnd end, std::string 
     case SessionEnd::Replaced:
     case SessionEnd::Revoked:
       // RFC 9220 3, RFC 9114 4.1.1: an abnormal end of a tunnel.
-      session.connection->abort_stream(session.stream, HttpError::RequestCancelled);
+      connection.abort_stream(stream, HttpError::RequestCancelled);
       break;
   }
-  remove_session(session, end, std::move(detail));
 }
 
 void Gateway::Impl::remove_session(Session& session, SessionEnd end, std::string detail) {

@@ -44,9 +44,9 @@ class Engine:
             options += ["--iptables=false", "--ip6tables=false", "--bridge=none"]
         else:
             unshare += ["--net"]
-        start = 'ip link set lo up; exec dockerd "$@"'
+        start = ["python3", str(Path(__file__).with_name("as_pid_1.py")), "dockerd", *options]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([*unshare, "sh", "-c", start, "dockerd", *options], stdout=log, stderr=log,
+            self.process = subprocess.Popen([*unshare, *start], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
         deadline = time.monotonic() + START_SECONDS
         while self.call("docker", "version", check=False).returncode != 0:

@@ -93,7 +93,8 @@ def wait_healthy(engine, container, seconds=60):
             return
         if not health.startswith("running") or time.monotonic() > deadline:
             logs = engine.call("docker", "logs", container)
-            raise AssertionError(f"{container}: {health}\n{logs.stdout}{logs.stderr}")
+            checks = engine.docker("inspect", "--format={{json .State.Health.Log}}", container)
+            raise AssertionError(f"{container}: {health}\n{logs.stdout}{logs.stderr}\n{checks[-1000:]}")
         time.sleep(0.5)
 
 
@@ -116,7 +117,7 @@ def test_two_containers_ping_each_other(engine, compose):
         print(engine.docker("exec", client, "ping", "-c", "3", "-i", "0.2", "-W", "2", address))
     status = json.loads(engine.docker("exec", client, "masque-vpn", "status", "--json"))
     assert status["state"] == "connected"
-    own = next(address for address in status["session"]["addresses"] if "." in address)
+    own = next(address for address in status["addresses"] if "." in address)
     print(engine.docker("exec", gateway, "ping", "-c", "3", "-i", "0.2", "-W", "2", own.split("/")[0]))
 
     for container in (gateway, client):

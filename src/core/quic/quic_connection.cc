@@ -460,6 +460,8 @@ void QuicConnection::close_application(uint64_t code, std::string_view reason) {
 }
 
 void QuicConnection::initiate_key_update(Instant now) {
+  // RFC 9001 6.1: not before the handshake is confirmed; the library asserts it.
+  if (!impl_->confirmed || impl_->state != Impl::State::Open) return;
   ngtcp2_conn_initiate_key_update(impl_->connection, to_ns(now));
   impl_->wake();
 }

@@ -124,7 +124,7 @@ std::expected<void, StartError> ServerService::open_interface() {
   if (!interface) return start_failed(interface.error());
   interface_.emplace(std::move(*interface));
   if (config_.ip_forwarding == ServerConfig::IpForwarding::Enable) {
-    auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6});
+    auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6}, config_.control_socket + ".forwarding");
     if (!forwarding) return start_failed(forwarding.error());
     forwarding_.emplace(std::move(*forwarding));
   }

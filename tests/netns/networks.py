@@ -68,6 +68,7 @@ class Network:
         self.inner.route("default", via=GATEWAY_OF_INNER[4])
         self.inner.route("::/0", via=GATEWAY_OF_INNER[6])
         self.gateway: Gateway | None = None
+        self._made: list[Client] = []
 
     def make_gateway(self, pools: Sequence[str] = (), routes: Sequence[str] | None = None,
                      listen: str = f"[::]:{PORT}") -> Gateway:
@@ -92,7 +93,18 @@ class Network:
         assert self.gateway
         profile = self.gateway.add_user(user, "--endpoint", ENDPOINT[outer],
                                         "--tun-name", CLIENT_TUN)
-        return Client(self.lab, self.clients[index], profile)
+        return self.adopt(Client(self.lab, self.clients[index], profile))
+
+    def adopt(self, client: Client) -> Client:
+        self._made.append(client)
+        return client
+
+    def stop_clients(self) -> None:
+        """All that make_client() and connect() made, so that a test leaves none to the next."""
+        for client in self._made:
+            if client.process and client.process.running:
+                client.stop()
+        self._made.clear()
 
     def connect(self, user: str = "alice", index: int = 0, outer: int = 4) -> Client:
         client = self.make_client(user, index, outer)
@@ -177,7 +189,8 @@ def network_state(where: Namespace) -> dict[str, str]:
 
     return {
         "links": "\n".join(re.findall(r"^\d+: (\S+):", where.ip("-o", "link", "show"), re.M)),
-        "addresses": shown("ip", "-o", "address", "show"),
+        # Without the interface numbers at the start of lines, which are never used again.
+        "addresses": re.sub(r"^\d+: ", "", shown("ip", "-o", "address", "show"), flags=re.M),
         "routes": shown("ip", "route", "show", "table", "all"),
         "routes6": shown("ip", "-6", "route", "show", "table", "all"),
         "rules": shown("ip", "rule", "show"),

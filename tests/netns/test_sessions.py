@@ -30,6 +30,12 @@ def network_with_gateway() -> Iterator[Network]:
         yield net
 
 
+@pytest.fixture(autouse=True)
+def no_clients_left(net: Network) -> Iterator[None]:
+    yield
+    net.stop_clients()
+
+
 def test_a_revoked_user_is_out_within_a_second_and_stays_out(net):
     client = net.connect("revoked")
     flow = net.start_flow(net.client_ns, INNER[4])
@@ -53,7 +59,7 @@ def test_a_revoked_user_may_be_added_again_with_a_new_key(net):
     old_profile = old.config.rename(old.config.with_suffix(".old.toml"))
     new = net.connect("again")
     new.stop()
-    refused = Client(net.lab, net.client_ns, old_profile)
+    refused = net.adopt(Client(net.lab, net.client_ns, old_profile))
     refused.start()
     assert refused.process.wait(30) == REFUSED
 
@@ -62,7 +68,7 @@ def test_a_bearer_token_admits_a_client_without_certificate(net):
     profile = net.gateway.add_user("tokenbearer", "--endpoint", ENDPOINT[4], "--tun-name",
                                    CLIENT_TUN)
     token = net.gateway.run("user", "token", "tokenbearer").strip()
-    client = Client(net.lab, net.client_ns, profile)
+    client = net.adopt(Client(net.lab, net.client_ns, profile))
     client.configure("", cert_pem=None, key_pem=None)
     client.configure("auth", token=token)
     client.start()
@@ -81,7 +87,7 @@ def test_a_bearer_token_admits_a_client_without_certificate(net):
 def test_neither_certificate_nor_a_good_token(net, token):
     profile = net.gateway.add_user(f"nobody{len(token)}", "--endpoint", ENDPOINT[4], "--tun-name",
                                    CLIENT_TUN)
-    client = Client(net.lab, net.client_ns, profile)
+    client = net.adopt(Client(net.lab, net.client_ns, profile))
     client.configure("", cert_pem=None, key_pem=None)
     if token:
         client.configure("auth", token=token)
@@ -126,7 +132,8 @@ def test_addresses_are_sticky(net):
 def test_the_newest_session_of_an_identity_wins(net):
     first = net.connect("double", 0)
     addresses = sorted(first.status()["addresses"])
-    second = Client(net.lab, net.clients[1], first.config.with_suffix(".copy.toml"))
+    second = net.adopt(Client(net.lab, net.clients[1],
+                              first.config.with_suffix(".copy.toml")))
     second.config.write_text(first.config.read_text())
     second.config.chmod(0o600)
     second.start()
@@ -180,7 +187,7 @@ def test_a_session_is_changed_while_a_file_is_copied(net):
     (["setter", "--address", "224.0.0.1/32"], "224.0.0.1"),
 ])
 def test_a_session_is_not_set_to_nonsense(net, words, reason):
-    client = Client(net.lab, net.client_ns, net.gateway.dir / "setter.toml")
+    client = net.adopt(Client(net.lab, net.client_ns, net.gateway.dir / "setter.toml"))
     if not client.config.exists():
         net.make_client("setter")
     client.start()

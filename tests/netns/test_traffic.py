@@ -46,7 +46,10 @@ def test_the_first_address_of_the_pool_is_the_gateways(net, family):
 @inner_family
 @pytest.mark.parametrize("size", [0, 56, 1200, 4000])
 def test_ping(net, family, size):
-    """4000 bytes: fragments."""
+    """4000 bytes: fragments. Their way back is narrower than the inner host's link: the first replies
+    may be lost to the Packets Too Big that teach it (the gateway's interface, then the session)."""
+    if size > 1200:
+        net.client_ns.ping(INNER[family], size=size, count=3)
     reply = net.client_ns.ping(INNER[family], count=5, size=size)
     assert reply.received == 5, reply.output
 
@@ -70,6 +73,8 @@ def test_tcp_down(net, family):
 @inner_family
 @pytest.mark.parametrize("size", [8, 100, 1200, 3000])
 def test_udp(net, family, size):
+    if size > 1200:
+        net.client_ns.ping(INNER[family], size=size, count=3)
     report = net.exchange_udp(net.client_ns, INNER[family], count=1000, size=size)
     assert report == {"sent": 1000, "received": 1000, "damaged": 0, "reordered": 0}
 

@@ -3,6 +3,7 @@
 and a checksum of its own. At most WINDOW are under way, so that no queue on the way overflows.
 Prints {"sent", "received", "damaged", "reordered"}."""
 
+import contextlib
 import json
 import os
 import socket
@@ -30,7 +31,8 @@ def main() -> None:
         echo.settimeout(0.05)
         while report["sent"] < count or pending:
             if report["sent"] < count and len(pending) < WINDOW:
-                echo.send(make(report["sent"], size))
+                with contextlib.suppress(OSError):  # an ICMP error about an earlier one
+                    echo.send(make(report["sent"], size))
                 pending.add(report["sent"])
                 report["sent"] += 1
                 if len(pending) < WINDOW and report["sent"] < count:
@@ -41,6 +43,9 @@ def main() -> None:
                 if time.monotonic() - heard > REPLY_LIMIT_S:
                     pending.clear()  # lost; the report shows it
                     heard = time.monotonic()
+                continue
+            except OSError:
+                pending.clear()  # an ICMP error: the report shows it as lost
                 continue
             heard = time.monotonic()
             number = int.from_bytes(data[:4], "big")

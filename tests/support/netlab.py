@@ -310,7 +310,7 @@ class Namespace:
     def capture(self, path: str | os.PathLike[str], interface: str = "any",
                 expression: str = "") -> Process:
         """tcpdump into a file, from the moment this returns until stop()."""
-        process = self.start(["tcpdump", "-n", "-U", "-i", interface, "-w", path,
+        process = self.start(["tcpdump", "-n", "-U", "--immediate-mode", "-i", interface, "-w", path,
                               *expression.split()], name="tcpdump")
         process.wait_line(r"listening on", 20)
         return process
@@ -450,6 +450,8 @@ class Lab:
         """The ends of what all processes printed, for a failure's report."""
         text = ""
         for process in self._processes:
+            if process.name.startswith("tcpdump") and not process.exit_code:
+                continue
             state = "running" if process.running else f"ended with {process.exit_code}"
             text += f"=== {process.name} (pid {process.pid}, {state})\n{process.tail()}"
         return text

@@ -72,6 +72,18 @@ int on_datagram_frame(ngtcp2_conn*, uint32_t, const uint8_t* data, size_t length
   return 0;
 }
 
+// The id of a datagram is the size of its packet.
+int on_datagram_acked(ngtcp2_conn*, uint64_t size, void* user_data) {
+  impl_of(user_data).mtu_guard.on_acknowledged(static_cast<size_t>(size));
+  return 0;
+}
+
+int on_datagram_lost(ngtcp2_conn*, uint64_t size, void* user_data) {
+  Impl& impl = impl_of(user_data);
+  impl.mtu_guard.on_lost(impl.called_at, static_cast<size_t>(size), impl.pto());
+  return 0;
+}
+
 void on_random(uint8_t* out, size_t length, const ngtcp2_rand_ctx* context) {
   static_cast<Rng*>(context->native_handle)->fill(MutableBytes(out, length));
 }
@@ -120,6 +132,8 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
   out.extend_max_stream_data = on_stream_unblocked;
   out.extend_max_remote_streams_bidi = on_remote_streams;
   out.recv_datagram = on_datagram_frame;
+  out.ack_datagram = on_datagram_acked;
+  out.lost_datagram = on_datagram_lost;
   out.rand = on_random;
   out.get_new_connection_id2 = on_new_connection_id;
   out.remove_connection_id = on_remove_connection_id;

@@ -127,6 +127,7 @@ QuicConnection::ReadResult QuicConnection::on_datagram(Instant now, const Receiv
   Impl& impl = *impl_;
   if (datagram.bytes.empty()) return ReadResult::Ok;  // anybody can send one; the library calls it our fault
   impl.wake();
+  impl.called_at = now;
   if (impl.state == Impl::State::Closing) {
     // RFC 9000 10.2.1: answer again, but ever more rarely.
     ++impl.packets_since_close;
@@ -200,6 +201,7 @@ void QuicConnection::Impl::enter_closing(Instant now, State next) {
 QuicConnection::Flushed QuicConnection::poll_transmit(Instant now, TransmitBatch& batch) {
   Impl& impl = *impl_;
   impl.awake = false;
+  impl.called_at = now;
   switch (impl.state) {
     case Impl::State::Handshaking:
     case Impl::State::Open:
@@ -220,10 +222,19 @@ QuicConnection::Flushed QuicConnection::poll_transmit(Instant now, TransmitBatch
   std::unreachable();
 }
 
+MutableBytes QuicConnection::Impl::packet_room(TransmitBatch& batch) {
+  const MutableBytes room = batch.room();
+  if (room.empty() || state != State::Open) return room;
+  mtu_guard.on_path_limit(ngtcp2_conn_get_path_max_tx_udp_payload_size(connection));
+  // The library's own search needs more room than its present result.
+  if (mtu_guard.trusting()) return room;
+  return room.first(std::min(room.size(), mtu_guard.limit()));
+}
+
 QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, TransmitBatch& batch) {
   StreamChunk chunk;
   for (;;) {
-    const MutableBytes room = batch.room();
+    const MutableBytes room = packet_room(batch);
     if (room.empty()) return Flushed::Full;
     chunk.stream = -1;
     chunk.piece_count = 0;
@@ -345,6 +356,7 @@ std::optional<Instant> QuicConnection::next_timeout() const {
 void QuicConnection::on_timeout(Instant now) {
   Impl& impl = *impl_;
   impl.wake();
+  impl.called_at = now;
   if (impl.state == Impl::State::Closing || impl.state == Impl::State::Draining) {
     if (now >= *impl.close_deadline) impl.state = Impl::State::Dead;
     return;
@@ -393,6 +405,18 @@ void QuicConnection::shutdown_stream_read(StreamId stream, uint64_t code) {
   impl_->wake();
 }
 
+namespace {
+
+// What a DATAGRAM frame's payload costs beside itself.
+size_t datagram_overhead(ngtcp2_conn* connection) {
+  // Short header: flags, destination connection ID, 4-byte packet number, AEAD tag.
+  const size_t packet_overhead = 1 + ngtcp2_conn_get_dcid(connection)->datalen + 4 + 16;
+  constexpr size_t kFrameOverhead = 1 + 2;  // ngtcp2 always writes type 0x31 with a length
+  return packet_overhead + kFrameOverhead;
+}
+
+}  // namespace
+
 SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
                                          TransmitBatch& batch) {
   Impl& impl = *impl_;
@@ -405,16 +429,25 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
       {.base = const_cast<uint8_t*>(packet.head.data()), .len = packet.head.size()},
       {.base = const_cast<uint8_t*>(packet.body.data()), .len = packet.body.size()},
   };
+  impl.called_at = now;
+  const size_t packet_size = prefix.size() + packet.size() + datagram_overhead(impl.connection);
   // A packet may go out without our frame (a probe, a handshake flight): then once more.
   constexpr int kPacketsBeforeOurs = 8;
   for (int attempt = 0; attempt < kPacketsBeforeOurs; ++attempt) {
-    const MutableBytes room = batch.room();
+    MutableBytes room = impl.packet_room(batch);
     if (room.empty()) return SendResult::Blocked;
+    uint32_t flags = NGTCP2_WRITE_DATAGRAM_FLAG_NONE;
+    uint64_t id = packet_size;
+    if (const auto probe = impl.mtu_guard.probe(now, impl.mtu_guard.trusting() ? Duration::zero() : impl.pto())) {
+      room = batch.room().first(*probe);
+      flags = NGTCP2_WRITE_DATAGRAM_FLAG_PADDING;
+      id = *probe;
+    }
     int accepted = 0;
     ngtcp2_pkt_info info{};
     const ngtcp2_ssize n =
         ngtcp2_conn_writev_datagram(impl.connection, &impl.path_storage.path, &info, room.data(), room.size(),
-                                    &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_NONE, 0, vec, 3, to_ns(now));
+                                    &accepted, flags, id, vec, 3, to_ns(now));
     if (n < 0) {
       impl.fail(static_cast<int>(n));
       return SendResult::Closed;
@@ -426,6 +459,7 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
     }
     impl.commit(batch, static_cast<size_t>(n), info, now);
     if (accepted != 0) {
+      if (flags == NGTCP2_WRITE_DATAGRAM_FLAG_PADDING) impl.mtu_guard.on_probe_sent(now);
       impl.wake();
       return SendResult::Sent;
     }
@@ -441,11 +475,9 @@ bool QuicConnection::datagrams_negotiated() const {
 size_t QuicConnection::datagram_size_max() const {
   const ngtcp2_transport_params* peer = ngtcp2_conn_get_remote_transport_params(impl_->connection);
   if (peer == nullptr || peer->max_datagram_frame_size == 0) return 0;
-  // Short header: flags, destination connection ID, 4-byte packet number, AEAD tag.
-  const size_t packet_overhead = 1 + ngtcp2_conn_get_dcid(impl_->connection)->datalen + 4 + 16;
-  constexpr size_t kFrameOverhead = 1 + 2;  // ngtcp2 always writes type 0x31 with a length
-  const size_t path_max = ngtcp2_conn_get_path_max_tx_udp_payload_size(impl_->connection);
-  const size_t by_path = path_max - packet_overhead - kFrameOverhead;
+  size_t path_max = ngtcp2_conn_get_path_max_tx_udp_payload_size(impl_->connection);
+  if (!impl_->mtu_guard.trusting()) path_max = std::min(path_max, impl_->mtu_guard.limit());
+  const size_t by_path = path_max - datagram_overhead(impl_->connection);
   // Some peers compare the payload instead of the whole frame: leave slack (RFC 9221 3).
   constexpr size_t kFrameSlack = 9;
   const size_t by_peer =
@@ -494,7 +526,9 @@ QuicStats QuicConnection::stats() const {
           .packets_lost = info.pkt_lost,
           .bytes_sent = info.bytes_sent,
           .bytes_received = info.bytes_recv,
-          .udp_payload_max = ngtcp2_conn_get_path_max_tx_udp_payload_size(impl_->connection)};
+          .udp_payload_max = impl_->mtu_guard.trusting()
+                                 ? ngtcp2_conn_get_path_max_tx_udp_payload_size(impl_->connection)
+                                 : impl_->mtu_guard.limit()};
 }
 
 }  // namespace masque

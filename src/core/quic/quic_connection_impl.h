@@ -7,6 +7,7 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 
 #include "core/quic/ngtcp2_address.h"
+#include "core/quic/path_mtu_guard.h"
 #include "core/quic/quic_connection.h"
 
 namespace masque {
@@ -36,6 +37,9 @@ struct QuicConnection::Impl {
   void commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info, Instant now);
   void end_burst(Instant now);
   void wake();
+  // Where the next packet goes: as much of the batch's room as the path carries.
+  MutableBytes packet_room(TransmitBatch& batch);
+  Duration pto() const { return Duration(static_cast<int64_t>(ngtcp2_conn_get_pto(connection))); }
 
   Role role;
   State state = State::Handshaking;
@@ -59,6 +63,8 @@ struct QuicConnection::Impl {
   bool resend_close = false;
   std::optional<Instant> close_deadline;   // end of the closing or draining period
 
+  PathMtuGuard mtu_guard;
+  Instant called_at{};                     // when the verb that runs began, for callbacks
   size_t burst = 0;                        // bytes since pacing was last told
   mutable NetworkPath cached_path;         // what `path_storage` held when it was last converted
   PathStorage path_storage;                // where the packet being written goes

@@ -128,7 +128,7 @@ struct Lookup {
 
 // proves: Z6
 TEST(InterfacePlan, z6_longest_prefix_order_holds_and_the_server_stays_outside) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     // Addresses of few bits, so that prefixes nest and collide often.
     const auto some_address = [] {
       return IpAddress::v4(0x0a000000u + *rc::gen::inRange<uint32_t>(0, 256));
@@ -164,7 +164,7 @@ TEST(InterfacePlan, z6_longest_prefix_order_holds_and_the_server_stays_outside) 
       // Of two default routes the tunnel's is meant: that is what a full tunnel is.
       RC_ASSERT(lookup.into_tunnel(to, false) == (inside >= outside));
     }
-  });
+  }));
 }
 
 }  // namespace

@@ -40,6 +40,8 @@ platform_environment() {
   export npm_config_cache=${npm_config_cache:-$shared_dir/npm}
   if [[ -x $root/usr/bin/ccache ]]; then
     export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
+    # What one checkout has compiled serves another: paths below it count as relative.
+    export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$MASQUE_VPN_CHECKOUT} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-1}
   fi
   [[ -z $root ]] && return
   # The root has no locales but these.

@@ -298,7 +298,7 @@ IpAddressRange random_range() {
 
 // proves: V5, V7
 TEST(RouteAdvertisement, property_in_route_order_is_legal_and_covers_the_same) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     std::vector<IpAddressRange> in(*rc::gen::inRange<size_t>(0, 12));
     for (IpAddressRange& entry : in) entry = random_range();
     const std::vector<IpAddressRange> out = in_route_order(in);
@@ -326,39 +326,40 @@ TEST(RouteAdvertisement, property_in_route_order_is_legal_and_covers_the_same) {
     const uint64_t length = reader.varint().value();
     RC_ASSERT(length == reader.size());
     RC_ASSERT(parse_route_advertisement(reader.rest())->ranges == out);
-  });
+  }));
 }
 
 TEST(AddressAssign, property_encode_and_parse_round_trip) {
-  rc::check([](const std::vector<std::tuple<uint64_t, uint32_t, uint8_t, bool>>& seeds) {
-    AddressAssign assign;
-    AddressRequest request;
-    for (const auto& [id, number, length, v6] : seeds) {
-      std::array<uint8_t, 16> bytes{};
-      store_be32(bytes.data() + length % 13, number);
-      const IpAddress address = v6 ? IpAddress::v6(bytes) : IpAddress::v4(number);
-      const IpPrefix p = IpPrefix::containing(
-          address, static_cast<uint8_t>(length % (address_bits(address.version()) + 1)));
-      if (assign.addresses.size() == kAssignedAddressesMax) break;
-      assign.addresses.push_back({RequestId(id % RequestId::kMax), p});
-      request.addresses.push_back({RequestId(request.addresses.size() + 1), p});
-    }
-    ByteBuffer out;
-    encode(assign, out);
-    ByteReader in(out.view());
-    RC_ASSERT(in.varint().value() == 1);
-    const uint64_t size = in.varint().value();
-    RC_ASSERT(size == in.size());
-    RC_ASSERT(parse_address_assign(in.rest()).value() == assign);
-    if (request.addresses.empty()) return;
-    ByteBuffer out2;
-    encode(request, out2);
-    ByteReader in2(out2.view());
-    RC_ASSERT(in2.varint().value() == 2);
-    const uint64_t size2 = in2.varint().value();
-    RC_ASSERT(size2 == in2.size());
-    RC_ASSERT(parse_address_request(in2.rest()).value() == request);
-  });
+  EXPECT_TRUE(
+      rc::check([](const std::vector<std::tuple<uint64_t, uint32_t, uint8_t, bool>>& seeds) {
+        AddressAssign assign;
+        AddressRequest request;
+        for (const auto& [id, number, length, v6] : seeds) {
+          std::array<uint8_t, 16> bytes{};
+          store_be32(bytes.data() + length % 13, number);
+          const IpAddress address = v6 ? IpAddress::v6(bytes) : IpAddress::v4(number);
+          const IpPrefix p = IpPrefix::containing(
+              address, static_cast<uint8_t>(length % (address_bits(address.version()) + 1)));
+          if (assign.addresses.size() == kAssignedAddressesMax) break;
+          assign.addresses.push_back({RequestId(id % RequestId::kMax), p});
+          request.addresses.push_back({RequestId(request.addresses.size() + 1), p});
+        }
+        ByteBuffer out;
+        encode(assign, out);
+        ByteReader in(out.view());
+        RC_ASSERT(in.varint().value() == 1);
+        const uint64_t size = in.varint().value();
+        RC_ASSERT(size == in.size());
+        RC_ASSERT(parse_address_assign(in.rest()).value() == assign);
+        if (request.addresses.empty()) return;
+        ByteBuffer out2;
+        encode(request, out2);
+        ByteReader in2(out2.view());
+        RC_ASSERT(in2.varint().value() == 2);
+        const uint64_t size2 = in2.varint().value();
+        RC_ASSERT(size2 == in2.size());
+        RC_ASSERT(parse_address_request(in2.rest()).value() == request);
+      }));
 }
 
 // proves: H20

@@ -139,7 +139,7 @@ TEST(ProxyStatus, protocol_10_errors_and_statuses) {
 }
 
 TEST(ProxyStatus, property_round_trip_of_printable_text) {
-  rc::check([](const std::string& noise) {
+  EXPECT_TRUE(rc::check([](const std::string& noise) {
     std::string text;
     for (const char c : noise) text += static_cast<char>(0x20 + static_cast<uint8_t>(c) % 95);
     const ProxyStatus status{.proxy = "p" + text,
@@ -148,7 +148,7 @@ TEST(ProxyStatus, property_round_trip_of_printable_text) {
                              .next_hop = text,
                              .received_status = 502};
     RC_ASSERT(parse_proxy_status(to_field(status)).value() == std::vector<ProxyStatus>{status});
-  });
+  }));
 }
 
 }  // namespace

@@ -199,7 +199,7 @@ TEST(UriTemplate, has_variable) {
 
 // proves: T9, S1
 TEST(UriTemplate, property_match_undoes_expand) {
-  rc::check([](std::string target, std::string ipproto) {
+  EXPECT_TRUE(rc::check([](std::string target, std::string ipproto) {
     if (target.empty()) target = "*";
     if (ipproto.empty()) ipproto = "*";
     RC_PRE(target.size() + ipproto.size() < 1000);
@@ -210,7 +210,7 @@ TEST(UriTemplate, property_match_undoes_expand) {
       const UriTemplate t = UriTemplate::parse(text).value();
       RC_ASSERT(t.match_path(t.expand_path(values)).value() == values);
     }
-  });
+  }));
 }
 
 Result<Scope> scope(std::optional<std::string> target,

@@ -263,19 +263,20 @@ TEST(DecrementTtl, zero_and_one_expire_unchanged) {
 }
 
 TEST(DecrementTtl, property_checksum_stays_right) {
-  rc::check([](uint32_t source, uint32_t destination, uint16_t id, uint8_t ttl, uint8_t protocol) {
-    auto packet = udp_packet();
-    store_be32(packet.data() + 12, source);
-    store_be32(packet.data() + 16, destination);
-    store_be16(packet.data() + 4, id);
-    packet[8] = ttl;
-    packet[9] = protocol;
-    fix_v4(packet);
-    const TtlResult result = decrement_ttl(packet);
-    RC_ASSERT(result == (ttl > 1 ? TtlResult::Decremented : TtlResult::Expired));
-    RC_ASSERT(internet_checksum(Bytes(packet).first(20)) == 0);
-    if (ttl > 1) RC_ASSERT(packet[8] == ttl - 1);
-  });
+  EXPECT_TRUE(rc::check(
+      [](uint32_t source, uint32_t destination, uint16_t id, uint8_t ttl, uint8_t protocol) {
+        auto packet = udp_packet();
+        store_be32(packet.data() + 12, source);
+        store_be32(packet.data() + 16, destination);
+        store_be16(packet.data() + 4, id);
+        packet[8] = ttl;
+        packet[9] = protocol;
+        fix_v4(packet);
+        const TtlResult result = decrement_ttl(packet);
+        RC_ASSERT(result == (ttl > 1 ? TtlResult::Decremented : TtlResult::Expired));
+        RC_ASSERT(internet_checksum(Bytes(packet).first(20)) == 0);
+        if (ttl > 1) RC_ASSERT(packet[8] == ttl - 1);
+      }));
 }
 
 TEST(PacketFault, each_has_its_own_text) {

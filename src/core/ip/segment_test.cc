@@ -96,7 +96,8 @@ TEST(SuperPacketSplitter, partial_checksum_is_completed_in_place) {
     Super super{.spec = {.protocol = protocol, .payload = numbered(101)}};
     OffloadInfo info = super.info();
     info.gso = GsoType::None;
-    EXPECT_EQ(split(info, super.packet()), std::vector<std::vector<uint8_t>>{build_packet(super.spec)});
+    EXPECT_EQ(split(info, super.packet()),
+              std::vector<std::vector<uint8_t>>{build_packet(super.spec)});
   }
 }
 
@@ -118,7 +119,7 @@ TEST(SuperPacketSplitter, tcp_v4_flags_ids_and_sequence) {
 }
 
 TEST(SuperPacketSplitter, property_equals_what_would_have_been_sent_without_offload) {
-  rc::check([](uint32_t sequence, uint16_t id, uint8_t flags, uint8_t tos) {
+  EXPECT_TRUE(rc::check([](uint32_t sequence, uint16_t id, uint8_t flags, uint8_t tos) {
     const bool v6 = *rc::gen::arbitrary<bool>();
     Super super{.spec = {.protocol = *rc::gen::element(ip_protocol::kTcp, ip_protocol::kUdp),
                          .traffic_class = tos,
@@ -135,7 +136,7 @@ TEST(SuperPacketSplitter, property_equals_what_would_have_been_sent_without_offl
     }
     super.spec.tcp_options.resize(*rc::gen::inRange<size_t>(0, 11) * 4, 1);
     RC_ASSERT(split(super.info(), super.packet()) == super.expected());
-  });
+  }));
 }
 
 TEST(SuperPacketSplitter, udp_checksum_of_zero_is_sent_as_ffff) {

@@ -13,7 +13,6 @@ namespace masque {
 namespace {
 
 constexpr size_t kTokenBytesMax = 4096;
-constexpr uint32_t kRouteTableLocal = 255;  // the kernel's own
 
 // "host:port", "[v6]:port", or a host alone for port 443.
 std::optional<std::pair<std::string, uint16_t>> split_host_port(std::string_view text) {
@@ -188,12 +187,6 @@ void read_site(ConfigReader& reader, ClientConfig& config) {
 void read_network(ConfigReader& reader, ClientConfig& config) {
   if (const auto mark = reader.integer("network.fwmark", 1, UINT32_MAX)) {
     config.fwmark = static_cast<uint32_t>(mark->value);
-  }
-  if (const auto table = reader.integer("network.table", 1, UINT32_MAX)) {
-    if (table->value == kRouteTableLocal) {
-      reader.error(*table, "255 is the kernel's own table: take another number");
-    }
-    config.route_table = static_cast<uint32_t>(table->value);
   }
 }
 

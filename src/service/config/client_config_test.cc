@@ -141,7 +141,6 @@ congestion = "reno"
 idle_timeout = "9s"
 [network]
 fwmark = 0x6d71
-table = 51821
 [site]
 advertise_routes = ["192.168.7.0/24"]
 [http]
@@ -162,7 +161,6 @@ socket = "/tmp/x.sock"
   EXPECT_EQ(config.quic.congestion, CongestionChoice::Reno);
   EXPECT_EQ(config.quic.keep_alive, 3s);  // follows the shorter idle timeout
   EXPECT_EQ(config.fwmark, 0x6d71u);
-  EXPECT_EQ(config.route_table, 51821u);
   EXPECT_EQ(config.site_routes.size(), 1u);
   EXPECT_EQ(config.uri_template, "https://vpn.example.com/vpn");
   EXPECT_EQ(config.control_socket, "/tmp/x.sock");
@@ -199,7 +197,6 @@ const Fault kFaults[] = {
     {"template_variable_in_host",
      "server_addr = \"a:1\"\n[http]\nuri_template = \"https://{target}/\"", "http.uri_template",
      "https"},
-    {"kernel_table", "server_addr = \"a:1\"\n[network]\ntable = 255", "network.table", "kernel"},
     {"mark_of_0", "server_addr = \"a:1\"\n[network]\nfwmark = 0", "network.fwmark", "out of range"},
     {"retry_is_the_servers", "server_addr = \"a:1\"\n[quic]\nretry = \"auto\"", "quic.retry",
      "server's configuration"},

@@ -124,11 +124,10 @@ struct ClientConfig {
     bool accept_default = false;    // full tunnel
   } routes;
 
-  std::string token;                    // [auth] token | token_file
-  std::vector<IpPrefix> site_routes;    // [site] advertise_routes: the subnets behind this client
-  std::string uri_template;             // [http] uri_template; default: RFC 9484 3's well-known one
-  std::optional<uint32_t> fwmark;       // [network] fwmark: mark of the outer packets
-  std::optional<uint32_t> route_table;  // [network] table
+  std::string token;                  // [auth] token | token_file
+  std::vector<IpPrefix> site_routes;  // [site] advertise_routes: the subnets behind this client
+  std::string uri_template;           // [http] uri_template; default: RFC 9484 3's well-known one
+  std::optional<uint32_t> fwmark;     // [network] fwmark: mark of the outer packets
 
   QuicConfig quic;
   LogSettings log;

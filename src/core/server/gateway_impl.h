@@ -97,6 +97,7 @@ struct Gateway::Impl {
 
   struct Connection {
     std::vector<std::pair<StreamId, Slot>> sessions;
+    std::string cannot;  // why its client cannot take HTTP Datagrams, once its SETTINGS are in
     TokenBucket requests{{.per_second = 20, .burst = 100}};
   };
 

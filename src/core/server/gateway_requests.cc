@@ -9,7 +9,17 @@
 namespace masque {
 
 void Gateway::on_settings(HttpConnection& connection) {
-  impl_->connection_state(connection);
+  Impl::Connection& state = impl_->connection_state(connection);
+  state.cannot = connection.usable() ? "" : connection.why_not();
+  if (!state.cannot.empty()) {
+    // Requests may overtake SETTINGS. A tunnel that can carry nothing would be a black hole.
+    for (const auto& [stream, slot] : std::vector(state.sessions)) {
+      Impl::Session* session = impl_->find(connection, stream);
+      if (session != nullptr) {
+        impl_->close_session(*session, SessionEnd::ProtocolError, state.cannot);
+      }
+    }
+  }
   if (impl_->draining) connection.send_goaway();
 }
 
@@ -60,6 +70,11 @@ std::optional<Refusal> Gateway::Impl::shortage(HttpConnection& connection) const
   if (draining) return busy("shutting down");
   if (live >= config.sessions_max) return busy("too many sessions");
   const auto state = connections.find(&connection);
+  if (state != connections.end() && !state->second.cannot.empty()) {
+    return Refusal{.status = 400,
+                   .error = ProxyError::HttpRequestError,
+                   .details = state->second.cannot};
+  }
   if (state != connections.end() &&
       state->second.sessions.size() >= config.sessions_per_connection_max) {
     return busy("too many sessions on this connection");

@@ -73,6 +73,20 @@ TEST(GatewayRequests, refusals_end_the_stream_and_are_told) {
   EXPECT_TRUE(w.tun.packets.empty());
 }
 
+// proves: H9
+TEST(GatewayRequests, rfc9297_2_1_1_a_client_that_takes_no_datagrams_is_refused) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");  // its request overtook its SETTINGS
+  anna.is_usable = false;
+  w.gateway.on_settings(anna);
+  EXPECT_TRUE(anna.streams[kStream].aborted);
+  EXPECT_EQ(w.gateway.session_count(), 0u);
+  w.request(anna, StreamId(4));
+  EXPECT_EQ(anna.status(StreamId(4)), "400");
+  EXPECT_THAT(anna.response(StreamId(4), "proxy-status"),
+              testing::HasSubstr("error=http_request_error"));
+}
+
 TEST(GatewayRequests, faults_b1_an_exhausted_pool_is_503_and_others_live) {
   GatewayWorld w({.pools = nets({"10.8.0.0/30"})});
   auto& anna = w.open("anna");

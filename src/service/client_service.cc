@@ -30,6 +30,12 @@ int hopeless(const CloseReason& reason) {
   return reason.code == kNoApplicationProtocol ? kExitUnreachable : kExitRefused;
 }
 
+// A refusal that time may mend, as core/client/response.cc has it.
+bool is_passing(unsigned status) {
+  if (status >= 500) return status != 501 && status != 505;
+  return status == 408 || status == 425 || status == 429;
+}
+
 }  // namespace
 
 ClientService::~ClientService() = default;
@@ -193,6 +199,12 @@ void ClientService::on_event(const ClientEvent& event) {
   } else if (const auto* addresses = std::get_if<AddressesChanged>(&event)) {
     wanted_.addresses.clear();
     for (const IpPrefix& prefix : addresses->addresses) {
+      // As an address of this machine the gateway's own could not be reached any more.
+      const auto covers = [&](const SocketAddress& outer) { return prefix.contains(outer.address); };
+      if (std::ranges::any_of(worker_->outer_addresses(), covers)) {
+        log_warn("address.refused", {{"address", prefix.to_string()}, {"why", "it is the gateway's outer address"}});
+        continue;
+      }
       wanted_.addresses.push_back({.address = prefix.address(), .length = prefix.length()});
     }
     apply_interface();
@@ -231,7 +243,7 @@ void ClientService::on_state(const ClientStateChanged& change) {
   notifier_.status("not connected: " + change.reason);
   if (change.status == 401 || change.status == 403) return give_up(kExitRefused, change.reason);
   if (was_connected_) return;
-  if (change.status == 503) return give_up(kExitLater, change.reason);
+  if (is_passing(change.status)) return give_up(kExitLater, change.reason);
   if (change.status >= 300) return give_up(kExitRefused, change.reason);
   if (const auto& closed = worker_->last_close()) {
     if (const int code = hopeless(*closed); code != 0) give_up(code, change.reason);

@@ -209,11 +209,13 @@ class RawConnection(QuicConnectionProtocol):
 
     async def answers_pings(self, limit: float) -> bool:
         """The QUIC connection is alive."""
-        try:
-            await asyncio.wait_for(self.ping(), limit)
-        except (TimeoutError, ConnectionError):
+        if self.closed:
             return False
-        return not self.closed
+        ping = asyncio.ensure_future(self.ping())
+        await self.until(ping.done, limit)
+        alive = ping.done() and not ping.exception() and not self.closed
+        ping.cancel()
+        return alive
 
 
 def decode_settings(payload: bytes) -> dict[int, int]:

@@ -99,11 +99,26 @@ def wait_for(predicate: Callable[[], T], limit: float, what: str,
         time.sleep(POLL_INTERVAL_S)
 
 
+def _run(argv: Sequence[str], limit: float, **options: Any) -> subprocess.CompletedProcess[str]:
+    """To its end, or to ours: an interruption leaves no command behind that still makes things."""
+    process = None
+    try:
+        with as_a_whole():
+            # A session of its own: Ctrl-C must not break `ip netns add` in the middle.
+            process = subprocess.Popen(  # pylint: disable=consider-using-with
+                argv, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, start_new_session=True, **options)
+        out, err = process.communicate(timeout=limit)
+    except BaseException:
+        if process:
+            process.kill()
+            process.wait()
+        raise
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+
 def _check_run(argv: Sequence[str], limit: float = RUN_LIMIT_S, **options: Any) -> str:
-    # A session of its own: Ctrl-C must not break `ip netns add` in the middle.
-    done = subprocess.run(argv, text=True, timeout=limit, check=False, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          start_new_session=True, **options)
+    done = _run(argv, limit, **options)
     if done.returncode != 0:
         raise LabError(f"{shlex.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -243,9 +258,7 @@ class Namespace:
     def try_run(self, argv: Sequence[str | os.PathLike[str]], limit: float = RUN_LIMIT_S,
                 **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs argv to its end, whatever its exit code."""
-        return subprocess.run(self.command(argv), text=True, timeout=limit, check=False,
-                              capture_output=True, stdin=subprocess.DEVNULL,
-                              start_new_session=True, **options)
+        return _run(self.command(argv), limit, **options)
 
     def start(self, argv: Sequence[str | os.PathLike[str]], name: str,
               env: dict[str, str] | None = None,

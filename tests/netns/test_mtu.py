@@ -28,7 +28,12 @@ def set_outer_mtu(net: Network, mtu: int) -> None:
 
 
 def blackhole_above(net: Network, mtu: int) -> None:
-    """The router loses larger packets without a word."""
+    """The router loses larger packets without a word. It sees them as a wire carries them: no
+    super-packets."""
+    for where, interface in ((net.client_ns, "router"), (net.gateway_ns, "router"),
+                             (net.router, "client"), (net.router, "gateway")):
+        where.run(["ethtool", "-K", interface, "gso", "off", "gro", "off",
+                   "tx-udp-segmentation", "off"])
     net.router.run(["nft", f"""
         table inet narrow {{
           chain forward {{
@@ -38,12 +43,23 @@ def blackhole_above(net: Network, mtu: int) -> None:
         }}"""])
 
 
+def reconnect(net: Network) -> None:
+    """A new connection over the path as it is now; and nobody remembers what it was before."""
+    net.client.stop()
+    for where in (net.client_ns, net.gateway_ns, net.inner, net.router):
+        where.ip("route", "flush", "cache")
+        where.ip("-6", "route", "flush", "cache")
+    net.client.start()
+    net.client.wait_connected()
+
+
 def settled_mtu(net: Network, above: int = 0, below: int = 1 << 16) -> int:
     """The MTU of the tunnel once both ends, and the interface, agree on it and it stays. Packets keep
     the search going."""
     seen: list[int] = []
 
     def steady() -> bool:
+        net.client_ns.ping(INNER[4], wait=0.1)
         client, session = net.client.status()["mtu"], net.session().get("mtu", 0)
         # The interface keeps 1280, below which the kernel has no IPv6; Packet Too Big fills the gap.
         link = link_mtu(net.client_ns, CLIENT_TUN)
@@ -87,9 +103,7 @@ def network_with_tunnel(request: pytest.FixtureRequest) -> Iterator[Network]:
 @pytest.mark.parametrize("outer_mtu", [1400, 1450, 1492, 1500])
 def test_the_mtu_is_what_the_path_carries(net, outer_mtu):
     set_outer_mtu(net, outer_mtu)
-    net.client.stop()
-    net.client.start()
-    net.client.wait_connected()
+    reconnect(net)
     mtu = settled_mtu(net, below=outer_mtu)
     assert mtu <= outer_mtu - OVERHEAD_MIN[net.outer]
     assert mtu >= max(1280, outer_mtu - OVERHEAD_MAX[net.outer] - SEARCH_STEP)
@@ -105,9 +119,7 @@ def test_the_mtu_is_what_the_path_carries(net, outer_mtu):
 @pytest.mark.parametrize("silent", [False, True], ids=["told", "silent"])
 def test_the_path_narrows_under_a_live_tcp_connection(net, silent):
     set_outer_mtu(net, 1500)
-    net.client.stop()
-    net.client.start()
-    net.client.wait_connected()
+    reconnect(net)
     settled_mtu(net, above=1380)
     flow = net.start_flow(net.client_ns, INNER[4], size=6000)
     try:
@@ -135,9 +147,7 @@ def test_jumbo_frames(net):
     for where, interface in everything:
         where.ip("link", "set", "dev", interface, "mtu", "9000")
     try:
-        net.client.stop()
-        net.client.start()
-        net.client.wait_connected()
+        reconnect(net)
         mtu = settled_mtu(net, above=1380)
         for family in (4, 6):
             largest_ping(net, family, mtu)

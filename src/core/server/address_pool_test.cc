@@ -158,7 +158,7 @@ TEST(AddressPool, faults_b4_agrees_with_a_map_under_random_steps) {
           }
           if (lease.empty()) {
             for (const auto& [name, holder] : model) {
-              RC_ASSERT(!holder.absent_since || now - *holder.absent_since < kLeaseTime);
+              RC_ASSERT((!holder.absent_since || now - *holder.absent_since < kLeaseTime));
             }
             RC_ASSERT(model.size() == pool.capacity(IpVersion::V4));
             break;
@@ -167,7 +167,7 @@ TEST(AddressPool, faults_b4_agrees_with_a_map_under_random_steps) {
           for (auto it = model.begin(); it != model.end();) {
             const bool evicted = it->first != identity && pool.leases(it->first).empty();
             if (evicted) {
-              RC_ASSERT(it->second.absent_since && now - *it->second.absent_since >= kLeaseTime);
+              RC_ASSERT((it->second.absent_since && now - *it->second.absent_since >= kLeaseTime));
             }
             it = evicted ? model.erase(it) : std::next(it);
           }

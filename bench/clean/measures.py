@@ -110,7 +110,8 @@ class Measurement:
         self.tunnel.start_client()
         if waiting.wait(CONNECT_LIMIT_S) != 0:
             raise LabError(f"{self.tunnel.name} never answered\n{waiting.tail()}")
-        self.values["connect_ms"] = (float(waiting.out().split()[-1]) - started) * 1000
+        if self.tunnel.processes():
+            self.values["connect_ms"] = (float(waiting.out().split()[-1]) - started) * 1000
         time.sleep(SETTLE_S)
 
     def memory(self, when: str) -> None:

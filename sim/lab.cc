@@ -139,6 +139,48 @@ Flow::Destination address_of(InnerNode& node, IpVersion version) {
 
 }  // namespace
 
+namespace {
+
+std::string text_of(const TunnelCounters& counters) {
+  std::string out = std::format("sent {} received {} queued {}", counters.packets_sent, counters.packets_received,
+                                counters.packets_queued);
+  for (size_t i = 0; i < kDropReasons; ++i) {
+    if (counters.drops[i] > 0) out += std::format(", {} {}", to_string(static_cast<DropReason>(i)), counters.drops[i]);
+  }
+  return out;
+}
+
+std::string text_of(QuicConnection& quic) {
+  const QuicStats stats = quic.stats();
+  return std::format("rtt {} window {} in flight {} lost {} of {} payload {} datagrams up to {}, path {} -> {}",
+                     stats.smoothed_rtt / 1us, stats.congestion_window, stats.bytes_in_flight, stats.packets_lost,
+                     stats.packets_sent, stats.udp_payload_max, quic.datagram_size_max(),
+                     quic.path().local.to_string(), quic.path().remote.to_string());
+}
+
+}  // namespace
+
+std::string Lab::describe(SimClient& client) {
+  if (!client.running()) return "not running";
+  const std::string name = client.inner().name();
+  std::string out = std::format("{}: {} ({}), mtu {}, dials {}, {}\n", name, to_string(client.state()),
+                                client.tunnel().last_error(), client.tunnel().mtu(), client.dials(),
+                                text_of(client.tunnel().counters()));
+  for (const IpPrefix& address : client.tunnel().addresses()) out += "  has " + address.to_string() + "\n";
+  for (const IpPrefix& route : client.routes()) out += "  route " + route.to_string() + "\n";
+  if (client.connection() != nullptr) out += "  client's QUIC: " + text_of(client.connection()->quic()) + "\n";
+  if (!server_ || !server_->running()) return out + "  no server\n";
+  for (const SessionSnapshot& session : server_->gateway()->sessions()) {
+    if (session.identity != name) continue;
+    out += std::format("  session {} mtu {}: {}\n", session.session, session.mtu, text_of(session.counters));
+    for (const IpPrefix& address : session.addresses) out += "    has " + address.to_string() + "\n";
+    if (auto* http = dynamic_cast<Http3Connection*>(session.connection)) {
+      out += "    gateway's QUIC: " + text_of(http->quic()) + "\n";
+    }
+  }
+  return out;
+}
+
 Flow& Lab::ping(InnerNode& from, InnerNode& to, FlowOptions options) {
   const IpVersion version = options.version;
   return flows_.emplace_back(world, ledger, Flow::Kind::Ping, from, address_of(to, version),

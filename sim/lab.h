@@ -75,6 +75,9 @@ class Lab {
   bool ping_works(SimClient& client, Duration limit, IpVersion version = IpVersion::V4,
                   uint64_t replies = 3);
 
+  // Where a client and its session stand, for messages of failures.
+  std::string describe(SimClient& client);
+
   Flow& ping(InnerNode& from, InnerNode& to, FlowOptions options = {});
   Flow& stream(InnerNode& from, InnerNode& to, FlowOptions options = {});
   Flow& stream_to(InnerNode& from, const IpAddress& to, FlowOptions options = {});

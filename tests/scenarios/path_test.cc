@@ -27,7 +27,7 @@ void survives(Lab& lab, const LinkOptions& bad, Duration length, double share) {
   lab.network.set_links(client.id(), {});
   up.stop();
   down.stop();
-  EXPECT_TRUE(lab.ping_works(client, kRecovery));
+  EXPECT_TRUE(lab.ping_works(client, kRecovery)) << lab.describe(client);
   EXPECT_TRUE(client.connected());
   EXPECT_EQ(client.dials(), 1u) << "the connection was given up";
   EXPECT_GE(1.0 - up.figures().loss(), share);
@@ -87,7 +87,7 @@ SCENARIO(path_blackhole_beyond_idle, 3, "A hole longer than the idle timeout: th
   // The back-off is at most 30 s and a dial takes its 10 s.
   EXPECT_TRUE(lab.until([&] { return client.connected(); }, 45s));
   EXPECT_EQ(client.inner_address(IpVersion::V4), address);
-  EXPECT_TRUE(lab.ping_works(client, kRecovery));
+  EXPECT_TRUE(lab.ping_works(client, kRecovery)) << lab.describe(client);
   lab.finish();
 }
 
@@ -249,7 +249,7 @@ SCENARIO(nat_rebinding_of_the_address, 5, "The NAT's public address changes unde
   EXPECT_EQ(client.dials(), 1u);
   EXPECT_LE(up.figures().loss(), 0.05);
   EXPECT_LE(down.figures().gap_max, 1500ms);
-  EXPECT_TRUE(lab.ping_works(client, kRecovery));
+  EXPECT_TRUE(lab.ping_works(client, kRecovery)) << lab.describe(client);
   lab.finish();
 }
 
@@ -275,7 +275,39 @@ SCENARIO(nat_rebinding_twenty_times, 3, "Connection IDs do not run out: twenty r
   lab.run(3s);
   EXPECT_EQ(client.dials(), 1u);
   EXPECT_LE(up.figures().loss(), 0.05);
-  EXPECT_TRUE(lab.ping_works(client, kRecovery));
+  EXPECT_TRUE(lab.ping_works(client, kRecovery)) << lab.describe(client);
+  lab.finish();
+}
+
+SCENARIO(path_responses_lost, 5, "Every answer to a path challenge is lost while the window is small: service comes back") {
+  SimClient& client = client_behind_nat(lab);
+  lab.run(2s);
+  // Persistent congestion brings the window down to its minimum ...
+  Flow& flood = lab.stream(client.inner(), lab.internet(), {.interval = 5ms, .packet_size = 1000});
+  lab.run(300ms);
+  lab.network.set_links(client.id(), {.path = LinkOptions::Path::Blackhole});
+  lab.run(3s);
+  flood.stop();
+  lab.network.set_links(client.id(), {});
+  lab.run(4s);
+  // ... then the gateway challenges a new path, and no datagram of a path response comes through.
+  Flow& down = lab.stream(lab.internet(), client.inner(), {.interval = 20ms});
+  uint64_t lost = 0;
+  const Instant until = lab.world.now() + 1s;
+  lab.network.set_filter([&](const Network::Packet& packet) {
+    const bool response = packet.to == lab.server().listen_address() && packet.bytes.size() == 1200;
+    if (response) ++lost;
+    return response && lab.world.now() < until;
+  });
+  lab.network.rebind_port(client.id());
+  Flow& one = lab.ping(client.inner(), lab.internet(), {.interval = 20ms});
+  lab.run(60ms);
+  one.stop();
+  lab.run(2s);
+  lab.network.set_filter(nullptr);
+  EXPECT_GE(lost, 2u);
+  down.stop();
+  EXPECT_TRUE(lab.ping_works(client, 20s)) << lab.describe(client);
   lab.finish();
 }
 

@@ -141,7 +141,7 @@ void swarm(Lab& lab, RetryPolicy retry) {
     return std::ranges::all_of(clients, [](SimClient* client) { return client->connected(); });
   };
   EXPECT_TRUE(lab.until(served, 90s)) << "somebody has not come back";
-  for (SimClient* client : clients) EXPECT_TRUE(lab.ping_works(*client, 60s)) << client->inner().name();
+  for (SimClient* client : clients) EXPECT_TRUE(lab.ping_works(*client, 60s)) << lab.describe(*client);
   lab.finish();
 }
 

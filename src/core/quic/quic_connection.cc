@@ -291,6 +291,14 @@ void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngt
   if (burst >= ngtcp2_conn_get_send_quantum(connection)) end_burst(now);
 }
 
+bool QuicConnection::Impl::stalled(Instant now) {
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info(connection, &info);
+  if (info.bytes_in_flight >= info.cwnd) return stall.on_blocked(now, info.bytes_in_flight, pto());
+  stall.on_open();  // only the pacer says no
+  return false;
+}
+
 void QuicConnection::Impl::end_burst(Instant now) {
   if (burst == 0) return;
   burst = 0;
@@ -455,11 +463,18 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
     if (n == 0) {
       impl.end_burst(now);
       impl.wake();
+      if (impl.stalled(now)) {
+        impl.queue_close({.cause = CloseReason::Cause::Transport,
+                          .code = NGTCP2_INTERNAL_ERROR,
+                          .text = "the congestion window does not open again"});
+        return SendResult::Closed;
+      }
       return SendResult::Blocked;
     }
     impl.commit(batch, static_cast<size_t>(n), info, now);
     if (accepted != 0) {
       if (flags == NGTCP2_WRITE_DATAGRAM_FLAG_PADDING) impl.mtu_guard.on_probe_sent(now);
+      impl.stall.on_open();
       impl.wake();
       return SendResult::Sent;
     }

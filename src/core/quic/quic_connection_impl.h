@@ -9,6 +9,7 @@
 #include "core/quic/ngtcp2_address.h"
 #include "core/quic/path_mtu_guard.h"
 #include "core/quic/quic_connection.h"
+#include "core/quic/stall_detector.h"
 
 namespace masque {
 
@@ -39,6 +40,7 @@ struct QuicConnection::Impl {
   void wake();
   // Where the next packet goes: as much of the batch's room as the path carries.
   MutableBytes packet_room(TransmitBatch& batch);
+  bool stalled(Instant now);
   Duration pto() const { return Duration(static_cast<int64_t>(ngtcp2_conn_get_pto(connection))); }
 
   Role role;
@@ -64,6 +66,7 @@ struct QuicConnection::Impl {
   std::optional<Instant> close_deadline;   // end of the closing or draining period
 
   PathMtuGuard mtu_guard;
+  StallDetector stall;
   Instant called_at{};                     // when the verb that runs began, for callbacks
   size_t burst = 0;                        // bytes since pacing was last told
   mutable NetworkPath cached_path;         // what `path_storage` held when it was last converted

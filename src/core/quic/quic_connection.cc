@@ -302,7 +302,19 @@ bool QuicConnection::Impl::stalled(Instant now) {
 void QuicConnection::Impl::end_burst(Instant now) {
   if (burst == 0) return;
   burst = 0;
-  ngtcp2_conn_update_pkt_tx_time(connection, to_ns(now));
+  if (!rtt_is_stale()) ngtcp2_conn_update_pkt_tx_time(connection, to_ns(now));
+}
+
+// The pacer spreads the window over the smoothed round trip. A first sample that had to wait (for neighbour
+// discovery, a radio or a server to wake) makes that hundreds of times too long, and it wears off by an eighth
+// per acknowledgement only: waits of half a second outlive the packets in every queue, so that the tunnel's
+// TCP backs off before there are acknowledgements enough. Until then the window alone bounds the bursts
+// (RFC 9002 7.7).
+bool QuicConnection::Impl::rtt_is_stale() const {
+  constexpr uint64_t kFarOff = 4;
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info(connection, &info);
+  return info.latest_rtt != 0 && info.smoothed_rtt / kFarOff > info.latest_rtt;
 }
 
 QuicConnection::Flushed QuicConnection::Impl::write_close(Instant now, TransmitBatch& batch) {
@@ -474,7 +486,8 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
     impl.commit(batch, static_cast<size_t>(n), info, now);
     if (accepted != 0) {
       if (flags == NGTCP2_WRITE_DATAGRAM_FLAG_PADDING) impl.mtu_guard.on_probe_sent(now);
-      impl.stall.on_open();
+      // What was sent may be a probe beyond the window.
+      if (impl.stall.waiting()) static_cast<void>(impl.stalled(now));
       impl.wake();
       return SendResult::Sent;
     }

@@ -37,6 +37,7 @@ struct QuicConnection::Impl {
   Flushed write_packets(Instant now, TransmitBatch& batch);
   void commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info, Instant now);
   void end_burst(Instant now);
+  bool rtt_is_stale() const;
   void wake();
   // Where the next packet goes: as much of the batch's room as the path carries.
   MutableBytes packet_room(TransmitBatch& batch);

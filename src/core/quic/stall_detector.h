@@ -36,6 +36,7 @@ class StallDetector {
     return false;
   }
   void on_open() { since_.reset(); }
+  bool waiting() const { return since_.has_value(); }
 
  private:
   std::optional<Instant> since_;

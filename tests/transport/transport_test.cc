@@ -136,7 +136,7 @@ class Pair : public ConnectionFactory {
       const Bytes bytes = batch.bytes(run);
       for (size_t at = 0; at < bytes.size(); at += run.segment_size) {
         const Bytes one = bytes.subspan(at, std::min<size_t>(run.segment_size, bytes.size() - at));
-        if (!drop || !drop(to_server, one)) wire.push_back({now + kOneWay, to_server, {one.begin(), one.end()}});
+        if (!drop || !drop(to_server, one)) wire.push_back({now + one_way, to_server, {one.begin(), one.end()}});
       }
     }
     batch.clear();
@@ -170,6 +170,7 @@ class Pair : public ConnectionFactory {
   Http3Connection* server = nullptr;
   TransmitBatch batch;
   std::deque<Packet> wire;
+  Duration one_way = kOneWay;
   std::function<bool(bool, Bytes)> drop;
   size_t bytes_to_server = 0, bytes_to_client = 0;
 };
@@ -447,6 +448,25 @@ TEST(Transport, a_path_of_1200_bytes_gives_the_least_budget) {
   const auto stream = pair.connect();
   pair.run();
   EXPECT_EQ(pair.client->packet_size_max(*stream), 1166u);
+}
+
+// proves: KR3
+TEST(Transport, a_slow_first_round_trip_does_not_hold_packets_back_for_long) {
+  Pair pair;
+  pair.one_way = 900ms;  // the first flight waits for a neighbour, a radio, a server to wake
+  pair.run(1ms);
+  pair.one_way = 1ms;
+  pair.run(2s);
+  const auto stream = pair.connect();
+  pair.run(100ms);
+  size_t sent = 0;
+  for (int i = 0; i < 200 && sent < 500; ++i) {
+    while (pair.send_packet(*pair.client, *stream, std::string(1000, 'a')) == SendResult::Sent) ++sent;
+    pair.run(1ms);
+  }
+  // A window of ten packets each round trip of 2 ms would be 1,000. A pacer that believed in 900 ms let
+  // through ten in half a second.
+  EXPECT_GE(sent, 500u);
 }
 
 // proves: W8

@@ -45,6 +45,7 @@ NAME_PREFIX = "mvlab"
 POLL_INTERVAL_S = 0.05
 STOP_LIMIT_S = 10.0
 RUN_LIMIT_S = 60.0
+LINK_LIMIT_S = 10.0
 OUTPUT_TAIL_LINES = 40
 TRANSFER_PROGRAM = Path(__file__).resolve().with_name("transfer.py")
 
@@ -374,6 +375,11 @@ class RunningTransfer:
         return Transfer(received["bytes"], received["seconds"], received["sha256"])
 
 
+def _is_up(namespace: Namespace, interface: str) -> bool:
+    return json.loads(namespace.ip("-json", "link", "show", "dev", interface))[0][
+        "operstate"] == "UP"
+
+
 class Lab:
     """Namespaces, links and processes with one end of life. Use it in a `with` statement."""
 
@@ -419,6 +425,9 @@ class Lab:
                 where.ip("address", "add", address, "dev", interface,
                          *(["nodad"] if ":" in address else []))
             where.ip("link", "set", "dev", interface, "up")
+        # Until then the first packets are lost, and IPv6 asks for a neighbour once a second only.
+        wait_for(lambda: _is_up(a, name_a) and _is_up(b, name_b), LINK_LIMIT_S,
+                 f"the link {name_a} - {name_b}")
         return name_a, name_b
 
     def adopt(self, process: Process) -> Process:

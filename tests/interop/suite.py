@@ -235,6 +235,9 @@ class TheirProxy:
 server_name = "{NAME}"
 ca_file = "{authority.file}"
 tun_name = "tun-peer"
+[quic]
+keep_alive = "2s"
+idle_timeout = "8s"
 [http]
 uri_template = "{URI}"
 [auth]

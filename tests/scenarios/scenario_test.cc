@@ -59,6 +59,14 @@ struct Case {
   enum class Repeat : uint8_t { Once, Twice } repeat = Repeat::Once;
 };
 
+// Sanitizers make a run fifteen times as long.
+#ifdef MASQUE_SANITIZED
+constexpr size_t kSeedFactor = 1;
+#else
+constexpr size_t kSeedFactor = 5;
+#endif
+constexpr size_t kSeedsTwice = 10;  // of each scenario, these run twice and must repeat bit by bit
+
 std::vector<Case> all_cases() {
   const char* one_seed = std::getenv("MASQUE_SEED");
   const char* many = std::getenv("MASQUE_SEEDS");
@@ -72,9 +80,9 @@ std::vector<Case> all_cases() {
                      .repeat = repeats ? Case::Repeat::Twice : Case::Repeat::Once});
       continue;
     }
-    const size_t count = many != nullptr ? std::strtoull(many, nullptr, 0) : scenario.seeds;
+    const size_t count = many != nullptr ? std::strtoull(many, nullptr, 0) : scenario.seeds * kSeedFactor;
     for (size_t k = 0; k < count; ++k) {
-      out.push_back({.index = i, .seed = k + 1, .repeat = repeats && k == 0 ? Case::Repeat::Twice : Case::Repeat::Once});
+      out.push_back({.index = i, .seed = k + 1, .repeat = repeats && k < kSeedsTwice ? Case::Repeat::Twice : Case::Repeat::Once});
     }
   }
   return out;

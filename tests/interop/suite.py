@@ -106,7 +106,7 @@ def test_their_client_reaches_the_network_behind_our_gateway(lab, hosts, kind):
 # proves: Z1
 def test_their_client_with_a_bearer_token(lab, hosts, kind):
     ours = OurGateway(lab, hosts, auth="certificate-or-token")
-    token = ours.host.run(["masque-vpn", "user", "token", "alice", "-c", ours.gateway.config])
+    token = ours.gateway.run("user", "token", "alice")
     peer = ours.peer(kind, "--token", token.split()[-1], credentials="none")
     addresses = wait_up(peer)
     assert ours.client.ping(GATEWAY_INNER[0]).ok, addresses
@@ -162,8 +162,8 @@ def test_our_gateway_changes_their_clients_addresses_and_routes(lab, hosts, kind
     peer = ours.peer(kind)
     wait_up(peer)
     before = len(peer.events("routes"))
-    ours.host.run(["masque-vpn", "session", "set", "alice", "-c", ours.gateway.config,
-                   "--address", "10.9.0.77/32", "--route", "10.9.0.0/24"])
+    ours.gateway.run("session", "set", "alice", "--address", "10.9.0.77/32", "--route",
+                     "10.9.0.0/24")
     wait_for(lambda: peer.prefixes() == ["10.9.0.77/32"], 10, "the new address", [peer.process])
     peer.wait_event("routes", before + 1)
     assert [one["start"] for one in peer.events("routes")[-1]["ranges"]] == ["10.9.0.0"]
@@ -178,7 +178,7 @@ def test_their_client_learns_at_once_that_our_gateway_ends_it(lab, hosts, kind, 
     peer = ours.peer(kind)
     wait_up(peer)
     if how == "revoke":
-        ours.host.run(["masque-vpn", "user", "revoke", "alice", "-c", ours.gateway.config])
+        ours.gateway.run("user", "revoke", "alice")
     else:
         assert ours.gateway.stop() == 0
     peer.wait_event("closed", limit=NOTICE_LIMIT_S)

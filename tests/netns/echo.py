@@ -7,6 +7,8 @@ import sys
 import threading
 
 BUFFER_BYTES = 1 << 18
+SO_RCVBUFFORCE = 33  # a busy machine must not lose what the tunnel delivered
+RECEIVE_BUFFER_BYTES = 1 << 23
 
 
 def answer_tcp(connection: socket.socket) -> None:
@@ -27,6 +29,8 @@ def main() -> None:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if kind == socket.SOCK_DGRAM:
+                opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
             opened.bind((address, port))
             if kind == socket.SOCK_STREAM:
                 opened.listen(64)

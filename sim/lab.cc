@@ -142,20 +142,22 @@ Flow::Destination address_of(InnerNode& node, IpVersion version) {
 namespace {
 
 std::string text_of(const TunnelCounters& counters) {
-  std::string out = std::format("sent {} received {} queued {}", counters.packets_sent, counters.packets_received,
-                                counters.packets_queued);
+  std::string out = std::format("sent {} received {} queued {}", counters.packets_sent,
+                                counters.packets_received, counters.packets_queued);
   for (size_t i = 0; i < kDropReasons; ++i) {
-    if (counters.drops[i] > 0) out += std::format(", {} {}", to_string(static_cast<DropReason>(i)), counters.drops[i]);
+    if (counters.drops[i] > 0)
+      out += std::format(", {} {}", to_string(static_cast<DropReason>(i)), counters.drops[i]);
   }
   return out;
 }
 
 std::string text_of(QuicConnection& quic) {
   const QuicStats stats = quic.stats();
-  return std::format("rtt {} window {} in flight {} lost {} of {} payload {} datagrams up to {}, path {} -> {}",
-                     stats.smoothed_rtt / 1us, stats.congestion_window, stats.bytes_in_flight, stats.packets_lost,
-                     stats.packets_sent, stats.udp_payload_max, quic.datagram_size_max(),
-                     quic.path().local.to_string(), quic.path().remote.to_string());
+  return std::format(
+      "rtt {} window {} in flight {} lost {} of {} payload {} datagrams up to {}, path {} -> {}",
+      stats.smoothed_rtt / 1us, stats.congestion_window, stats.bytes_in_flight, stats.packets_lost,
+      stats.packets_sent, stats.udp_payload_max, quic.datagram_size_max(),
+      quic.path().local.to_string(), quic.path().remote.to_string());
 }
 
 }  // namespace
@@ -163,17 +165,22 @@ std::string text_of(QuicConnection& quic) {
 std::string Lab::describe(SimClient& client) {
   if (!client.running()) return "not running";
   const std::string name = client.inner().name();
-  std::string out = std::format("{}: {} ({}), mtu {}, dials {}, {}\n", name, to_string(client.state()),
-                                client.tunnel().last_error(), client.tunnel().mtu(), client.dials(),
-                                text_of(client.tunnel().counters()));
-  for (const IpPrefix& address : client.tunnel().addresses()) out += "  has " + address.to_string() + "\n";
+  std::string out =
+      std::format("{}: {} ({}), mtu {}, dials {}, {}\n", name, to_string(client.state()),
+                  client.tunnel().last_error(), client.tunnel().mtu(), client.dials(),
+                  text_of(client.tunnel().counters()));
+  for (const IpPrefix& address : client.tunnel().addresses())
+    out += "  has " + address.to_string() + "\n";
   for (const IpPrefix& route : client.routes()) out += "  route " + route.to_string() + "\n";
-  if (client.connection() != nullptr) out += "  client's QUIC: " + text_of(client.connection()->quic()) + "\n";
+  if (client.connection() != nullptr)
+    out += "  client's QUIC: " + text_of(client.connection()->quic()) + "\n";
   if (!server_ || !server_->running()) return out + "  no server\n";
   for (const SessionSnapshot& session : server_->gateway()->sessions()) {
     if (session.identity != name) continue;
-    out += std::format("  session {} mtu {}: {}\n", session.session, session.mtu, text_of(session.counters));
-    for (const IpPrefix& address : session.addresses) out += "    has " + address.to_string() + "\n";
+    out += std::format("  session {} mtu {}: {}\n", session.session, session.mtu,
+                       text_of(session.counters));
+    for (const IpPrefix& address : session.addresses)
+      out += "    has " + address.to_string() + "\n";
     if (auto* http = dynamic_cast<Http3Connection*>(session.connection)) {
       out += "    gateway's QUIC: " + text_of(http->quic()) + "\n";
     }
@@ -220,20 +227,25 @@ void Lab::finish() {
   }
   for (auto& client : scripted_clients_) {
     network.set_links(client->id(), {});
-    client->act([this](Http3Connection& http, TransmitTarget&) { http.close(world.now(), HttpError::NoError, ""); });
+    client->act([this](Http3Connection& http, TransmitTarget&) {
+      http.close(world.now(), HttpError::NoError, "");
+    });
   }
   if (!server_ || !server_->running()) return;
   constexpr Duration kGoneAfter = 120s;
   const bool empty =
-      until([&] { return server_->gateway()->session_count() == 0 && server_->endpoint().idle(); }, kGoneAfter);
+      until([&] { return server_->gateway()->session_count() == 0 && server_->endpoint().idle(); },
+            kGoneAfter);
   if (!empty) {
     world.violation(std::format("I-11: {} sessions and {} connections are left on the server",
-                                server_->gateway()->session_count(), server_->endpoint().connection_count()));
+                                server_->gateway()->session_count(),
+                                server_->endpoint().connection_count()));
   }
-  if (server_->endpoint().next_timeout()) world.violation("I-11: the server's timer heap is not empty");
+  if (server_->endpoint().next_timeout())
+    world.violation("I-11: the server's timer heap is not empty");
   if (server_->sessions_up().size() != server_->sessions_down().size() + killed_sessions_) {
-    world.violation(std::format("I-11: {} sessions came up, {} ended", server_->sessions_up().size(),
-                                server_->sessions_down().size()));
+    world.violation(std::format("I-11: {} sessions came up, {} ended",
+                                server_->sessions_up().size(), server_->sessions_down().size()));
   }
 }
 

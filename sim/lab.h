@@ -65,6 +65,8 @@ class Lab {
   ScriptedServer& add_scripted_server(ScriptedServer::OnRequest on_request, ServerSetup setup = {});
 
   SimServer& server() { return *server_; }
+  // What a client of that name would use, for packets that the scenario makes itself.
+  std::unique_ptr<TlsContext> client_tls(const std::string& identity, size_t hello_size = 300);
   InnerNode& internet() { return *internet_; }
   // A host with an address of its own; behind the gateway or behind a client.
   InnerNode& add_inner(std::string name, const std::vector<IpPrefix>& addresses);
@@ -84,8 +86,8 @@ class Lab {
   Transfer& transfer(InnerNode& from, InnerNode& to, Transfer::Options options = {});
   // Kills the gateway's process; its sessions end without a word.
   void kill_server();
-  // Stops all flows, heals the network, closes every client in good order, and checks that the gateway
-  // is empty then (I-11) and that every session that came up has ended once.
+  // Stops all flows, heals the network, closes every client in good order, and checks that the
+  // gateway is empty then (I-11) and that every session that came up has ended once.
   void finish();
 
   uint64_t seed() const { return seed_; }
@@ -104,7 +106,6 @@ class Lab {
 
  private:
   std::unique_ptr<TlsContext> server_tls(size_t certificate_size);
-  std::unique_ptr<TlsContext> client_tls(const std::string& identity, size_t hello_size);
   ClientNode::Options client_options(const ClientSetup& setup);
 
   uint64_t seed_;

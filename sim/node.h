@@ -26,7 +26,8 @@ class TurnNode : public UdpHost {
   void on_udp(const NetworkPath& path, Ecn ecn, Bytes bytes) override;
   // One turn soon, at this very instant.
   void schedule_turn();
-  // A connection has something to send: this turn's transmit step does it, if that is still to come.
+  // A connection has something to send: this turn's transmit step does it, if that is still to
+  // come.
   void on_wake() {
     if (step_ != Step::Input) schedule_turn();
   }

@@ -116,8 +116,8 @@ void SimClient::finish_application(Instant) {
       // An error about a packet with a false source goes back to that source: the kernel drops it.
       const bool icmp = view->protocol == ip_protocol::icmp_of(view->version);
       if (icmp && !parse_icmp_echo(*view, packet)) continue;
-      world().violation(std::format("I-4: a packet for {} came out of the TUN of {}", view->destination.to_string(),
-                                    options_.name));
+      world().violation(std::format("I-4: a packet for {} came out of the TUN of {}",
+                                    view->destination.to_string(), options_.name));
       continue;
     }
     (*node)->deliver(packet);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Capsules in every order, on a live tunnel, in both directions: what may be said at any time must be
-// understood at any time (RFC 9484 4.7).
+// Capsules in every order, on a live tunnel, in both directions: what may be said at any time must
+// be understood at any time (RFC 9484 4.7).
+#include "core/capsule/capsule.h"
+
 #include <algorithm>
 
-#include "core/capsule/capsule.h"
 #include "core/capsule/capsule_reader.h"
 #include "tests/scenarios/scenario.h"
 
@@ -32,7 +33,8 @@ ScriptedServer& proxy_that_says(Lab& lab, const ProxyScript& script) {
           }
           lab.world.after(delay, [self, capsule, of_request = (*self)->requests()] {
             (*self)->act([self, capsule, of_request](HttpConnection& newest, TransmitTarget&) {
-              if ((*self)->requests() == of_request) newest.send_stream_data(*(*self)->newest_stream(), capsule);
+              if ((*self)->requests() == of_request)
+                newest.send_stream_data(*(*self)->newest_stream(), capsule);
             });
           });
         }
@@ -43,7 +45,8 @@ ScriptedServer& proxy_that_says(Lab& lab, const ProxyScript& script) {
 
 Bytesv assign(std::initializer_list<std::string_view> prefixes, uint64_t request_id = 0) {
   std::vector<RawAddress> out;
-  for (const std::string_view text : prefixes) out.push_back({.request_id = request_id, .prefix = Lab::prefix(text)});
+  for (const std::string_view text : prefixes)
+    out.push_back({.request_id = request_id, .prefix = Lab::prefix(text)});
   return raw_address_assign(out);
 }
 Bytesv routes(std::initializer_list<std::string_view> prefixes) {
@@ -70,9 +73,10 @@ std::vector<RequestedAddress> requests_in(Bytes data) {
 }
 
 // proves: A7
-SCENARIO(assign_before_request, 2, "The proxy assigns unasked: the client takes it and asks for nothing") {
-  ScriptedServer& server =
-      proxy_that_says(lab, {{{0ms, assign({"10.9.0.7", "2001:db8:9::7"})}, {0ms, routes({"198.51.100.0/24"})}}});
+SCENARIO(assign_before_request, 2,
+         "The proxy assigns unasked: the client takes it and asks for nothing") {
+  ScriptedServer& server = proxy_that_says(
+      lab, {{{0ms, assign({"10.9.0.7", "2001:db8:9::7"})}, {0ms, routes({"198.51.100.0/24"})}}});
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
   lab.run(3s);
@@ -83,7 +87,8 @@ SCENARIO(assign_before_request, 2, "The proxy assigns unasked: the client takes 
 }
 
 // proves: A6, R1
-SCENARIO(request_then_assign, 2, "The proxy waits to be asked: the client asks after a second and takes the answer") {
+SCENARIO(request_then_assign, 2,
+         "The proxy waits to be asked: the client asks after a second and takes the answer") {
   ScriptedServer& server = proxy_that_says(lab, {});
   SimClient& client = lab.add_client("anna");
   client.start();
@@ -94,12 +99,15 @@ SCENARIO(request_then_assign, 2, "The proxy waits to be asked: the client asks a
   for (const RequestedAddress& one : asked) EXPECT_NE(one.request_id.value(), 0u);
   EXPECT_NE(asked[0].request_id, asked[1].request_id);
   server.act([&](HttpConnection& connection, TransmitTarget&) {
-    const auto is_v4 = [](const RequestedAddress& one) { return one.prefix.version() == IpVersion::V4; };
+    const auto is_v4 = [](const RequestedAddress& one) {
+      return one.prefix.version() == IpVersion::V4;
+    };
     const auto v4 = std::ranges::find_if(asked, is_v4)->request_id.value();
     const auto v6 = std::ranges::find_if_not(asked, is_v4)->request_id.value();
-    connection.send_stream_data(*server.newest_stream(),
-                                raw_address_assign({{.request_id = v4, .prefix = Lab::prefix("10.9.0.8")},
-                                                    {.request_id = v6, .prefix = Lab::prefix("2001:db8:9::8")}}));
+    connection.send_stream_data(
+        *server.newest_stream(),
+        raw_address_assign({{.request_id = v4, .prefix = Lab::prefix("10.9.0.8")},
+                            {.request_id = v6, .prefix = Lab::prefix("2001:db8:9::8")}}));
     connection.send_stream_data(*server.newest_stream(), routes({"198.51.100.0/24"}));
   });
   EXPECT_TRUE(lab.until([&] { return client.connected(); }, 3s));
@@ -108,19 +116,25 @@ SCENARIO(request_then_assign, 2, "The proxy waits to be asked: the client asks a
 }
 
 // proves: R5
-SCENARIO(one_family_denied, 2, "IPv6 is refused with the all-zero address: the tunnel carries IPv4 alone") {
+SCENARIO(one_family_denied, 2,
+         "IPv6 is refused with the all-zero address: the tunnel carries IPv4 alone") {
   ScriptedServer& server = proxy_that_says(lab, {});
   SimClient& client = lab.add_client("anna");
   client.start();
-  ASSERT_TRUE(lab.until([&] {
-    return server.newest_stream() && requests_in(server.record().find(*server.newest_stream())->data).size() == 2;
-  }, 5s));
+  ASSERT_TRUE(lab.until(
+      [&] {
+        return server.newest_stream() &&
+               requests_in(server.record().find(*server.newest_stream())->data).size() == 2;
+      },
+      5s));
   server.act([&](HttpConnection& connection, TransmitTarget&) {
     std::vector<RawAddress> answer;
-    for (const RequestedAddress& one : requests_in(server.record().find(*server.newest_stream())->data)) {
+    for (const RequestedAddress& one :
+         requests_in(server.record().find(*server.newest_stream())->data)) {
       const bool v4 = one.prefix.version() == IpVersion::V4;
-      answer.push_back({.request_id = one.request_id.value(),
-                        .prefix = v4 ? Lab::prefix("10.9.0.9") : IpPrefix::host(IpAddress::any(IpVersion::V6))});
+      answer.push_back(
+          {.request_id = one.request_id.value(),
+           .prefix = v4 ? Lab::prefix("10.9.0.9") : IpPrefix::host(IpAddress::any(IpVersion::V6))});
     }
     connection.send_stream_data(*server.newest_stream(), raw_address_assign(answer));
     connection.send_stream_data(*server.newest_stream(), routes({"198.51.100.0/24"}));
@@ -131,7 +145,8 @@ SCENARIO(one_family_denied, 2, "IPv6 is refused with the all-zero address: the t
 }
 
 // proves: L4
-SCENARIO(routes_before_addresses, 2, "ROUTE_ADVERTISEMENT first, ADDRESS_ASSIGN half a second later") {
+SCENARIO(routes_before_addresses, 2,
+         "ROUTE_ADVERTISEMENT first, ADDRESS_ASSIGN half a second later") {
   proxy_that_says(lab, {{{0ms, routes({"198.51.100.0/24"})}, {500ms, assign({"10.9.0.7"})}}});
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
@@ -143,12 +158,15 @@ SCENARIO(routes_before_addresses, 2, "ROUTE_ADVERTISEMENT first, ADDRESS_ASSIGN 
 
 SCENARIO(capsules_byte_by_byte, 2, "D2: capsules cut at every byte, with unknown ones between") {
   Bytesv all = raw_capsule(0x17 + 0x29 * 1000, Bytesv(300, 0xee));
-  const auto append = [&all](const Bytesv& more) { all.insert(all.end(), more.begin(), more.end()); };
+  const auto append = [&all](const Bytesv& more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
   append(assign({"10.9.0.7"}));
   append(raw_capsule(0x3fffffff, {}));
   append(routes({"198.51.100.0/24", "203.0.113.0/24"}));
   ProxyScript script;
-  for (size_t i = 0; i < all.size(); ++i) script.capsules.emplace_back(Duration(1ms) * static_cast<int>(i + 1), Bytesv{all[i]});
+  for (size_t i = 0; i < all.size(); ++i)
+    script.capsules.emplace_back(Duration(1ms) * static_cast<int>(i + 1), Bytesv{all[i]});
   proxy_that_says(lab, script);
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
@@ -159,7 +177,8 @@ SCENARIO(capsules_byte_by_byte, 2, "D2: capsules cut at every byte, with unknown
 }
 
 // proves: A1, V2
-SCENARIO(withdraw_and_assign_again, 2, "Addresses and routes are replaced, withdrawn by empty lists, and given anew") {
+SCENARIO(withdraw_and_assign_again, 2,
+         "Addresses and routes are replaced, withdrawn by empty lists, and given anew") {
   ProxyScript script;
   script.capsules = {{0ms, assign({"10.9.0.7", "2001:db8:9::7"})},
                      {0ms, routes({"198.51.100.0/24"})},
@@ -185,8 +204,9 @@ SCENARIO(withdraw_and_assign_again, 2, "Addresses and routes are replaced, withd
 
 // Malformed capsules end the attempt with H3_MESSAGE_ERROR; the connection itself is not to blame.
 void malformed(Lab& lab, Bytesv capsule) {
-  ScriptedServer& server = proxy_that_says(
-      lab, {{{0ms, assign({"10.9.0.7"})}, {0ms, routes({"198.51.100.0/24"})}, {1s, std::move(capsule)}}});
+  ScriptedServer& server = proxy_that_says(lab, {{{0ms, assign({"10.9.0.7"})},
+                                                  {0ms, routes({"198.51.100.0/24"})},
+                                                  {1s, std::move(capsule)}}});
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
   std::optional<StreamId> stream = server.newest_stream();
@@ -214,10 +234,14 @@ SCENARIO(trailing_bytes, 2, "A capsule with a byte too many: the stream is abort
   malformed(lab, raw_capsule(0x01, Bytesv{0, 4, 10, 9, 0, 7, 32, 0xff}));
 }
 
-SCENARIO(hostile_routes, 2, "C5: default routes in halves, loopback, multicast and the gateway itself are not taken") {
-  proxy_that_says(lab, {{{0ms, assign({"10.9.0.7"})},
-                         {0ms, raw_route_advertisement({IpRange{.first = Lab::address("0.0.0.0"), .last = Lab::address("127.255.255.255")},
-                                                        IpRange{.first = Lab::address("128.0.0.0"), .last = Lab::address("255.255.255.255")}})}}});
+SCENARIO(hostile_routes, 2,
+         "C5: default routes in halves, loopback, multicast and the gateway itself are not taken") {
+  proxy_that_says(
+      lab, {{{0ms, assign({"10.9.0.7"})},
+             {0ms, raw_route_advertisement({IpRange{.first = Lab::address("0.0.0.0"),
+                                                    .last = Lab::address("127.255.255.255")},
+                                            IpRange{.first = Lab::address("128.0.0.0"),
+                                                    .last = Lab::address("255.255.255.255")}})}}});
   ClientSetup setup;
   setup.tunnel.exclude_routes = {Lab::prefix("192.0.2.1/32")};
   SimClient& client = lab.add_client("anna", std::move(setup));
@@ -252,7 +276,9 @@ Dialogue begin(Lab& lab, std::string name) {
 }
 
 void say(const Dialogue& talk, const Bytesv& capsule) {
-  talk.client.act([&talk, capsule](Http3Connection& http, TransmitTarget&) { http.send_stream_data(talk.stream, capsule); });
+  talk.client.act([&talk, capsule](Http3Connection& http, TransmitTarget&) {
+    http.send_stream_data(talk.stream, capsule);
+  });
 }
 
 std::vector<AssignedAddress> assignments_in(Bytes data) {
@@ -272,7 +298,8 @@ std::vector<AssignedAddress> assignments_in(Bytes data) {
 }
 
 // proves: R4, A2
-SCENARIO(gateway_answers_every_request, 3, "The gateway answers each requested address by its Request ID, whatever was asked") {
+SCENARIO(gateway_answers_every_request, 3,
+         "The gateway answers each requested address by its Request ID, whatever was asked") {
   lab.add_server();
   const Dialogue talk = begin(lab, "anna");
   lab.run(500ms);
@@ -284,14 +311,17 @@ SCENARIO(gateway_answers_every_request, 3, "The gateway answers each requested a
   lab.run(500ms);
   const auto answer = assignments_in(talk.client.record().find(talk.stream)->data);
   for (const uint64_t id : {7u, 9u, 12u}) {
-    EXPECT_TRUE(std::ranges::any_of(answer, [id](const AssignedAddress& one) { return one.request_id.value() == id; })) << id;
+    EXPECT_TRUE(std::ranges::any_of(answer, [id](const AssignedAddress& one) {
+      return one.request_id.value() == id;
+    })) << id;
   }
   EXPECT_EQ(lab.server().gateway()->session_count(), 1u);
   lab.finish();
 }
 
 // proves: R7, X2
-SCENARIO(gateway_refuses_empty_request, 2, "An empty ADDRESS_REQUEST ends that stream and nothing else") {
+SCENARIO(gateway_refuses_empty_request, 2,
+         "An empty ADDRESS_REQUEST ends that stream and nothing else") {
   lab.add_server();
   const Dialogue talk = begin(lab, "anna");
   say(talk, raw_capsule(0x02, {}));
@@ -299,12 +329,15 @@ SCENARIO(gateway_refuses_empty_request, 2, "An empty ADDRESS_REQUEST ends that s
   EXPECT_EQ(lab.server().gateway()->session_count(), 0u);
   ASSERT_EQ(lab.server().sessions_down().size(), 1u);
   EXPECT_EQ(lab.server().sessions_down()[0].end, SessionEnd::ProtocolError);
-  EXPECT_EQ(talk.client.record().find(talk.stream)->closed, static_cast<uint64_t>(HttpError::Message));
+  EXPECT_EQ(talk.client.record().find(talk.stream)->closed,
+            static_cast<uint64_t>(HttpError::Message));
   EXPECT_NE(talk.client.connection(), nullptr);
   lab.finish();
 }
 
-SCENARIO(gateway_ignores_assignments, 2, "C6: a client's ADDRESS_ASSIGN and ROUTE_ADVERTISEMENT change nothing without permission") {
+SCENARIO(
+    gateway_ignores_assignments, 2,
+    "C6: a client's ADDRESS_ASSIGN and ROUTE_ADVERTISEMENT change nothing without permission") {
   lab.add_server();
   const Dialogue talk = begin(lab, "anna");
   say(talk, assign({"10.8.0.1", "198.51.100.10"}));
@@ -312,7 +345,9 @@ SCENARIO(gateway_ignores_assignments, 2, "C6: a client's ADDRESS_ASSIGN and ROUT
   lab.run(1s);
   EXPECT_EQ(lab.server().gateway()->session_count(), 1u);
   EXPECT_TRUE(lab.server().kernel_routes().empty());
-  EXPECT_GE(lab.server().gateway()->counters().assignments_refused + lab.server().gateway()->counters().routes_refused, 1u);
+  EXPECT_GE(lab.server().gateway()->counters().assignments_refused +
+                lab.server().gateway()->counters().routes_refused,
+            1u);
   // Packets for the internet still do not go to it.
   SimClient& bert = lab.add_client("bert");
   ASSERT_TRUE(lab.connect(bert));
@@ -321,15 +356,18 @@ SCENARIO(gateway_ignores_assignments, 2, "C6: a client's ADDRESS_ASSIGN and ROUT
 }
 
 // proves: H20
-SCENARIO(datagram_capsules, 3, "D5: packets in DATAGRAM capsules and in datagram frames, mixed, mean the same") {
+SCENARIO(datagram_capsules, 3,
+         "D5: packets in DATAGRAM capsules and in datagram frames, mixed, mean the same") {
   lab.add_server();
   const Dialogue talk = begin(lab, "anna");
   lab.run(500ms);
   const auto addresses = assignments_in(talk.client.record().find(talk.stream)->data);
-  const auto v4 = std::ranges::find_if(addresses, [](const AssignedAddress& one) { return one.prefix.version() == IpVersion::V4; });
+  const auto v4 = std::ranges::find_if(
+      addresses, [](const AssignedAddress& one) { return one.prefix.version() == IpVersion::V4; });
   ASSERT_NE(v4, addresses.end());
   uint64_t arrived = 0;
-  const uint16_t flow = lab.ledger.new_flow([&](InnerNode&, const IpPacketView&, Bytes, InnerId) { ++arrived; });
+  const uint16_t flow =
+      lab.ledger.new_flow([&](InnerNode&, const IpPacketView&, Bytes, InnerId) { ++arrived; });
   for (uint32_t i = 0; i < 40; ++i) {
     const Bytesv packet = make_udp_packet({.source = v4->prefix.address(),
                                            .destination = Lab::address("198.51.100.10"),

@@ -8,10 +8,13 @@
 namespace masque {
 namespace {
 
-LinkOptions lossy(double share) { return {.delay = 15ms, .loss_ppm = static_cast<uint32_t>(share * kPpm)}; }
+LinkOptions lossy(double share) {
+  return {.delay = 15ms, .loss_ppm = static_cast<uint32_t>(share * kPpm)};
+}
 
 // Connected within `limit` over that link; then the link heals and a ping passes (I-8).
-void connects(Lab& lab, const LinkOptions& link, Duration limit, ClientSetup setup = {}, ServerSetup server = {}) {
+void connects(Lab& lab, const LinkOptions& link, Duration limit, ClientSetup setup = {},
+              ServerSetup server = {}) {
   lab.add_server(std::move(server));
   setup.up = setup.down = link;
   SimClient& client = lab.add_client("anna", std::move(setup));
@@ -43,7 +46,8 @@ SCENARIO(handshake_burst_loss, 6, "L3: 30 % loss in bursts of three while connec
   connects(lab, {.delay = 15ms, .burst_enter_ppm = 140'000, .burst_leave_ppm = kPpm / 3}, 60s);
 }
 
-SCENARIO(handshake_corruption_30, 6, "L4: every third packet damaged while connecting; nothing damaged gets in") {
+SCENARIO(handshake_corruption_30, 6,
+         "L4: every third packet damaged while connecting; nothing damaged gets in") {
   connects(lab, {.delay = 15ms, .corrupt_ppm = 300'000}, 30s);
 }
 
@@ -53,10 +57,12 @@ SCENARIO(handshake_satellite, 2, "L2: 750 ms one way: connected within 8 s") {
 }
 
 // proves: V2t
-SCENARIO(handshake_large_hello_shuffled, 10, "A ClientHello over two Initials that arrive in any order, and twice") {
-  connects(lab,
-           {.delay = 10ms, .jitter = 20ms, .order = LinkOptions::Order::Free, .duplicate_ppm = 200'000},
-           10s, {.hello_size = 1900});
+SCENARIO(handshake_large_hello_shuffled, 10,
+         "A ClientHello over two Initials that arrive in any order, and twice") {
+  connects(
+      lab,
+      {.delay = 10ms, .jitter = 20ms, .order = LinkOptions::Order::Free, .duplicate_ppm = 200'000},
+      10s, {.hello_size = 1900});
   EXPECT_EQ(lab.server().endpoint().counters().connections_created, 1u);
 }
 
@@ -71,7 +77,8 @@ SCENARIO(handshake_every_packet_twice, 3, "All datagrams are duplicated; there i
 }
 
 // proves: V3t
-SCENARIO(retry_always, 4, "Every client must prove its address first: one Retry each, then connected") {
+SCENARIO(retry_always, 4,
+         "Every client must prove its address first: one Retry each, then connected") {
   lab.add_server({.retry = RetryPolicy::Always});
   SimClient& anna = lab.add_client("anna", {.up = lossy(0.02), .down = lossy(0.02)});
   SimClient& bert = lab.add_client("bert", {.hello_size = 1900});
@@ -83,7 +90,8 @@ SCENARIO(retry_always, 4, "Every client must prove its address first: one Retry 
   lab.finish();
 }
 
-SCENARIO_WITH(retry_always_openssl, Crypto::Real, 2, "Retry with real TLS and a post-quantum ClientHello") {
+SCENARIO_WITH(retry_always_openssl, Crypto::Real, 2,
+              "Retry with real TLS and a post-quantum ClientHello") {
   lab.add_server({.retry = RetryPolicy::Always});
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
@@ -92,9 +100,12 @@ SCENARIO_WITH(retry_always_openssl, Crypto::Real, 2, "Retry with real TLS and a 
   lab.finish();
 }
 
-SCENARIO_WITH(handshake_loss_30_openssl, Crypto::Real, 3, "L3 with real TLS") { connects(lab, lossy(0.3), 30s); }
+SCENARIO_WITH(handshake_loss_30_openssl, Crypto::Real, 3, "L3 with real TLS") {
+  connects(lab, lossy(0.3), 30s);
+}
 
-// The first flight of a client that never answers, as an attacker would send it from a false address.
+// The first flight of a client that never answers, as an attacker would send it from a false
+// address.
 std::vector<std::vector<uint8_t>> first_flight(Lab& lab, TlsContext& tls, const SocketAddress& from,
                                                const SocketAddress& to) {
   class Nothing final : public RequestHandler {
@@ -116,17 +127,22 @@ std::vector<std::vector<uint8_t>> first_flight(Lab& lab, TlsContext& tls, const 
 }
 
 // proves: V1t
-SCENARIO(retry_auto_under_flood, 3, "Q2: spoofed Initials turn Retry on; state stays bounded; the honest get in") {
+SCENARIO(retry_auto_under_flood, 3,
+         "Q2: spoofed Initials turn Retry on; state stays bounded; the honest get in") {
   lab.add_server({.half_open_before_retry = 16});
   SimClient& client = lab.add_client("anna");
-  const auto tls = make_null_tls({.role = NullTlsOptions::Role::Client, .identity = "mallory"}, lab.world.rng());
+  const auto tls = lab.client_tls("mallory");
   const SocketAddress server = lab.server().listen_address();
   uint32_t next = 0;
   size_t half_open_max = 0;
   lab.world.every(2ms, [&] {
     const SocketAddress from{.address = IpAddress::v4(0xc6120000 + ++next), .port = 1234};
     for (auto& bytes : first_flight(lab, *tls, from, server)) {
-      lab.network.inject({.from = from, .to = server, .ecn = Ecn::NotEct, .bytes = std::move(bytes), .sent_at = {}});
+      lab.network.inject({.from = from,
+                          .to = server,
+                          .ecn = Ecn::NotEct,
+                          .bytes = std::move(bytes),
+                          .sent_at = {}});
     }
     half_open_max = std::max(half_open_max, lab.server().endpoint().connection_count());
     return next < 1500;
@@ -144,15 +160,20 @@ SCENARIO(retry_auto_under_flood, 3, "Q2: spoofed Initials turn Retry on; state s
 }
 
 // proves: V1t
-SCENARIO(amplification_silent_client, 3, "Q4: a large certificate to an address that never answers: three times at most") {
+SCENARIO(amplification_silent_client, 3,
+         "Q4: a large certificate to an address that never answers: three times at most") {
   // The account is kept by the network for every address (I-7): more is a violation.
   lab.add_server({.certificate_size = 12'000});
-  const auto tls = make_null_tls({.role = NullTlsOptions::Role::Client, .identity = "mallory"}, lab.world.rng());
+  const auto tls = lab.client_tls("mallory");
   const SocketAddress server = lab.server().listen_address();
   const SocketAddress victim{.address = Lab::address("198.18.0.1"), .port = 1234};
   for (int i = 0; i < 3; ++i) {
     for (auto& bytes : first_flight(lab, *tls, victim, server)) {
-      lab.network.inject({.from = victim, .to = server, .ecn = Ecn::NotEct, .bytes = std::move(bytes), .sent_at = {}});
+      lab.network.inject({.from = victim,
+                          .to = server,
+                          .ecn = Ecn::NotEct,
+                          .bytes = std::move(bytes),
+                          .sent_at = {}});
     }
     lab.run(7s);  // probe timeouts and the close of the handshake are in it
   }
@@ -165,13 +186,16 @@ SCENARIO(amplification_silent_client, 3, "Q4: a large certificate to an address 
   lab.finish();
 }
 
-SCENARIO(amplification_large_certificate, 4, "A large certificate over a lossy link: the limit slows, never blocks") {
+SCENARIO(amplification_large_certificate, 4,
+         "A large certificate over a lossy link: the limit slows, never blocks") {
   connects(lab, lossy(0.1), 20s, {}, {.certificate_size = 12'000});
 }
 
 class Listener final : public UdpHost {
  public:
-  void on_udp(const NetworkPath&, Ecn, Bytes bytes) override { received.emplace_back(bytes.begin(), bytes.end()); }
+  void on_udp(const NetworkPath&, Ecn, Bytes bytes) override {
+    received.emplace_back(bytes.begin(), bytes.end());
+  }
   std::vector<std::vector<uint8_t>> received;
 };
 
@@ -187,7 +211,8 @@ std::vector<uint8_t> strange_initial(size_t size, uint32_t version) {
   return out;
 }
 
-SCENARIO(version_negotiation, 2, "An unknown version is answered with ours, a small datagram or an answer with nothing") {
+SCENARIO(version_negotiation, 2,
+         "An unknown version is answered with ours, a small datagram or an answer with nothing") {
   lab.add_server();
   Listener listener;
   const SocketAddress from{.address = Lab::address("203.0.113.200"), .port = 999};
@@ -195,7 +220,8 @@ SCENARIO(version_negotiation, 2, "An unknown version is answered with ours, a sm
   const SocketAddress server = lab.server().listen_address();
   const auto ask = [&](std::vector<uint8_t> bytes) {
     listener.received.clear();
-    lab.network.inject({.from = from, .to = server, .ecn = Ecn::NotEct, .bytes = std::move(bytes), .sent_at = {}});
+    lab.network.inject(
+        {.from = from, .to = server, .ecn = Ecn::NotEct, .bytes = std::move(bytes), .sent_at = {}});
     lab.run(1s);
   };
   ask(strange_initial(1200, 0x1a2a3a4a));
@@ -218,7 +244,8 @@ SCENARIO(version_negotiation, 2, "An unknown version is answered with ours, a sm
   lab.finish();
 }
 
-SCENARIO(version_negotiation_at_the_client, 3, "Forged negotiation costs the client one attempt, never the tunnel") {
+SCENARIO(version_negotiation_at_the_client, 3,
+         "Forged negotiation costs the client one attempt, never the tunnel") {
   lab.add_server();
   SimClient& client = lab.add_client("anna");
   bool forged = false;
@@ -242,8 +269,11 @@ SCENARIO(version_negotiation_at_the_client, 3, "Forged negotiation costs the cli
     out.u8(*dcid_size);
     out.bytes(*dcid);
     out.u32(0x0a1a2a3a);
-    lab.network.inject(
-        {.from = packet.to, .to = packet.from, .ecn = Ecn::NotEct, .bytes = out.take(), .sent_at = {}});
+    lab.network.inject({.from = packet.to,
+                        .to = packet.from,
+                        .ecn = Ecn::NotEct,
+                        .bytes = out.take(),
+                        .sent_at = {}});
     return true;
   });
   ASSERT_TRUE(lab.connect(client, 10s));

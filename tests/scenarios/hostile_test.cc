@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Peers and strangers that mean harm: floods, junk, reset storms, datagrams for streams that are not
-// there. Whatever they do, an honest tunnel beside them feels nothing and memory is bounded.
+// Peers and strangers that mean harm: floods, junk, reset storms, datagrams for streams that are
+// not there. Whatever they do, an honest tunnel beside them feels nothing and memory is bounded.
 #include <algorithm>
 
 #include "tests/scenarios/scenario.h"
@@ -44,7 +44,7 @@ StreamId open_tunnel(Lab& lab, ScriptedClient& client) {
 }
 
 // proves: X7, H13
-SCENARIO(unknown_capsules_flood, 3, "D1: megabytes of unknown and GREASE capsules, one of them huge: skipped, the tunnel works") {
+SCENARIO(unknown_capsules_flood, 3, "D1: megabytes of unknown capsules, one without end: skipped") {
   lab.add_server();
   const Witness honest = witness(lab);
   ScriptedClient& client = ready_client(lab, "mallory");
@@ -52,7 +52,8 @@ SCENARIO(unknown_capsules_flood, 3, "D1: megabytes of unknown and GREASE capsule
   size_t sent = 0;
   lab.world.every(2ms, [&] {
     const uint64_t type = 0x17 + 0x29 * lab.below(1'000'000);
-    const std::vector<uint8_t> capsule = raw_capsule(type, std::vector<uint8_t>(lab.below(9000), 0xab));
+    const std::vector<uint8_t> capsule =
+        raw_capsule(type, std::vector<uint8_t>(lab.below(9000), 0xab));
     client.act([&, stream, capsule](Http3Connection& http, TransmitTarget&) {
       if (http.send_stream_data(stream, capsule)) sent += capsule.size();
     });
@@ -75,7 +76,8 @@ SCENARIO(unknown_capsules_flood, 3, "D1: megabytes of unknown and GREASE capsule
   lab.finish();
 }
 
-SCENARIO(rapid_open_and_close, 3, "D10: a thousand requests a second opened and reset: limited, nobody else feels it") {
+SCENARIO(rapid_open_and_close, 3,
+         "D10: a thousand requests a second opened and reset: limited, nobody else feels it") {
   lab.add_server();
   const Witness honest = witness(lab);
   ScriptedClient& client = ready_client(lab, "mallory");
@@ -101,7 +103,8 @@ SCENARIO(rapid_open_and_close, 3, "D10: a thousand requests a second opened and 
 }
 
 // proves: H6
-SCENARIO(datagrams_before_the_request, 4, "D7: packets overtake their request: sixteen are kept, the rest is dropped") {
+SCENARIO(datagrams_before_the_request, 4,
+         "D7: packets overtake their request: sixteen are kept, the rest is dropped") {
   lab.add_server();
   ScriptedClient& client = ready_client(lab, "anna");
   // The address is known from an earlier session; it is sticky.
@@ -113,7 +116,8 @@ SCENARIO(datagrams_before_the_request, 4, "D7: packets overtake their request: s
   const auto& addresses = lab.server().sessions_up()[0].addresses;
   const auto v4 = std::ranges::find(addresses, IpVersion::V4, &IpPrefix::version)->address();
   uint64_t arrived = 0;
-  const uint16_t flow = lab.ledger.new_flow([&](InnerNode&, const IpPacketView&, Bytes, InnerId) { ++arrived; });
+  const uint16_t flow =
+      lab.ledger.new_flow([&](InnerNode&, const IpPacketView&, Bytes, InnerId) { ++arrived; });
   const uint64_t next_stream = first.value() + 4;
   for (uint32_t i = 0; i < 40; ++i) {
     const auto packet = make_udp_packet({.source = v4,
@@ -135,7 +139,8 @@ SCENARIO(datagrams_before_the_request, 4, "D7: packets overtake their request: s
 }
 
 // proves: H5
-SCENARIO(datagrams_for_no_stream, 3, "D6: a flood for streams that are closed, not opened or no tunnel: dropped at no cost") {
+SCENARIO(datagrams_for_no_stream, 3,
+         "D6: a flood for streams that are closed, not opened or no tunnel: dropped at no cost") {
   lab.add_server();
   const Witness honest = witness(lab);
   ScriptedClient& client = ready_client(lab, "mallory");
@@ -160,12 +165,14 @@ SCENARIO(datagrams_for_no_stream, 3, "D6: a flood for streams that are closed, n
 }
 
 // proves: H3, X10
-SCENARIO(datagram_with_a_bad_stream_id, 3, "A datagram whose Quarter Stream ID is cut or too large ends the connection") {
+SCENARIO(datagram_with_a_bad_stream_id, 3,
+         "A datagram whose Quarter Stream ID is cut or too large ends the connection") {
   lab.add_server();
   const Witness honest = witness(lab);
   ScriptedClient& client = ready_client(lab, "mallory");
   open_tunnel(lab, client);
-  const std::vector<uint8_t> frames[] = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00}, {0x40}, {}};
+  const std::vector<uint8_t> frames[] = {
+      {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00}, {0x40}, {}};
   client.send_raw_datagram(frames[lab.seed() % 3]);
   EXPECT_TRUE(lab.until([&] { return client.connection() == nullptr; }, 2s));
   ASSERT_TRUE(client.last_close().has_value());
@@ -177,7 +184,9 @@ SCENARIO(datagram_with_a_bad_stream_id, 3, "A datagram whose Quarter Stream ID i
 }
 
 // proves: D3, X8, D4
-SCENARIO(unknown_contexts, 3, "D6: datagrams of unknown contexts, empty ones and cut ones are dropped; the tunnel works") {
+SCENARIO(
+    unknown_contexts, 3,
+    "D6: datagrams of unknown contexts, empty ones and cut ones are dropped; the tunnel works") {
   lab.add_server();
   ScriptedClient& client = ready_client(lab, "anna");
   const StreamId stream = open_tunnel(lab, client);
@@ -185,10 +194,18 @@ SCENARIO(unknown_contexts, 3, "D6: datagrams of unknown contexts, empty ones and
     ByteBuffer frame;
     frame.varint(stream.value() / 4);
     switch (lab.below(4)) {
-      case 0: break;                                     // no context at all
-      case 1: frame.u8(0xc0); break;                     // a cut Context ID
-      case 2: frame.varint(0); break;                    // an empty packet
-      default: frame.varint(2 + 2 * lab.below(1000)); frame.u32(0x45000000); break;
+      case 0:
+        break;  // no context at all
+      case 1:
+        frame.u8(0xc0);
+        break;  // a cut Context ID
+      case 2:
+        frame.varint(0);
+        break;  // an empty packet
+      default:
+        frame.varint(2 + 2 * lab.below(1000));
+        frame.u32(0x45000000);
+        break;
     }
     client.send_raw_datagram(frame.take());
     lab.run(1ms);
@@ -199,7 +216,9 @@ SCENARIO(unknown_contexts, 3, "D6: datagrams of unknown contexts, empty ones and
   lab.finish();
 }
 
-SCENARIO(inner_junk, 4, "C11: bytes that are no packets, from a client without shame: dropped, nothing reaches the TUN") {
+SCENARIO(inner_junk, 4,
+         "C11: bytes that are no packets, from a client without shame: dropped, nothing reaches "
+         "the TUN") {
   lab.add_server();
   const Witness honest = witness(lab);
   ScriptedClient& client = ready_client(lab, "mallory");
@@ -225,7 +244,8 @@ SCENARIO(udp_junk, 3, "Q1: random datagrams of every size to the gateway and to 
   lab.world.every(100us, [&] {
     std::vector<uint8_t> junk(lab.below(1400));
     lab.world.rng().fill(junk);
-    const SocketAddress attacker{.address = IpAddress::v4(0xc6130000 + static_cast<uint32_t>(lab.below(1000))), .port = 7};
+    const SocketAddress attacker{
+        .address = IpAddress::v4(0xc6130000 + static_cast<uint32_t>(lab.below(1000))), .port = 7};
     const bool to_server = lab.below(2) == 0;
     lab.network.inject({.from = to_server ? attacker : server,
                         .to = to_server ? server : honest.client.local(),
@@ -235,14 +255,16 @@ SCENARIO(udp_junk, 3, "Q1: random datagrams of every size to the gateway and to 
     return ++count < 30'000;
   });
   lab.run(4s);
-  EXPECT_LE(lab.server().endpoint().counters().stateless_resets, 450u) << "a hundred a second at most";
+  EXPECT_LE(lab.server().endpoint().counters().stateless_resets, 450u)
+      << "a hundred a second at most";
   EXPECT_EQ(lab.server().endpoint().connection_count(), 1u);
   felt_nothing(lab, honest);
   lab.finish();
 }
 
 // proves: I4
-SCENARIO(stateless_reset_storm, 3, "Q5: packets of unknown connections: answers are smaller, limited, and never answered") {
+SCENARIO(stateless_reset_storm, 3,
+         "Q5: packets of unknown connections: answers are smaller, limited, and never answered") {
   lab.add_server();
   const Witness honest = witness(lab);
   class Mirror final : public UdpHost {
@@ -266,7 +288,11 @@ SCENARIO(stateless_reset_storm, 3, "Q5: packets of unknown connections: answers 
     std::vector<uint8_t> packet(60);
     lab.world.rng().fill(packet);
     packet[0] = 0x40;
-    lab.network.inject({.from = there, .to = lab.server().listen_address(), .ecn = Ecn::NotEct, .bytes = packet, .sent_at = {}});
+    lab.network.inject({.from = there,
+                        .to = lab.server().listen_address(),
+                        .ecn = Ecn::NotEct,
+                        .bytes = packet,
+                        .sent_at = {}});
   }
   lab.run(5s);
   EXPECT_GE(mirror.sizes.size(), 50u);
@@ -281,7 +307,8 @@ SCENARIO(stateless_reset_storm, 3, "Q5: packets of unknown connections: answers 
   lab.finish();
 }
 
-SCENARIO(forged_reset_and_close, 4, "Resets with wrong tokens, and packets of the tunnel sent again by a third party") {
+SCENARIO(forged_reset_and_close, 4,
+         "Resets with wrong tokens, and packets of the tunnel sent again by a third party") {
   lab.add_server();
   const Witness honest = witness(lab);
   const SocketAddress server = lab.server().listen_address();
@@ -304,12 +331,14 @@ SCENARIO(forged_reset_and_close, 4, "Resets with wrong tokens, and packets of th
   lab.finish();
 }
 
-SCENARIO(slow_capsule, 2, "D12: a capsule that arrives at a byte in ten seconds is not waited for without end") {
+SCENARIO(slow_capsule, 2,
+         "D12: a capsule that arrives at a byte in ten seconds is not waited for without end") {
   lab.add_server();
   const Witness honest = witness(lab);
   ScriptedClient& client = ready_client(lab, "mallory");
   const StreamId stream = open_tunnel(lab, client);
-  const std::vector<uint8_t> capsule = raw_address_request({{.request_id = 5, .prefix = Lab::prefix("10.8.0.9")}});
+  const std::vector<uint8_t> capsule =
+      raw_address_request({{.request_id = 5, .prefix = Lab::prefix("10.8.0.9")}});
   size_t at = 0;
   lab.world.every(10s, [&] {
     if (at >= capsule.size() || client.connection() == nullptr) return false;
@@ -323,7 +352,8 @@ SCENARIO(slow_capsule, 2, "D12: a capsule that arrives at a byte in ten seconds 
   lab.finish();
 }
 
-SCENARIO(many_requests_on_one_connection, 3, "A client with more sessions than allowed is refused the rest; the others work") {
+SCENARIO(many_requests_on_one_connection, 3,
+         "A client with more sessions than allowed is refused the rest; the others work") {
   lab.add_server();
   const Witness honest = witness(lab);
   ScriptedClient& client = ready_client(lab, "mallory");
@@ -340,7 +370,8 @@ SCENARIO(many_requests_on_one_connection, 3, "A client with more sessions than a
 }
 
 // proves: Q9, C4
-SCENARIO(strange_requests, 2, "D8: requests that are no CONNECT-IP get their 4xx or 5xx; the connection goes on") {
+SCENARIO(strange_requests, 2,
+         "D8: requests that are no CONNECT-IP get their 4xx or 5xx; the connection goes on") {
   lab.add_server();
   ScriptedClient& client = ready_client(lab, "anna");
   struct Wrong {
@@ -364,7 +395,9 @@ SCENARIO(strange_requests, 2, "D8: requests that are no CONNECT-IP get their 4xx
   };
   for (const HeaderFields& fields : wrong) {
     std::optional<StreamId> stream;
-    client.act([&](Http3Connection& http, TransmitTarget&) { stream = http.open_request(lab.world.now(), fields); });
+    client.act([&](Http3Connection& http, TransmitTarget&) {
+      stream = http.open_request(lab.world.now(), fields);
+    });
     lab.run(500ms);
     ASSERT_TRUE(stream.has_value());
     const StreamRecord* record = client.record().find(*stream);

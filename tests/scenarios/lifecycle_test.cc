@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Beginnings and ends: restarts of either side, stateless resets, idle timeouts, keep-alive, GOAWAY, and
-// every way in which a request stream can end.
+// Beginnings and ends: restarts of either side, stateless resets, idle timeouts, keep-alive,
+// GOAWAY, and every way in which a request stream can end.
 #include <algorithm>
 
 #include "tests/scenarios/scenario.h"
@@ -11,7 +11,8 @@ namespace {
 constexpr uint64_t kCancelled = static_cast<uint64_t>(HttpError::RequestCancelled);
 
 // proves: I7, I4
-SCENARIO(server_restart_same_secret, 5, "A1: killed and started with its secret: stateless reset, same lease, back in a second") {
+SCENARIO(server_restart_same_secret, 5,
+         "A1: killed and started with its secret: stateless reset, same lease, back in a second") {
   lab.add_server();
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
@@ -33,7 +34,8 @@ SCENARIO(server_restart_same_secret, 5, "A1: killed and started with its secret:
   lab.finish();
 }
 
-SCENARIO(server_restart_client_idle, 4, "A2: restart while the client is idle: the next keep-alive finds out") {
+SCENARIO(server_restart_client_idle, 4,
+         "A2: restart while the client is idle: the next keep-alive finds out") {
   lab.add_server();
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
@@ -46,7 +48,9 @@ SCENARIO(server_restart_client_idle, 4, "A2: restart while the client is idle: t
   lab.finish();
 }
 
-SCENARIO(server_restart_new_secret, 3, "A3: the secret is lost: no reset can be proven; the idle timeout brings the client back") {
+SCENARIO(
+    server_restart_new_secret, 3,
+    "A3: the secret is lost: no reset can be proven; the idle timeout brings the client back") {
   lab.add_server();
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
@@ -59,7 +63,8 @@ SCENARIO(server_restart_new_secret, 3, "A3: the secret is lost: no reset can be 
   lab.finish();
 }
 
-SCENARIO(server_restart_many_clients, 3, "L10: twenty clients come back after a restart, few dials each") {
+SCENARIO(server_restart_many_clients, 3,
+         "L10: twenty clients come back after a restart, few dials each") {
   lab.add_server();
   std::vector<SimClient*> clients;
   std::vector<std::optional<IpAddress>> addresses;
@@ -77,7 +82,8 @@ SCENARIO(server_restart_many_clients, 3, "L10: twenty clients come back after a 
   lab.kill_server();
   lab.run(3s);
   lab.server().start(SimServer::Secret::Kept);
-  EXPECT_TRUE(lab.until([&] { return all_connected() && lab.server().gateway()->session_count() == 20; }, 10s));
+  EXPECT_TRUE(lab.until(
+      [&] { return all_connected() && lab.server().gateway()->session_count() == 20; }, 10s));
   for (size_t i = 0; i < clients.size(); ++i) {
     EXPECT_EQ(clients[i]->inner_address(IpVersion::V6), addresses[i]);
     EXPECT_LE(clients[i]->dials(), 4u);
@@ -85,7 +91,9 @@ SCENARIO(server_restart_many_clients, 3, "L10: twenty clients come back after a 
   lab.finish();
 }
 
-SCENARIO(client_restart, 4, "A4: the client's process is killed and started: same address, the old session is replaced") {
+SCENARIO(
+    client_restart, 4,
+    "A4: the client's process is killed and started: same address, the old session is replaced") {
   lab.add_server();
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
@@ -109,7 +117,8 @@ SCENARIO(client_restart, 4, "A4: the client's process is killed and started: sam
 }
 
 // proves: I1, I3
-SCENARIO(idle_timeout_closes_once, 3, "Q20: without keep-alive an idle connection ends on both sides, silently and once") {
+SCENARIO(idle_timeout_closes_once, 3,
+         "Q20: without keep-alive an idle connection ends on both sides, silently and once") {
   lab.add_server();
   ScriptedClient& client = lab.add_scripted_client("anna", {.quic = {.keep_alive = 0s}});
   ASSERT_TRUE(client.dial());
@@ -126,12 +135,14 @@ SCENARIO(idle_timeout_closes_once, 3, "Q20: without keep-alive an idle connectio
   EXPECT_EQ(client.last_close()->cause, CloseReason::Cause::IdleTimeout);
   EXPECT_TRUE(lab.server().endpoint().idle());
   EXPECT_EQ(lab.server().sessions_down().size(), 1u);
-  EXPECT_LE(lab.network.datagrams_sent() - sent, 12u);  // the MTU search may still have been under way
+  EXPECT_LE(lab.network.datagrams_sent() - sent,
+            12u);  // the MTU search may still have been under way
   lab.finish();
 }
 
 // proves: W11, I2
-SCENARIO(keep_alive_for_24_hours, 2, "Q20: an idle tunnel lives for a day: one connection, few packets, no storm of wake-ups") {
+SCENARIO(keep_alive_for_24_hours, 2,
+         "Q20: an idle tunnel lives for a day: one connection, few packets, no storm of wake-ups") {
   lab.add_server();
   SimClient& client = lab.add_client("anna");
   lab.network.add_nat(client.id(), Lab::address("198.18.7.1"));
@@ -154,7 +165,8 @@ SCENARIO(keep_alive_for_24_hours, 2, "Q20: an idle tunnel lives for a day: one c
 }
 
 // proves: W8
-SCENARIO(goaway_mid_tunnel, 4, "D13: the gateway drains: the tunnel goes on, new requests are refused") {
+SCENARIO(goaway_mid_tunnel, 4,
+         "D13: the gateway drains: the tunnel goes on, new requests are refused") {
   lab.add_server();
   SimClient& anna = lab.add_client("anna");
   ScriptedClient& bert = lab.add_scripted_client("bert");
@@ -171,15 +183,16 @@ SCENARIO(goaway_mid_tunnel, 4, "D13: the gateway drains: the tunnel goes on, new
   });
   const uint64_t before = flow.arrived();
   lab.run(1s);
-  // Either the old tunnel goes on, or the client has moved: pings pass all the time here, because nothing
-  // refuses the old session.
+  // Either the old tunnel goes on, or the client has moved: pings pass all the time here, because
+  // nothing refuses the old session.
   EXPECT_GE(flow.arrived(), before + 15);
   EXPECT_EQ(lab.server().sessions_up().size(), 1u);
   lab.finish();
 }
 
 // proves: L1
-SCENARIO(gateway_shuts_down, 3, "A5: close_all: the clients know at once and come back when it is there again") {
+SCENARIO(gateway_shuts_down, 3,
+         "A5: close_all: the clients know at once and come back when it is there again") {
   lab.add_server();
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
@@ -247,10 +260,14 @@ SCENARIO(client_fin, 2, "D13: the client ends its stream with FIN") {
   client_ends(lab, [](Http3Connection& http, StreamId stream) { http.finish_stream(stream); });
 }
 SCENARIO(client_reset, 2, "D13: the client resets its stream") {
-  client_ends(lab, [](Http3Connection& http, StreamId stream) { http.quic().shutdown_stream(stream, kCancelled); });
+  client_ends(lab, [](Http3Connection& http, StreamId stream) {
+    http.quic().shutdown_stream(stream, kCancelled);
+  });
 }
 SCENARIO(client_stop_sending, 2, "D13: the client stops reading its stream") {
-  client_ends(lab, [](Http3Connection& http, StreamId stream) { http.quic().shutdown_stream_read(stream, kCancelled); });
+  client_ends(lab, [](Http3Connection& http, StreamId stream) {
+    http.quic().shutdown_stream_read(stream, kCancelled);
+  });
 }
 SCENARIO(client_fin_then_reset, 2, "D13: FIN and reset in one flight") {
   client_ends(lab, [](Http3Connection& http, StreamId stream) {
@@ -265,19 +282,24 @@ void assign_all(HttpConnection& connection, StreamId stream) {
   connection.respond(stream, connect_ip_response(), StreamEnd::KeepOpen);
   connection.enable_datagrams(stream);
   connection.send_stream_data(stream, raw_address_assign({{.prefix = Lab::prefix("10.9.0.7/32")}}));
-  connection.send_stream_data(stream, raw_route_advertisement({IpRange::of(Lab::prefix("198.51.100.0/24"))}));
+  connection.send_stream_data(
+      stream, raw_route_advertisement({IpRange::of(Lab::prefix("198.51.100.0/24"))}));
 }
 
 using ProxyEnding = void (*)(HttpConnection& http, StreamId stream);
 
 void proxy_ends(Lab& lab, ProxyEnding ending) {
-  ScriptedServer& server = lab.add_scripted_server(
-      [](HttpConnection& connection, StreamId stream, const HeaderFields&) { assign_all(connection, stream); });
+  ScriptedServer& server =
+      lab.add_scripted_server([](HttpConnection& connection, StreamId stream, const HeaderFields&) {
+        assign_all(connection, stream);
+      });
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
   EXPECT_EQ(client.inner_address(IpVersion::V4), Lab::address("10.9.0.7"));
   lab.run(500ms);
-  server.act([&](HttpConnection& connection, TransmitTarget&) { ending(connection, *server.newest_stream()); });
+  server.act([&](HttpConnection& connection, TransmitTarget&) {
+    ending(connection, *server.newest_stream());
+  });
   EXPECT_TRUE(lab.until([&] { return !client.connected(); }, 1s));
   // Back within the first back-off; an honest proxy answers again.
   EXPECT_TRUE(lab.until([&] { return client.connected(); }, 5s));
@@ -290,7 +312,9 @@ SCENARIO(proxy_fin, 2, "D13: the proxy ends the stream with FIN: the client come
   proxy_ends(lab, [](HttpConnection& http, StreamId stream) { http.finish_stream(stream); });
 }
 SCENARIO(proxy_reset, 2, "D13: the proxy aborts the stream") {
-  proxy_ends(lab, [](HttpConnection& http, StreamId stream) { http.abort_stream(stream, HttpError::RequestCancelled); });
+  proxy_ends(lab, [](HttpConnection& http, StreamId stream) {
+    http.abort_stream(stream, HttpError::RequestCancelled);
+  });
 }
 SCENARIO(proxy_stop_sending, 2, "D13: the proxy stops reading the stream") {
   proxy_ends(lab, [](HttpConnection& http, StreamId stream) {
@@ -299,8 +323,10 @@ SCENARIO(proxy_stop_sending, 2, "D13: the proxy stops reading the stream") {
 }
 SCENARIO(proxy_closes_connection, 2, "The proxy closes the connection with an error") {
   ScriptedServer* the_server = nullptr;
-  ScriptedServer& server = lab.add_scripted_server(
-      [](HttpConnection& connection, StreamId stream, const HeaderFields&) { assign_all(connection, stream); });
+  ScriptedServer& server =
+      lab.add_scripted_server([](HttpConnection& connection, StreamId stream, const HeaderFields&) {
+        assign_all(connection, stream);
+      });
   the_server = &server;
   SimClient& client = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(client));
@@ -314,14 +340,17 @@ SCENARIO(proxy_closes_connection, 2, "The proxy closes the connection with an er
 }
 
 // proves: X6, Q5
-SCENARIO(proxy_refuses, 2, "A refusal is reported with its status and not asked again at once: no storm") {
-  ScriptedServer& server = lab.add_scripted_server([](HttpConnection& connection, StreamId stream, const HeaderFields&) {
-    connection.respond(stream, {{":status", "403"}}, StreamEnd::Fin);
-  });
+SCENARIO(proxy_refuses, 2,
+         "A refusal is reported with its status and not asked again at once: no storm") {
+  ScriptedServer& server =
+      lab.add_scripted_server([](HttpConnection& connection, StreamId stream, const HeaderFields&) {
+        connection.respond(stream, {{":status", "403"}}, StreamEnd::Fin);
+      });
   SimClient& client = lab.add_client("anna");
   EXPECT_FALSE(lab.connect(client, 5s));
   EXPECT_EQ(client.state(), ClientState::Failed);
-  const bool told = std::ranges::any_of(client.states(), [](const auto& record) { return record.status == 403; });
+  const bool told =
+      std::ranges::any_of(client.states(), [](const auto& record) { return record.status == 403; });
   EXPECT_TRUE(told);
   lab.run(10min);
   EXPECT_LE(server.requests(), 31u) << "once in 20 s at most";
@@ -329,7 +358,8 @@ SCENARIO(proxy_refuses, 2, "A refusal is reported with its status and not asked 
   lab.finish();
 }
 
-SCENARIO(proxy_never_answers, 2, "A proxy that accepts the request and says nothing: the attempt ends and is repeated") {
+SCENARIO(proxy_never_answers, 2,
+         "A proxy that accepts the request and says nothing: the attempt ends and is repeated") {
   ScriptedServer& server = lab.add_scripted_server({});
   SimClient& client = lab.add_client("anna");
   EXPECT_FALSE(lab.connect(client, 14s));

@@ -14,13 +14,15 @@ PolicySnapshot policy_for(std::initializer_list<std::pair<const char*, ClientPol
 }
 
 const std::vector<IpPrefix>& usual_routes() {
-  static const std::vector<IpPrefix> routes = {Lab::prefix("10.8.0.0/24"), Lab::prefix("198.51.100.0/24"),
-                                               Lab::prefix("fd00:8::/64"), Lab::prefix("2001:db8:99::/64")};
+  static const std::vector<IpPrefix> routes = {
+      Lab::prefix("10.8.0.0/24"), Lab::prefix("198.51.100.0/24"), Lab::prefix("fd00:8::/64"),
+      Lab::prefix("2001:db8:99::/64")};
   return routes;
 }
 
 // proves: Z2, K2
-SCENARIO(two_clients_isolated_then_allowed, 4, "C3: no packet between clients until both may; none again afterwards") {
+SCENARIO(two_clients_isolated_then_allowed, 4,
+         "C3: no packet between clients until both may; none again afterwards") {
   const ClientPolicy closed{};
   const ClientPolicy open{.reach_clients = Permission::Allow};
   lab.add_server({.policy = policy_for({{"anna", closed}, {"bert", closed}})});
@@ -61,22 +63,43 @@ SCENARIO(two_clients_isolated_then_allowed, 4, "C3: no packet between clients un
 }
 
 // proves: X11
-SCENARIO(spoofed_sources, 4, "C1: forty kinds of false sources: nothing leaves the gateway, the session lives") {
+SCENARIO(spoofed_sources, 4,
+         "C1: forty kinds of false sources: nothing leaves the gateway, the session lives") {
   lab.add_server();
   SimClient& anna = lab.add_client("anna");
   SimClient& bert = lab.add_client("bert");
   ASSERT_TRUE(lab.connect(anna));
   ASSERT_TRUE(lab.connect(bert));
-  const char* sources[] = {"0.0.0.0",      "10.8.0.1",     "10.8.0.3",        "10.8.0.255",  "127.0.0.1", "224.0.0.1",
-                           "255.255.255.255", "198.51.100.10", "192.0.2.1",    "169.254.1.1", "203.0.113.1", "::",
-                           "::1",          "fd00:8::1",    "fd00:8::3",       "fd00:8::ffff", "fe80::1",  "ff02::1",
-                           "2001:db8:99::10", "2001:db8::1", "::ffff:10.8.0.2", "64:ff9b::a08:2"};
+  const char* sources[] = {"0.0.0.0",
+                           "10.8.0.1",
+                           "10.8.0.3",
+                           "10.8.0.255",
+                           "127.0.0.1",
+                           "224.0.0.1",
+                           "255.255.255.255",
+                           "198.51.100.10",
+                           "192.0.2.1",
+                           "169.254.1.1",
+                           "203.0.113.1",
+                           "::",
+                           "::1",
+                           "fd00:8::1",
+                           "fd00:8::3",
+                           "fd00:8::ffff",
+                           "fe80::1",
+                           "ff02::1",
+                           "2001:db8:99::10",
+                           "2001:db8::1",
+                           "::ffff:10.8.0.2",
+                           "64:ff9b::a08:2"};
   for (const char* text : sources) {
     const IpAddress source = Lab::address(text);
     if (anna.inner().has(source)) continue;
     const IpVersion version = source.version();
     Flow& flow = lab.stream(anna.inner(), lab.internet(),
-                            {.interval = 20ms, .version = version, .source = source,
+                            {.interval = 20ms,
+                             .version = version,
+                             .source = source,
                              .fate = PacketLedger::Fate::MustNotArrive});
     lab.run(100ms);
     flow.stop();
@@ -88,8 +111,10 @@ SCENARIO(spoofed_sources, 4, "C1: forty kinds of false sources: nothing leaves t
   lab.finish();
 }
 
-// The client's own filter stops most of these; a client that lies about its own sources is scripted.
-SCENARIO(spoofed_sources_from_a_lying_client, 4, "C1: the same from a client without any checks of its own") {
+// The client's own filter stops most of these; a client that lies about its own sources is
+// scripted.
+SCENARIO(spoofed_sources_from_a_lying_client, 4,
+         "C1: the same from a client without any checks of its own") {
   lab.add_server();
   SimClient& bert = lab.add_client("bert");
   ASSERT_TRUE(lab.connect(bert));
@@ -105,18 +130,22 @@ SCENARIO(spoofed_sources_from_a_lying_client, 4, "C1: the same from a client wit
   const uint16_t flow = lab.ledger.new_flow([](InnerNode&, const IpPacketView&, Bytes, InnerId) {});
   uint32_t sequence = 0;
   const auto send = [&](const IpAddress& source, const IpAddress& destination) {
-    const auto packet = make_udp_packet(
-        {.source = source, .destination = destination, .id = {.flow = flow, .sequence = sequence++}, .packet_size = 120});
+    const auto packet = make_udp_packet({.source = source,
+                                         .destination = destination,
+                                         .id = {.flow = flow, .sequence = sequence++},
+                                         .packet_size = 120});
     lab.ledger.sent(packet, "mallory", PacketLedger::Fate::MustNotArrive);
     mallory.send_packet(*stream, packet);
     lab.run(10ms);
   };
-  for (const char* text : {"0.0.0.0", "10.8.0.1", "10.8.0.2", "10.8.0.200", "127.0.0.1", "224.0.0.1", "255.255.255.255",
-                           "198.51.100.10", "192.0.2.1", "169.254.1.1"}) {
+  for (const char* text :
+       {"0.0.0.0", "10.8.0.1", "10.8.0.2", "10.8.0.200", "127.0.0.1", "224.0.0.1",
+        "255.255.255.255", "198.51.100.10", "192.0.2.1", "169.254.1.1"}) {
     send(Lab::address(text), Lab::address("198.51.100.10"));
     send(Lab::address(text), *bert.inner_address(IpVersion::V4));
   }
-  for (const char* text : {"::", "::1", "fd00:8::1", "fd00:8::2", "fe80::1", "ff02::1", "2001:db8:99::10"}) {
+  for (const char* text :
+       {"::", "::1", "fd00:8::1", "fd00:8::2", "fe80::1", "ff02::1", "2001:db8:99::10"}) {
     send(Lab::address(text), Lab::address("2001:db8:99::10"));
     send(Lab::address(text), *bert.inner_address(IpVersion::V6));
   }
@@ -125,10 +154,12 @@ SCENARIO(spoofed_sources_from_a_lying_client, 4, "C1: the same from a client wit
   lab.finish();
 }
 
-SCENARIO(destinations_that_nobody_may_reach, 3, "C4: gateway-local, loopback, link-local and denied destinations") {
+SCENARIO(destinations_that_nobody_may_reach, 3,
+         "C4: gateway-local, loopback, link-local and denied destinations") {
   PolicySnapshot policy;
-  policy.unknown_clients = ClientPolicy{.allowed_destinations = std::vector{Lab::prefix("0.0.0.0/0"), Lab::prefix("::/0")},
-                                        .reach_gateway = Permission::Deny};
+  policy.unknown_clients = ClientPolicy{
+      .allowed_destinations = std::vector{Lab::prefix("0.0.0.0/0"), Lab::prefix("::/0")},
+      .reach_gateway = Permission::Deny};
   policy.denied_destinations = {Lab::prefix("192.0.2.0/24"), Lab::prefix("203.0.113.0/24")};
   policy.default_routes = {Lab::prefix("0.0.0.0/0"), Lab::prefix("::/0")};
   lab.add_server({.policy = std::move(policy)});
@@ -136,8 +167,9 @@ SCENARIO(destinations_that_nobody_may_reach, 3, "C4: gateway-local, loopback, li
   setup.tunnel.accept_default = TunnelClientConfig::DefaultRoutes::Accept;
   SimClient& anna = lab.add_client("anna", std::move(setup));
   ASSERT_TRUE(lab.connect(anna));
-  for (const char* text : {"10.8.0.1", "127.0.0.1", "169.254.169.254", "192.0.2.1", "203.0.113.1", "255.255.255.255",
-                           "224.0.0.251", "0.0.0.0", "fd00:8::1", "::1", "fe80::1", "ff02::fb", "ff05::2"}) {
+  for (const char* text :
+       {"10.8.0.1", "127.0.0.1", "169.254.169.254", "192.0.2.1", "203.0.113.1", "255.255.255.255",
+        "224.0.0.251", "0.0.0.0", "fd00:8::1", "::1", "fe80::1", "ff02::fb", "ff05::2"}) {
     Flow& flow = lab.stream_to(anna.inner(), Lab::address(text),
                                {.interval = 20ms, .fate = PacketLedger::Fate::MustNotArrive});
     lab.run(100ms);
@@ -149,7 +181,8 @@ SCENARIO(destinations_that_nobody_may_reach, 3, "C4: gateway-local, loopback, li
   lab.finish();
 }
 
-SCENARIO(newest_session_wins, 4, "B2: the same identity connects again and again: one session, one lease") {
+SCENARIO(newest_session_wins, 4,
+         "B2: the same identity connects again and again: one session, one lease") {
   lab.add_server();
   constexpr int kTimes = 12;
   ScriptedClient* newest = nullptr;
@@ -158,7 +191,8 @@ SCENARIO(newest_session_wins, 4, "B2: the same identity connects again and again
     client.dial();
     ASSERT_TRUE(lab.until([&] { return client.ready(); }, 5s));
     client.act([&](Http3Connection& http, TransmitTarget&) {
-      EXPECT_TRUE(http.open_request(lab.world.now(), connect_ip_request("vpn.example")).has_value());
+      EXPECT_TRUE(
+          http.open_request(lab.world.now(), connect_ip_request("vpn.example")).has_value());
     });
     lab.run(200ms + Duration(static_cast<int64_t>(lab.below(300'000'000))));
     newest = &client;
@@ -169,12 +203,15 @@ SCENARIO(newest_session_wins, 4, "B2: the same identity connects again and again
   for (const SessionUp& up : lab.server().sessions_up()) {
     EXPECT_EQ(up.addresses, lab.server().sessions_up()[0].addresses);
   }
-  for (const SessionDown& down : lab.server().sessions_down()) EXPECT_EQ(down.end, SessionEnd::Replaced);
+  for (const SessionDown& down : lab.server().sessions_down())
+    EXPECT_EQ(down.end, SessionEnd::Replaced);
   EXPECT_FALSE(newest->record().streams().begin()->second.closed.has_value());
   lab.finish();
 }
 
-SCENARIO(pool_exhausted, 3, "B1: six clients, five addresses: one is refused with a reason, and gets in when one leaves for good") {
+SCENARIO(pool_exhausted, 3,
+         "B1: six clients, five addresses: one is refused with a reason, and gets in when one "
+         "leaves for good") {
   ServerSetup setup;
   setup.gateway.pools = {Lab::prefix("10.8.0.0/29")};  // the gateway and five clients
   setup.gateway.lease_time = 10s;
@@ -200,7 +237,8 @@ SCENARIO(pool_exhausted, 3, "B1: six clients, five addresses: one is refused wit
 }
 
 // proves: Z1
-SCENARIO(revocation_under_load, 4, "B3, I2: revoked in a transfer: gone within a second, no packet after it, no way back") {
+SCENARIO(revocation_under_load, 4,
+         "B3, I2: revoked in a transfer: gone within a second, no packet after it, no way back") {
   lab.add_server({.policy = policy_for({{"anna", {}}, {"bert", {}}})});
   SimClient& anna = lab.add_client("anna");
   SimClient& bert = lab.add_client("bert");
@@ -219,7 +257,8 @@ SCENARIO(revocation_under_load, 4, "B3, I2: revoked in a transfer: gone within a
   // What is sent from here on must not arrive; what is under way towards her may.
   up.set_fate(PacketLedger::Fate::MustNotArrive);
   down.set_fate(PacketLedger::Fate::MustNotArrive);
-  EXPECT_TRUE(lab.until([&] { return lab.server().gateway()->session_count() == 1 && !anna.connected(); }, 1s));
+  EXPECT_TRUE(lab.until(
+      [&] { return lab.server().gateway()->session_count() == 1 && !anna.connected(); }, 1s));
   lab.run(60s);
   EXPECT_FALSE(anna.connected());
   EXPECT_EQ(lab.server().gateway()->session_count(), 1u);
@@ -230,21 +269,25 @@ SCENARIO(revocation_under_load, 4, "B3, I2: revoked in a transfer: gone within a
 }
 
 // proves: L4, A1
-SCENARIO(address_change_under_load, 4, "Addresses of a live session change by capsule under traffic; the connection stays") {
+SCENARIO(address_change_under_load, 4,
+         "Addresses of a live session change by capsule under traffic; the connection stays") {
   lab.add_server();
   SimClient& anna = lab.add_client("anna");
   SimClient& bert = lab.add_client("bert");
   ASSERT_TRUE(lab.connect(anna));
   ASSERT_TRUE(lab.connect(bert));
   Flow& up = lab.ping(anna.inner(), lab.internet(), {.interval = 10ms});
-  Flow& down = lab.stream(lab.internet(), anna.inner(), {.interval = 10ms, .version = IpVersion::V6});
+  Flow& down =
+      lab.stream(lab.internet(), anna.inner(), {.interval = 10ms, .version = IpVersion::V6});
   lab.stream(bert.inner(), lab.internet(), {.interval = 10ms});
   for (int i = 0; i < 6; ++i) {
     lab.run(1s + Duration(static_cast<int64_t>(lab.below(200'000'000))));
     const auto v4 = IpPrefix::host(IpAddress::v4(0x0a080032 + static_cast<uint32_t>(i)));
     const auto v6 = Lab::prefix("fd00:8::" + std::to_string(100 + i));
     lab.server().control([v4, v6](Gateway& gateway) {
-      EXPECT_TRUE(gateway.set_session("anna", {.addresses = std::vector{v4, v6}, .routes = std::nullopt}).has_value());
+      EXPECT_TRUE(
+          gateway.set_session("anna", {.addresses = std::vector{v4, v6}, .routes = std::nullopt})
+              .has_value());
     });
     ASSERT_TRUE(lab.until([&] { return anna.inner_address(IpVersion::V4) == v4.address(); }, 1s));
   }
@@ -258,29 +301,37 @@ SCENARIO(address_change_under_load, 4, "Addresses of a live session change by ca
   // The address of somebody else cannot be taken.
   const auto theirs = IpPrefix::host(*bert.inner_address(IpVersion::V4));
   lab.server().control([theirs](Gateway& gateway) {
-    EXPECT_FALSE(gateway.set_session("anna", {.addresses = std::vector{theirs}, .routes = std::nullopt}).has_value());
+    EXPECT_FALSE(
+        gateway.set_session("anna", {.addresses = std::vector{theirs}, .routes = std::nullopt})
+            .has_value());
   });
   lab.run(100ms);
   lab.finish();
 }
 
 // proves: V1
-SCENARIO(route_change_under_load, 4, "Routes of a live session change by capsule: withdrawn ones carry nothing more") {
+SCENARIO(route_change_under_load, 4,
+         "Routes of a live session change by capsule: withdrawn ones carry nothing more") {
   lab.add_server();
   SimClient& anna = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(anna));
   InnerNode& second = lab.add_inner("second", {Lab::prefix("203.0.113.200")});
   lab.server().add_inner(second);
   Flow& first_flow = lab.stream(anna.inner(), lab.internet(), {.interval = 10ms});
-  Flow& second_flow = lab.stream(anna.inner(), second, {.interval = 10ms, .fate = PacketLedger::Fate::MustNotArrive});
+  Flow& second_flow = lab.stream(anna.inner(), second,
+                                 {.interval = 10ms, .fate = PacketLedger::Fate::MustNotArrive});
   lab.run(1s);
   EXPECT_EQ(second_flow.arrived(), 0u);
   EXPECT_GE(first_flow.arrived(), 90u);
   second_flow.set_fate(PacketLedger::Fate::MayArrive);
   lab.server().control([](Gateway& gateway) {
-    EXPECT_TRUE(gateway.set_session("anna", {.addresses = std::nullopt, .routes = std::vector{Lab::prefix("203.0.113.0/24")}}).has_value());
+    EXPECT_TRUE(gateway
+                    .set_session("anna", {.addresses = std::nullopt,
+                                          .routes = std::vector{Lab::prefix("203.0.113.0/24")}})
+                    .has_value());
   });
-  ASSERT_TRUE(lab.until([&] { return anna.routes() == std::vector{Lab::prefix("203.0.113.0/24")}; }, 1s));
+  ASSERT_TRUE(
+      lab.until([&] { return anna.routes() == std::vector{Lab::prefix("203.0.113.0/24")}; }, 1s));
   lab.run(100ms);
   first_flow.set_fate(PacketLedger::Fate::MustNotArrive);
   const uint64_t before = first_flow.arrived();
@@ -291,7 +342,9 @@ SCENARIO(route_change_under_load, 4, "Routes of a live session change by capsule
   lab.finish();
 }
 
-SCENARIO(site_to_site, 4, "A branch advertises its subnet: hosts behind it and behind the gateway talk, also by changes") {
+SCENARIO(site_to_site, 4,
+         "A branch advertises its subnet: hosts behind it and behind the gateway talk, also by "
+         "changes") {
   const ClientPolicy branch{.own_subnets = {Lab::prefix("10.20.0.0/16")}};
   lab.add_server({.policy = policy_for({{"branch", branch}, {"anna", {}}})});
   ClientSetup setup;
@@ -302,7 +355,9 @@ SCENARIO(site_to_site, 4, "A branch advertises its subnet: hosts behind it and b
   ASSERT_TRUE(lab.connect(client));
   SimClient& anna = lab.add_client("anna");
   ASSERT_TRUE(lab.connect(anna));
-  ASSERT_TRUE(lab.until([&] { return lab.server().kernel_routes() == std::vector{Lab::prefix("10.20.1.0/24")}; }, 2s));
+  ASSERT_TRUE(lab.until(
+      [&] { return lab.server().kernel_routes() == std::vector{Lab::prefix("10.20.1.0/24")}; },
+      2s));
   Flow& in = lab.ping(lab.internet(), printer, {.interval = 20ms});
   Flow& out = lab.ping(printer, lab.internet(), {.interval = 20ms});
   // Another client may not reach the branch, nor send as if it were there.
@@ -326,7 +381,8 @@ SCENARIO(site_to_site, 4, "A branch advertises its subnet: hosts behind it and b
   EXPECT_TRUE(lab.server().kernel_routes().empty());
 }
 
-SCENARIO(branch_comes_and_goes, 3, "Kernel routes follow the branch's session, also when it dies without a word") {
+SCENARIO(branch_comes_and_goes, 3,
+         "Kernel routes follow the branch's session, also when it dies without a word") {
   const ClientPolicy branch{.own_subnets = {Lab::prefix("10.20.0.0/16")}};
   lab.add_server({.policy = policy_for({{"branch", branch}})});
   ClientSetup setup;
@@ -335,13 +391,16 @@ SCENARIO(branch_comes_and_goes, 3, "Kernel routes follow the branch's session, a
   ASSERT_TRUE(lab.connect(client));
   ASSERT_TRUE(lab.until([&] { return lab.server().kernel_routes().size() == 1; }, 2s));
   client.kill_process();
-  EXPECT_TRUE(lab.until([&] { return lab.server().kernel_routes().empty(); }, 40s)) << "with the idle timeout";
+  EXPECT_TRUE(lab.until([&] { return lab.server().kernel_routes().empty(); }, 40s))
+      << "with the idle timeout";
   client.start_again();
-  EXPECT_TRUE(lab.until([&] { return client.connected() && lab.server().kernel_routes().size() == 1; }, 5s));
+  EXPECT_TRUE(lab.until(
+      [&] { return client.connected() && lab.server().kernel_routes().size() == 1; }, 5s));
   lab.finish();
 }
 
-SCENARIO(unknown_client_is_refused, 2, "A certificate whose name is not known: 403 with a reason, no session, no storm") {
+SCENARIO(unknown_client_is_refused, 2,
+         "A certificate whose name is not known: 403 with a reason, no session, no storm") {
   lab.add_server({.policy = policy_for({{"anna", {}}})});
   SimClient& mallory = lab.add_client("mallory");
   EXPECT_FALSE(lab.connect(mallory, 5s));
@@ -355,7 +414,8 @@ SCENARIO(unknown_client_is_refused, 2, "A certificate whose name is not known: 4
 }
 
 // proves: K4, E1
-SCENARIO(ttl_expires, 2, "C12: packets with TTL 1 between clients are answered with Time Exceeded, not forwarded") {
+SCENARIO(ttl_expires, 2,
+         "C12: packets with TTL 1 between clients are answered with Time Exceeded, not forwarded") {
   const ClientPolicy open{.reach_clients = Permission::Allow};
   lab.add_server({.policy = policy_for({{"anna", open}, {"bert", open}})});
   SimClient& anna = lab.add_client("anna");

@@ -25,7 +25,8 @@ class OpensslFactory final : public TlsFactory {
 
   std::unique_ptr<TlsContext> server(std::string_view name) override {
     Identity& identity = servers_[std::string(name)];
-    if (identity.key_pem.empty()) identity = make_server_certificate(ca_, {std::string(name)}).value();
+    if (identity.key_pem.empty())
+      identity = make_server_certificate(ca_, {std::string(name)}).value();
     return make_tls_server({.certificate_pem = identity.certificate_pem,
                             .key_pem = identity.key_pem,
                             .client_ca_pem = ca_.certificate_pem,
@@ -80,9 +81,13 @@ std::vector<Case> all_cases() {
                      .repeat = repeats ? Case::Repeat::Twice : Case::Repeat::Once});
       continue;
     }
-    const size_t count = many != nullptr ? std::strtoull(many, nullptr, 0) : scenario.seeds * kSeedFactor;
+    const size_t count =
+        many != nullptr ? std::strtoull(many, nullptr, 0) : scenario.seeds * kSeedFactor;
     for (size_t k = 0; k < count; ++k) {
-      out.push_back({.index = i, .seed = k + 1, .repeat = repeats && k < kSeedsTwice ? Case::Repeat::Twice : Case::Repeat::Once});
+      out.push_back(
+          {.index = i,
+           .seed = k + 1,
+           .repeat = repeats && k < kSeedsTwice ? Case::Repeat::Twice : Case::Repeat::Once});
     }
   }
   return out;
@@ -122,8 +127,9 @@ TEST_P(Sim, scenario) {
   }
   RecordProperty("trace_hash", std::format("{:016x}", hash));
   if (HasFailure()) {
-    std::cout << std::format("{}: {}\nreplay: MASQUE_SEED={} {} --gtest_filter='*{}_seed_*'\n", scenario.name,
-                             scenario.description, one.seed, testing::internal::GetArgvs()[0], scenario.name);
+    std::cout << std::format("{}: {}\nreplay: MASQUE_SEED={} {} --gtest_filter='*{}_seed_*'\n",
+                             scenario.name, scenario.description, one.seed,
+                             testing::internal::GetArgvs()[0], scenario.name);
   }
 }
 

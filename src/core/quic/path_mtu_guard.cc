@@ -39,8 +39,8 @@ void PathMtuGuard::on_lost(Instant now, size_t size, Duration pto) {
   if (size <= kBase || size > limit()) return;  // a probe is expected to be lost
   Evidence& seen = evidence_[class_of(size)];
   if (seen.losses++ == 0) seen.since = now;
-  // A loss is declared when something later came through, so the path is not dead; and two rounds of it
-  // must have failed, because an outage that ends looks the same for one round.
+  // A loss is declared when something later came through, so the path is not dead; and two rounds
+  // of it must have failed, because an outage that ends looks the same for one round.
   if (seen.losses < kLossesMax || now - seen.since < pto) return;
   ++black_holes_;
   evidence_ = {};

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Notices when a path has come to carry less than it did (RFC 8899 5.2, black hole detection), which
-// ngtcp2 does not: it searches upwards once on a path and then trusts the result for ever, so that a
-// tunnel whose outer path shrinks loses every large packet without a word.
+// Notices when a path has come to carry less than it did (RFC 8899 5.2, black hole detection),
+// which ngtcp2 does not: it searches upwards once on a path and then trusts the result for ever, so
+// that a tunnel whose outer path shrinks loses every large packet without a word.
 //
 //   Trusting --losses of one size, none acknowledged, for a while--> Searching from 1200 upwards
 //      ^                                                                |            |
-//      +--------- the whole path limit is acknowledged ----------------+            | a size fails thrice
-//      |                                                                             v
-//      +-------------------- another path ----------------------------------- Settled, tries again later
+//      +--------- the whole path limit is acknowledged ----------------+            | a size fails
+//      thrice |                                                                             v
+//      +-------------------- another path ----------------------------------- Settled, tries again
+//      later
 //
-// Sizes are UDP payloads. Evidence comes from DATAGRAM frames, which are never sent again: each carries
-// the size of its packet as its id. Probes are ordinary datagrams that are padded.
+// Sizes are UDP payloads. Evidence comes from DATAGRAM frames, which are never sent again: each
+// carries the size of its packet as its id. Probes are ordinary datagrams that are padded.
 #pragma once
 
 #include <array>
@@ -24,13 +25,14 @@ namespace masque {
 
 class PathMtuGuard {
  public:
-  static constexpr size_t kBase = 1200;         // RFC 9000 14: every path carries it
-  static constexpr uint32_t kLossesMax = 6;     // of one size with no acknowledgement between
-  static constexpr uint32_t kTriesMax = 3;      // RFC 8899 5.1.2 MAX_PROBES
-  static constexpr Duration kRetryFirst = 5s;   // after a search that ended below the path's limit
-  static constexpr Duration kRetryMax = 600s;   // RFC 8899 5.1.1 PMTU_RAISE_TIMER
+  static constexpr size_t kBase = 1200;        // RFC 9000 14: every path carries it
+  static constexpr uint32_t kLossesMax = 6;    // of one size with no acknowledgement between
+  static constexpr uint32_t kTriesMax = 3;     // RFC 8899 5.1.2 MAX_PROBES
+  static constexpr Duration kRetryFirst = 5s;  // after a search that ended below the path's limit
+  static constexpr Duration kRetryMax = 600s;  // RFC 8899 5.1.1 PMTU_RAISE_TIMER
 
-  // What the library believes the path carries, before each packet; a smaller one means another path.
+  // What the library believes the path carries, before each packet; a smaller one means another
+  // path.
   void on_path_limit(size_t limit);
   bool trusting() const { return state_ == State::Trusting; }
   // The largest packet to be sent now; never above the path limit.
@@ -49,7 +51,8 @@ class PathMtuGuard {
  private:
   enum class State : uint8_t { Trusting, Searching, Settled };
   // As those of the library's search; packets of up to one of them belong to it.
-  static constexpr std::array<uint16_t, 9> kSizes = {1232, 1280, 1314, 1342, 1380, 1406, 1432, 1452, 1472};
+  static constexpr std::array<uint16_t, 9> kSizes = {1232, 1280, 1314, 1342, 1380,
+                                                     1406, 1432, 1452, 1472};
   struct Evidence {
     uint32_t losses = 0;
     Instant since{};

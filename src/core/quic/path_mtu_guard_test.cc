@@ -21,7 +21,8 @@ PathMtuGuard in_a_black_hole() {
   return guard;
 }
 
-// Three seconds of probing over a path that carries `carries`; a search takes less than two. Returns the end.
+// Three seconds of probing over a path that carries `carries`; a search takes less than two.
+// Returns the end.
 Instant search(PathMtuGuard& guard, Instant now, size_t carries) {
   for (int i = 0; i < 30; ++i, now += kPto) {
     const auto size = guard.probe(now, kPto);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds a connection whose congestion window can never open again. ngtcp2 (1.22.1, and later) arms no
-// probe timeout for a PATH_RESPONSE, which counts as in flight: when nothing else is in flight, the
-// window is at its minimum and three responses of 1,200 bytes are lost, nothing is ever acknowledged,
-// nothing may be sent, and the peer's packets keep the connection from timing out.
+// Finds a connection whose congestion window can never open again. ngtcp2 (1.22.1, and later) arms
+// no probe timeout for a PATH_RESPONSE, which counts as in flight: when nothing else is in flight,
+// the window is at its minimum and three responses of 1,200 bytes are lost, nothing is ever
+// acknowledged, nothing may be sent, and the peer's packets keep the connection from timing out.
 //
-// In an honest outage each probe timeout adds a probe to what is in flight, at intervals that double.
-// So: blocked, and the same amount in flight for four times as long as the next probe may take.
+// In an honest outage each probe timeout adds a probe to what is in flight, at intervals that
+// double. So: blocked, and the same amount in flight for four times as long as the next probe may
+// take.
 #pragma once
 
 #include <algorithm>

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,82 +24,91 @@ MOMENTS = ["making four hosts", "masque-vpn init", "user add", "masque-vpn serve
            "masque-vpn client", "connected", "copying 100 MB", "measuring upwards"]
 
 
-def machine_state() -> dict[str, object]:
-    """What a demo could leave behind on the machine's own network, and its files."""
+class Running:
+    """A demo whose files lie in a directory of the test's, so that another demo does not disturb."""
+
+    def __init__(self, directory: Path, *options: str):
+        self.directory = directory
+        self.before = machine_state()
+        self.process = subprocess.Popen(
+            [sys.executable, DEMO, *options], text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(directory)})
+
+    def end(self) -> tuple[str, str, int]:
+        out, err = self.process.communicate(timeout=LIMIT_S)
+        return out, err, self.process.returncode
+
+    def leaves_nothing(self) -> None:
+        assert machine_state() == self.before
+        assert not list(self.directory.iterdir())
+        assert not list(Path("/run/netns").glob(f"mvlab-{self.process.pid}-*"))
+        assert not programs_of(self.directory)
+
+
+def machine_state() -> dict[str, str]:
+    """Of the machine's own network."""
     def shown(*words: str) -> str:
         return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
-    temporary = Path(tempfile.gettempdir())
-    return {
-        "links": [link["ifname"] for link in json.loads(shown("ip", "-json", "link", "show"))],
-        "tables": shown("nft", "list", "tables"),
-        "rules": shown("ip", "rule", "show"),
-        "files": sorted(path.name for path in temporary.glob("mvlab-demo-*")),
-        "processes": descendants(),
-    }
+    links = json.loads(shown("ip", "-json", "link", "show"))
+    return {"links": " ".join(link["ifname"] for link in links),
+            "tables": shown("nft", "list", "tables"), "rules": shown("ip", "rule", "show")}
 
 
-def nothing_left(demo: subprocess.Popen[str], before: dict[str, object]) -> None:
-    assert machine_state() == before
-    assert not list(Path("/run/netns").glob(f"mvlab-{demo.pid}-*"))
-
-
-def descendants() -> list[str]:
-    """Programs that work in a demo's directory or with its files."""
+def programs_of(directory: Path) -> list[str]:
+    """Command lines that name a file in it."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if "mvlab-demo-" in text:
+        if str(directory) in text:
             found.append(text)
     return found
 
 
-def start_demo(*options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, DEMO, *options], text=True, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
+@pytest.fixture(name="directory")
+def short_directory() -> Iterator[Path]:
+    """Short, for the control sockets' paths."""
+    with tempfile.TemporaryDirectory(prefix="mvdemo-") as directory:
+        yield Path(directory)
 
 
-def test_everything_holds_and_nothing_stays():
-    before = machine_state()
+def test_everything_holds_and_nothing_stays(directory):
     started = time.monotonic()
-    with start_demo("--json", "--seconds", "1") as demo:
-        out, err = demo.communicate(timeout=LIMIT_S)
-    assert demo.returncode == 0, err
+    demo = Running(directory, "--json", "--seconds", "1")
+    out, err, code = demo.end()
+    assert code == 0, err
     report = json.loads(out)
     assert report["ok"]
     assert report["file_ipv6"]["bytes"] == 100_000_000
-    nothing_left(demo, before)
+    demo.leaves_nothing()
     assert time.monotonic() - started < 75
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing(moment, number):
-    before = machine_state()
-    with start_demo() as demo:
-        for line in demo.stderr:
-            if moment in line:
-                break
-        else:
-            raise AssertionError(f"the demo never said {moment!r}")
-        demo.send_signal(number)
-        demo.communicate(timeout=LIMIT_S)
-    assert demo.returncode == 130
-    nothing_left(demo, before)
+def test_an_interrupted_demo_leaves_nothing(directory, moment, number):
+    demo = Running(directory)
+    for line in demo.process.stderr:
+        if moment in line:
+            break
+    else:
+        raise AssertionError(f"the demo never said {moment!r}")
+    demo.process.send_signal(number)
+    assert demo.end()[2] == 130
+    demo.leaves_nothing()
 
 
 @pytest.mark.parametrize("delay_ms", [60, 120, 250, 400, 700])
-def test_an_interruption_at_any_time(delay_ms):
+def test_an_interruption_at_any_time(directory, delay_ms):
     """Not at a step's beginning, and twice, as an impatient person does it."""
-    before = machine_state()
-    with start_demo() as demo:
-        time.sleep(delay_ms / 1000)
-        demo.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-        demo.send_signal(signal.SIGINT)
-        demo.communicate(timeout=LIMIT_S)
-    assert demo.returncode != 0
-    nothing_left(demo, before)
+    demo = Running(directory)
+    time.sleep(delay_ms / 1000)
+    demo.process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.end()[2] != 0
+    demo.leaves_nothing()

@@ -393,7 +393,7 @@ class Lab:
         self._closed = False
         _install_clean_up()
         with as_a_whole():
-            self.dir = Path(tempfile.mkdtemp(prefix=f"{NAME_PREFIX}-{name}-"))
+            self.dir = Path(tempfile.mkdtemp(prefix=f"{NAME_PREFIX}-{os.getpid()}-{name}-"))
             _open_labs.append(self)
 
     def __enter__(self) -> "Lab":
@@ -497,7 +497,8 @@ class Lab:
             for namespace in self._namespaces:
                 namespace.remove()
             if os.environ.get("MASQUE_LAB_KEEP"):
-                print(f"kept {self.dir}", file=sys.stderr)
+                kept = self.dir.rename(self.dir.with_name(f"kept-{self.dir.name}"))
+                print(f"kept {kept}", file=sys.stderr)
             else:
                 shutil.rmtree(self.dir, ignore_errors=True)
 
@@ -527,11 +528,16 @@ def _interrupt(number: int, _: object) -> None:
 
 
 def remove_orphans() -> None:
-    """Removes the namespaces of labs whose process is gone."""
-    if not NAMESPACE_DIR.is_dir():
-        return
+    """Removes namespaces and files of labs whose process is gone."""
     for path in NAMESPACE_DIR.glob(f"{NAME_PREFIX}-*"):
-        pid = path.name.split("-")[1]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        if _is_orphan(path):
             subprocess.run(["ip", "netns", "delete", path.name], check=False, capture_output=True)
             shutil.rmtree(Path("/etc/netns") / path.name, ignore_errors=True)
+    for path in Path(tempfile.gettempdir()).glob(f"{NAME_PREFIX}-*"):
+        if _is_orphan(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_orphan(path: Path) -> bool:
+    pid = path.name.split("-")[1]
+    return pid.isdigit() and not Path(f"/proc/{pid}").exists()

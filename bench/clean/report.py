@@ -109,14 +109,15 @@ def plot(run: dict[str, Any], path: Path) -> None:
                 error = [[value - min(every)], [max(every) - value]] if every else None
                 axis.bar(place, value, width * 0.92, color=f"C{i}", yerr=error, capsize=3,
                          label=name if j == 0 else None)
-                axis.annotate(text(value), (place, value), ha="center", va="bottom", fontsize=8,
+                axis.annotate(text(value), (place, max([value, *every])), ha="center", va="bottom", fontsize=8,
                               xytext=(0, 2), textcoords="offset points")
         axis.set_title(title, fontsize=10)
         axis.set_xticks(range(len(groups)), [label for label, _ in groups])
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(y=0.15)
-    axes[0].legend(fontsize=8, frameon=False)
-    figure.suptitle(f"Clean link, medians of {run['repetitions']}; bars: lowest to highest", fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper left", ncols=len(tunnels),
+                  fontsize=8, frameon=False)
+    figure.suptitle(f"Clean link, medians of {run['repetitions']}; lines: lowest to highest", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=120, metadata={"Software": None})
 

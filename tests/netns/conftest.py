@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-from netlab import Lab  # noqa: E402
+from netlab import NAME_PREFIX, Lab  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
 def runtime_directory() -> Iterator[None]:
-    """Control sockets of the tests' programs are kept apart from the machine's."""
-    directory = tempfile.mkdtemp(prefix="mvrun-")
+    """Control sockets of the tests' programs are kept apart from the machine's. Named as a lab's
+    files are, so that those of a killed run are removed too."""
+    directory = tempfile.mkdtemp(prefix=f"{NAME_PREFIX}-{os.getpid()}-run-")
     os.environ["MASQUE_VPN_RUNTIME_DIR"] = directory
     yield
     shutil.rmtree(directory, ignore_errors=True)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The core as a library: a CONNECT-IP client (RFC 9484) without a TUN. It connects, prints its addresses
-// and answers pings in user space; other packets are counted. It ends on SIGINT or SIGTERM.
+// The core as a library: a CONNECT-IP client (RFC 9484) without a TUN. It connects, prints its
+// addresses and answers pings in user space; other packets are counted. It ends on SIGINT or
+// SIGTERM.
 //
 //   minimal_client 192.0.2.1:443 vpn.example.com ca.crt client.crt client.key
 //
-// What a host of the core must do is all here: own the socket, tell the time, keep the order of a turn.
+// What a host of the core must do is all here: own the socket, tell the time, keep the order of a
+// turn.
 #include <poll.h>
 #include <signal.h>
 
@@ -83,7 +85,8 @@ class MinimalClient {
   bool due(std::optional<Instant> deadline) const { return deadline && *deadline <= now_; }
 
   void wait() {
-    const auto deadline = earlier(client_.next_timeout(), connection_ ? connection_->next_timeout() : std::nullopt);
+    const auto deadline =
+        earlier(client_.next_timeout(), connection_ ? connection_->next_timeout() : std::nullopt);
     int timeout_ms = -1;
     if (deadline) {
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - monotonic_now());
@@ -95,12 +98,14 @@ class MinimalClient {
 
   void receive() {
     if (!socket_.receive_batch(received_) || !connection_) return;
-    for (const ReceivedDatagram& datagram : received_.datagrams()) connection_->on_datagram(now_, datagram);
+    for (const ReceivedDatagram& datagram : received_.datagrams())
+      connection_->on_datagram(now_, datagram);
   }
 
   void transmit() {
     if (!connection_) return;
-    while (connection_->poll_transmit(now_, mouths_.batch()) == QuicConnection::Flushed::Full) mouths_.flush();
+    while (connection_->poll_transmit(now_, mouths_.batch()) == QuicConnection::Flushed::Full)
+      mouths_.flush();
     mouths_.flush();
   }
 
@@ -112,9 +117,11 @@ class MinimalClient {
       transmit();
       hang_up();
     } else if (const auto* state = std::get_if<ClientStateChanged>(&event)) {
-      std::println("{}{}{}", to_string(state->state), state->reason.empty() ? "" : ": ", state->reason);
+      std::println("{}{}{}", to_string(state->state), state->reason.empty() ? "" : ": ",
+                   state->reason);
     } else if (const auto* addresses = std::get_if<AddressesChanged>(&event)) {
-      for (const IpPrefix& address : addresses->addresses) std::println("address {}", address.to_string());
+      for (const IpPrefix& address : addresses->addresses)
+        std::println("address {}", address.to_string());
     } else if (const auto* routes = std::get_if<RoutesChanged>(&event)) {
       for (const IpPrefix& route : routes->routes) std::println("route {}", route.to_string());
     }
@@ -126,7 +133,8 @@ class MinimalClient {
     const NetworkPath path{.local = socket_.local_address(), .remote = remote_};
     auto quic = QuicConnection::create_client(now_, {}, tls_, rng_, {.path = path, .token = {}});
     if (!quic) return client_.on_connection_lost("QUIC refuses the settings");
-    connection_ = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic), client_);
+    connection_ =
+        std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic), client_);
     client_.on_dialed(*connection_);
   }
 
@@ -161,7 +169,8 @@ int fail(const std::string& message) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 6) return fail("usage: minimal_client ADDR:PORT SERVER-NAME CA.pem CERTIFICATE.pem KEY.pem");
+  if (argc != 6)
+    return fail("usage: minimal_client ADDR:PORT SERVER-NAME CA.pem CERTIFICATE.pem KEY.pem");
   const auto remote = SocketAddress::parse(argv[1]);
   if (!remote) return fail(std::format("{} is no address with a port", argv[1]));
 
@@ -177,12 +186,13 @@ int main(int argc, char** argv) {
 
   KernelRng rng;
   auto client = TunnelClient::create(
-      {.uri_template = std::format("https://{}:{}/.well-known/masque/ip/{{target}}/{{ipproto}}/", argv[2], remote->port),
+      {.uri_template = std::format("https://{}:{}/.well-known/masque/ip/{{target}}/{{ipproto}}/",
+                                   argv[2], remote->port),
        .local_echo = TunnelClientConfig::LocalEcho::Answer},
       rng);
   if (!client) return fail(client.error());
 
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) { stopping = 1; };
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);

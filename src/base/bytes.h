@@ -108,7 +108,9 @@ class ByteWriter {
   }
   void varint(uint64_t value);
 
-  bool fits() const { return fits_; }   // false once something did not fit; the rest is then undefined
+  bool fits() const {
+    return fits_;
+  }  // false once something did not fit; the rest is then undefined
   size_t size() const { return used_; }
   Bytes written() const { return out_.first(used_); }
 

@@ -23,10 +23,10 @@ class Id {
   uint64_t value_;
 };
 
-using ContextId = Id<struct ContextIdTag>;    // RFC 9484 5
-using RequestId = Id<struct RequestIdTag>;    // RFC 9484 4.7
+using ContextId = Id<struct ContextIdTag>;      // RFC 9484 5
+using RequestId = Id<struct RequestIdTag>;      // RFC 9484 4.7
 using CapsuleType = Id<struct CapsuleTypeTag>;  // RFC 9297 3.2
-using StreamId = Id<struct StreamIdTag>;      // RFC 9000 2.1
+using StreamId = Id<struct StreamIdTag>;        // RFC 9000 2.1
 
 }  // namespace masque
 

@@ -14,7 +14,8 @@ void set_log_sink(LogSink* sink) { g_sink = sink; }
 void set_log_level(LogLevel level) { g_level = level; }
 
 bool log_enabled(LogLevel level) {
-  return level >= g_level.load(std::memory_order_relaxed) && g_sink.load(std::memory_order_relaxed) != nullptr;
+  return level >= g_level.load(std::memory_order_relaxed) &&
+         g_sink.load(std::memory_order_relaxed) != nullptr;
 }
 
 void log(LogLevel level, std::string_view event, LogFields fields) {

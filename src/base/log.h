@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The log facade: an event name and fields, `log_info("session.up", {{"client", name}, {"ipv4", a}})`.
-// The core logs through it without knowing where lines go: the sink is set once by the program
-// (service/log_sink) and is null in tests. Never a secret, never inner payload; nothing per packet
-// above Trace.
+// The log facade: an event name and fields, `log_info("session.up", {{"client", name}, {"ipv4",
+// a}})`. The core logs through it without knowing where lines go: the sink is set once by the
+// program (service/log_sink) and is null in tests. Never a secret, never inner payload; nothing per
+// packet above Trace.
 #pragma once
 
 #include <format>
@@ -42,8 +42,14 @@ void log(LogLevel level, std::string_view event, LogFields fields);
 inline void log_debug(std::string_view event, LogFields fields = {}) {
   if (log_enabled(LogLevel::Debug)) log(LogLevel::Debug, event, fields);
 }
-inline void log_info(std::string_view event, LogFields fields = {}) { log(LogLevel::Info, event, fields); }
-inline void log_warn(std::string_view event, LogFields fields = {}) { log(LogLevel::Warn, event, fields); }
-inline void log_error(std::string_view event, LogFields fields = {}) { log(LogLevel::Error, event, fields); }
+inline void log_info(std::string_view event, LogFields fields = {}) {
+  log(LogLevel::Info, event, fields);
+}
+inline void log_warn(std::string_view event, LogFields fields = {}) {
+  log(LogLevel::Warn, event, fields);
+}
+inline void log_error(std::string_view event, LogFields fields = {}) {
+  log(LogLevel::Error, event, fields);
+}
 
 }  // namespace masque

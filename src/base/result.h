@@ -16,22 +16,22 @@ namespace masque {
 // What was wrong with bytes from the peer. The layer that owns the stream or connection maps it to
 // the RFC's error code; see http/error.h.
 enum class WireError : uint8_t {
-  Truncated,           // fewer bytes than the field needs
-  TrailingBytes,       // more bytes than the fields need, RFC 9297 3.3
-  BadVarint,           // a varint beyond the range of its field
-  BadIpVersion,        // neither 4 nor 6
-  BadPrefixLength,     // beyond 32 / 128
-  HostBitsSet,         // RFC 9484 4.7.1
-  BadAddressRange,     // start > end, RFC 9484 4.7.3
-  RouteOrder,          // RFC 9484 4.7.3 ordering rules violated
-  RouteOverlap,        // protocol-0 range overlaps another, RFC 9484 4.7.3
-  ZeroRequestId,       // RFC 9484 4.7.2
-  ReusedRequestId,     // RFC 9484 4.7.2
-  EmptyAddressRequest, // RFC 9484 4.7.2
-  TooMany,             // over one of our limits
-  TooLong,             // a known capsule longer than our limit
-  BadSyntax,           // text that does not match its grammar
-  Unexpected,          // legal bytes at a place where they are forbidden
+  Truncated,            // fewer bytes than the field needs
+  TrailingBytes,        // more bytes than the fields need, RFC 9297 3.3
+  BadVarint,            // a varint beyond the range of its field
+  BadIpVersion,         // neither 4 nor 6
+  BadPrefixLength,      // beyond 32 / 128
+  HostBitsSet,          // RFC 9484 4.7.1
+  BadAddressRange,      // start > end, RFC 9484 4.7.3
+  RouteOrder,           // RFC 9484 4.7.3 ordering rules violated
+  RouteOverlap,         // protocol-0 range overlaps another, RFC 9484 4.7.3
+  ZeroRequestId,        // RFC 9484 4.7.2
+  ReusedRequestId,      // RFC 9484 4.7.2
+  EmptyAddressRequest,  // RFC 9484 4.7.2
+  TooMany,              // over one of our limits
+  TooLong,              // a known capsule longer than our limit
+  BadSyntax,            // text that does not match its grammar
+  Unexpected,           // legal bytes at a place where they are forbidden
 };
 std::string_view to_string(WireError error);
 
@@ -45,10 +45,10 @@ struct SysError {
 // A fault in a configuration file or argument; printed like a compiler's message, exit code 78.
 struct ConfigError {
   std::string file;
-  uint32_t line = 0;    // 0 = no line is to blame
+  uint32_t line = 0;  // 0 = no line is to blame
   uint32_t column = 0;
   std::string key;
-  std::string text;     // what is wrong and how to mend it
+  std::string text;  // what is wrong and how to mend it
   std::string message() const;
 };
 
@@ -66,8 +66,8 @@ using Result = std::expected<T, E>;
     return std::unexpected(std::move(MASQUE_CONCAT(try_result_, __LINE__)).error()); \
   declaration = std::move(*MASQUE_CONCAT(try_result_, __LINE__))
 
-#define TRY_VOID(...)                                                                         \
-  do {                                                                                        \
-    if (auto try_result = (__VA_ARGS__); !try_result)                                         \
-      return std::unexpected(std::move(try_result).error());                                  \
+#define TRY_VOID(...)                                        \
+  do {                                                       \
+    if (auto try_result = (__VA_ARGS__); !try_result)        \
+      return std::unexpected(std::move(try_result).error()); \
   } while (false)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Randomness comes in from outside: the kernel's (host/random.h) in production, a seeded generator in
-// the simulator, so that one seed draws the whole world.
+// Randomness comes in from outside: the kernel's (host/random.h) in production, a seeded generator
+// in the simulator, so that one seed draws the whole world.
 #pragma once
 
 #include <array>
@@ -12,7 +12,8 @@ namespace masque {
 class Rng {
  public:
   virtual ~Rng() = default;
-  // Fills `out` with bytes that are unpredictable to outsiders (production) or repeatable (simulation).
+  // Fills `out` with bytes that are unpredictable to outsiders (production) or repeatable
+  // (simulation).
   virtual void fill(std::span<uint8_t> out) = 0;
 
   uint64_t u64() {

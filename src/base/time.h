@@ -22,7 +22,9 @@ struct MonotonicTimeline {
 };
 using Instant = MonotonicTimeline::time_point;
 
-constexpr Instant instant_from_ns(uint64_t ns) { return Instant(Duration(static_cast<int64_t>(ns))); }
+constexpr Instant instant_from_ns(uint64_t ns) {
+  return Instant(Duration(static_cast<int64_t>(ns)));
+}
 constexpr uint64_t to_ns(Instant t) { return static_cast<uint64_t>(t.time_since_epoch().count()); }
 
 // The earlier of two timers, either of which may not be set.

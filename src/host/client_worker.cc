@@ -17,31 +17,50 @@ std::string explain(const CloseReason& reason) {
   switch (reason.cause) {
     case CloseReason::Cause::Local:
     case CloseReason::Cause::Tls:
-    case CloseReason::Cause::Transport: return reason.text;
-    case CloseReason::Cause::IdleTimeout: return "nothing was heard from the gateway for too long";
-    case CloseReason::Cause::HandshakeTimeout: return "no answer from the gateway";
-    case CloseReason::Cause::StatelessReset: return "the gateway was restarted";
-    case CloseReason::Cause::VersionNegotiation: return "the peer does not speak QUIC version 1";
-    case CloseReason::Cause::Peer: break;
+    case CloseReason::Cause::Transport:
+      return reason.text;
+    case CloseReason::Cause::IdleTimeout:
+      return "nothing was heard from the gateway for too long";
+    case CloseReason::Cause::HandshakeTimeout:
+      return "no answer from the gateway";
+    case CloseReason::Cause::StatelessReset:
+      return "the gateway was restarted";
+    case CloseReason::Cause::VersionNegotiation:
+      return "the peer does not speak QUIC version 1";
+    case CloseReason::Cause::Peer:
+      break;
   }
   // RFC 9001 4.8: 0x100 + TLS alert.
   if (!reason.application && reason.code >= 0x100 && reason.code < 0x200) {
     const uint64_t alert = reason.code - 0x100;
     switch (alert) {
-      case 42: case 43: case 44: case 45: case 46: case 48: case 49: case 116:
-        return std::format("the gateway refused our certificate (TLS alert {}): is it expired, revoked, or of another CA?",
-                           alert);
-      case 112: return "the gateway does not know the server name";
-      case 120: return "the peer does not offer HTTP/3 (no common ALPN)";
-      default: return std::format("the gateway ended the TLS handshake (alert {})", alert);
+      case 42:
+      case 43:
+      case 44:
+      case 45:
+      case 46:
+      case 48:
+      case 49:
+      case 116:
+        return std::format(
+            "the gateway refused our certificate (TLS alert {}): is it expired, revoked, or of "
+            "another CA?",
+            alert);
+      case 112:
+        return "the gateway does not know the server name";
+      case 120:
+        return "the peer does not offer HTTP/3 (no common ALPN)";
+      default:
+        return std::format("the gateway ended the TLS handshake (alert {})", alert);
     }
   }
   if (!reason.text.empty()) return "the gateway closed the connection: " + reason.text;
-  return std::format("the gateway closed the connection ({} {:#x})", reason.application ? "HTTP/3" : "QUIC", reason.code);
+  return std::format("the gateway closed the connection ({} {:#x})",
+                     reason.application ? "HTTP/3" : "QUIC", reason.code);
 }
 
-ClientWorker::ClientWorker(EventLoop& loop, TunDevice& tun, TunnelClient& client, TlsContext& tls, Resolver& resolver,
-                           Options options)
+ClientWorker::ClientWorker(EventLoop& loop, TunDevice& tun, TunnelClient& client, TlsContext& tls,
+                           Resolver& resolver, Options options)
     : loop_(loop),
       tun_(tun),
       client_(client),
@@ -84,7 +103,8 @@ void ClientWorker::on_udp(EventLoop::Ready ready) {
   if (!ready.readable && !ready.failed) return;
   for (int i = 0; i < kUdpBatchesPerTurn; ++i) {
     if (!socket_->receive_batch(received_)) return;
-    for (const ReceivedDatagram& datagram : received_.datagrams()) connection_->on_datagram(now_, datagram);
+    for (const ReceivedDatagram& datagram : received_.datagrams())
+      connection_->on_datagram(now_, datagram);
     if (!received_.full()) return;
   }
 }
@@ -105,11 +125,12 @@ void ClientWorker::on_tun(EventLoop::Ready) {
   }
 }
 
-// The turn's own time counts: the loop's may be older than packets of this turn, and QUIC's clock must
-// never run backwards.
+// The turn's own time counts: the loop's may be older than packets of this turn, and QUIC's clock
+// must never run backwards.
 void ClientWorker::on_deadline(Instant) {
   begin_turn();
-  if (connection_ && connection_->next_timeout() && *connection_->next_timeout() <= now_) connection_->on_timeout(now_);
+  if (connection_ && connection_->next_timeout() && *connection_->next_timeout() <= now_)
+    connection_->on_timeout(now_);
   if (client_.next_timeout() && *client_.next_timeout() <= now_) client_.on_timeout(now_);
 }
 
@@ -117,7 +138,9 @@ void ClientWorker::end_turn() {
   begin_turn();
   client_.flush();
   if (connection_) {
-    while (!io_.blocked() && connection_->poll_transmit(now_, io_.batch()) == QuicConnection::Flushed::Full) io_.flush();
+    while (!io_.blocked() &&
+           connection_->poll_transmit(now_, io_.batch()) == QuicConnection::Flushed::Full)
+      io_.flush();
   }
   io_.finish_turn();
   reap_dead_connection();
@@ -126,7 +149,8 @@ void ClientWorker::end_turn() {
     const EventLoop::Interest udp = io_.blocked() ? EventLoop::kReadWrite : EventLoop::kReadable;
     if (udp != udp_interest_ && loop_.modify(socket_->fd(), udp)) udp_interest_ = udp;
   }
-  const EventLoop::Interest tun = client_.wants_more() && !io_.blocked() ? EventLoop::kReadable : EventLoop::kNone;
+  const EventLoop::Interest tun =
+      client_.wants_more() && !io_.blocked() ? EventLoop::kReadable : EventLoop::kNone;
   if (tun != tun_interest_ && loop_.modify(tun_.fd(), tun)) tun_interest_ = tun;
   std::optional<Instant> deadline = client_.next_timeout();
   if (connection_) deadline = earlier(deadline, connection_->next_timeout());
@@ -170,17 +194,22 @@ void ClientWorker::on_resolved(Resolver::Answer answer) {
 
 Result<void, SysError> ClientWorker::connect_to(const SocketAddress& remote) {
   TRY(const IpAddress source, source_address_for(remote, options_.mark));
-  TRY(UdpSocket socket, UdpSocket::create({.bind = {.address = source, .port = 0}, .mark = options_.mark}));
+  TRY(UdpSocket socket,
+      UdpSocket::create({.bind = {.address = source, .port = 0}, .mark = options_.mark}));
   socket_ = std::move(socket);
-  TRY_VOID(loop_.add(socket_->fd(), EventLoop::kReadable, [this](EventLoop::Ready ready) { on_udp(ready); }));
+  TRY_VOID(loop_.add(socket_->fd(), EventLoop::kReadable,
+                     [this](EventLoop::Ready ready) { on_udp(ready); }));
   udp_interest_ = EventLoop::kReadable;
   const bool v4 = remote.address.version() == IpVersion::V4;
   io_.set_sockets(v4 ? &*socket_ : nullptr, v4 ? nullptr : &*socket_);
-  auto quic = QuicConnection::create_client(now_, options_.quic, tls_, rng_,
-                                            {.path = {.local = socket_->local_address(), .remote = remote}, .token = {}});
+  auto quic = QuicConnection::create_client(
+      now_, options_.quic, tls_, rng_,
+      {.path = {.local = socket_->local_address(), .remote = remote}, .token = {}});
   if (!quic) return std::unexpected(SysError{.code = 0, .operation = "create a QUIC connection"});
-  log_info("client.dial", {{"remote", remote.to_string()}, {"local", socket_->local_address().to_string()}});
-  connection_ = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic), client_, options_.http);
+  log_info("client.dial",
+           {{"remote", remote.to_string()}, {"local", socket_->local_address().to_string()}});
+  connection_ = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic),
+                                                  client_, options_.http);
   hanging_up_ = false;
   client_.on_dialed(*connection_);
   return {};

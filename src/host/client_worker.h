@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packet loop of a client: one thread, one TUN, one UDP socket per connection, the TunnelClient.
+// The packet loop of a client: one thread, one TUN, one UDP socket per connection, the
+// TunnelClient.
 //
-//   Dial event -> resolve -> socket bound to the right source -> QUIC -> Http3Connection -> on_dialed
-//   TUN readable -> read_batch -> split -> TunnelClient -> QUIC -> UDP (GSO)
-//   UDP readable -> receive_batch -> Http3Connection -> TunnelClient -> TUN
-//   end of turn -> queued packets, acknowledgements, timers; one send, one TUN write
+//   Dial event -> resolve -> socket bound to the right source -> QUIC -> Http3Connection ->
+//   on_dialed TUN readable -> read_batch -> split -> TunnelClient -> QUIC -> UDP (GSO) UDP readable
+//   -> receive_batch -> Http3Connection -> TunnelClient -> TUN end of turn -> queued packets,
+//   acknowledgements, timers; one send, one TUN write
 //
-// The TUN outlives connections: addresses and inner flows stay while the client dials again. When a name
-// has several addresses, each attempt takes the next one.
+// The TUN outlives connections: addresses and inner flows stay while the client dials again. When a
+// name has several addresses, each attempt takes the next one.
 #pragma once
 
 #include <functional>
@@ -30,18 +31,18 @@ namespace masque {
 class ClientWorker {
  public:
   struct Options {
-    std::string host;                // of the gateway: a name or an address
+    std::string host;  // of the gateway: a name or an address
     uint16_t port = 443;
     Duration resolve_timeout = 10s;
-    std::optional<uint32_t> mark;    // of outer packets, keeps them out of the tunnel
+    std::optional<uint32_t> mark;  // of outer packets, keeps them out of the tunnel
     QuicSettings quic;
     Http3Limits http;
   };
   using EventHandler = std::move_only_function<void(const ClientEvent&)>;
   using TunLost = std::move_only_function<void(const SysError&)>;
 
-  ClientWorker(EventLoop& loop, TunDevice& tun, TunnelClient& client, TlsContext& tls, Resolver& resolver,
-               Options options);
+  ClientWorker(EventLoop& loop, TunDevice& tun, TunnelClient& client, TlsContext& tls,
+               Resolver& resolver, Options options);
   ~ClientWorker();
   ClientWorker(const ClientWorker&) = delete;
   ClientWorker& operator=(const ClientWorker&) = delete;

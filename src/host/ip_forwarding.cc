@@ -58,7 +58,8 @@ void IpForwarding::recall() {
   const std::string text = sys::read_file(note_).value_or("");
   for (const auto line : text | std::views::split('\n')) {
     std::vector<std::string> words;
-    for (const auto word : line | std::views::split(' ')) words.emplace_back(word.begin(), word.end());
+    for (const auto word : line | std::views::split(' '))
+      words.emplace_back(word.begin(), word.end());
     if (words.size() != 3 || !words[0].starts_with(kSettings) || words[0].contains("..")) continue;
     changes_.push_back({.file = words[0], .before = words[1], .now = words[2]});
   }

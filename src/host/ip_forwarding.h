@@ -17,7 +17,8 @@ class IpForwarding {
  public:
   // For each family given. EROFS or ENOENT (container, no IPv6) come back as errors that say so,
   // unless forwarding is already on.
-  // `note`: a file of ours in a directory that a reboot empties; empty: no memory beyond this object.
+  // `note`: a file of ours in a directory that a reboot empties; empty: no memory beyond this
+  // object.
   static Result<IpForwarding, SysError> enable(const std::vector<IpVersion>& families,
                                                std::string note = {});
   ~IpForwarding();
@@ -37,8 +38,8 @@ class IpForwarding {
   Result<void, SysError> change(const std::string& file, const std::string& to);
   Result<void, SysError> keep_accepting_router_advertisements();
   void write_note() const;
-  void recall();    // what the note says an earlier run changed
-  void put_back();  // all changes, and the note goes
+  void recall();                 // what the note says an earlier run changed
+  void put_back();               // all changes, and the note goes
   std::vector<Change> changes_;  // in the order in which they were made
   std::string note_;
 };

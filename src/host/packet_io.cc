@@ -24,7 +24,8 @@ void PacketIo::flush() {
 bool PacketIo::send_runs() {
   const std::span<const TransmitRun> runs = batch_.runs();
   while (cursor_.run < runs.size()) {
-    UdpSocket* socket = runs[cursor_.run].path.remote.address.version() == IpVersion::V4 ? v4_ : v6_;
+    UdpSocket* socket =
+        runs[cursor_.run].path.remote.address.version() == IpVersion::V4 ? v4_ : v6_;
     if (socket == nullptr) {
       cursor_ = {.run = cursor_.run + 1, .offset = 0};
       continue;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two mouths of a worker: what the core writes goes out in batches here, outer datagrams to the UDP
-// socket (GSO) and inner packets, merged where the kernel would merge them (GRO), to the TUN.
+// The two mouths of a worker: what the core writes goes out in batches here, outer datagrams to the
+// UDP socket (GSO) and inner packets, merged where the kernel would merge them (GRO), to the TUN.
 //
-// A full socket buffer keeps the transmit batch as it is: room() is then empty, the core sees Blocked
-// and keeps its packets, and on_writable() goes on where it stopped.
+// A full socket buffer keeps the transmit batch as it is: room() is then empty, the core sees
+// Blocked and keeps its packets, and on_writable() goes on where it stopped.
 #pragma once
 
 #include "core/ip/coalesce.h"
@@ -18,8 +18,8 @@ class PacketIo final : public TransmitTarget, public PacketSink {
  public:
   explicit PacketIo(TunDevice& tun) : tun_(tun), coalescer_(tun.merge()) {}
 
-  // One socket for each IP version, either may be null. They may change (the client dials again); what
-  // was not sent is dropped.
+  // One socket for each IP version, either may be null. They may change (the client dials again);
+  // what was not sent is dropped.
   void set_sockets(UdpSocket* v4, UdpSocket* v6);
 
   TransmitBatch& batch() override { return batch_; }

@@ -10,8 +10,8 @@ namespace {
 constexpr int kUdpBatchesPerTurn = 4;  // then the TUN has its turn
 }  // namespace
 
-ServerWorker::ServerWorker(EventLoop& loop, std::vector<UdpSocket>& sockets, TunDevice& tun, Gateway& gateway,
-                           TlsContext& tls, Options options)
+ServerWorker::ServerWorker(EventLoop& loop, std::vector<UdpSocket>& sockets, TunDevice& tun,
+                           Gateway& gateway, TlsContext& tls, Options options)
     : loop_(loop),
       sockets_(sockets),
       tun_(tun),
@@ -21,7 +21,8 @@ ServerWorker::ServerWorker(EventLoop& loop, std::vector<UdpSocket>& sockets, Tun
       endpoint_(options_.endpoint, tls, rng_, *this) {
   UdpSocket* v4 = nullptr;
   UdpSocket* v6 = nullptr;
-  for (UdpSocket& socket : sockets_) (socket.local_address().address.version() == IpVersion::V4 ? v4 : v6) = &socket;
+  for (UdpSocket& socket : sockets_)
+    (socket.local_address().address.version() == IpVersion::V4 ? v4 : v6) = &socket;
   io_.set_sockets(v4, v6);
 }
 
@@ -42,7 +43,8 @@ Result<void, SysError> ServerWorker::start() {
 }
 
 std::unique_ptr<EndpointConnection> ServerWorker::create(std::unique_ptr<QuicConnection> quic) {
-  return std::make_unique<Http3Connection>(Http3Connection::Role::Server, std::move(quic), gateway_, options_.http);
+  return std::make_unique<Http3Connection>(Http3Connection::Role::Server, std::move(quic), gateway_,
+                                           options_.http);
 }
 
 void ServerWorker::begin_turn() {
@@ -58,7 +60,8 @@ void ServerWorker::on_udp(UdpSocket& socket, EventLoop::Ready ready) {
   if (!ready.readable && !ready.failed) return;
   for (int i = 0; i < kUdpBatchesPerTurn; ++i) {
     if (!socket.receive_batch(received_)) return;
-    for (const ReceivedDatagram& datagram : received_.datagrams()) endpoint_.on_datagram(now_, datagram);
+    for (const ReceivedDatagram& datagram : received_.datagrams())
+      endpoint_.on_datagram(now_, datagram);
     if (!received_.full()) return;
   }
 }
@@ -79,8 +82,8 @@ void ServerWorker::on_tun(EventLoop::Ready) {
   }
 }
 
-// The turn's own time counts: the loop's may be older than packets of this turn, and QUIC's clock must
-// never run backwards.
+// The turn's own time counts: the loop's may be older than packets of this turn, and QUIC's clock
+// must never run backwards.
 void ServerWorker::on_deadline(Instant) {
   begin_turn();
   endpoint_.on_timeout(now_);
@@ -96,7 +99,9 @@ void ServerWorker::with_gateway(const std::function<void(Gateway&)>& work) {
 void ServerWorker::end_turn() {
   begin_turn();
   gateway_.flush();
-  while (!io_.blocked() && endpoint_.poll_transmit(now_, io_.batch()) == QuicConnection::Flushed::Full) io_.flush();
+  while (!io_.blocked() &&
+         endpoint_.poll_transmit(now_, io_.batch()) == QuicConnection::Flushed::Full)
+    io_.flush();
   // Timers and losses found just now may have freed queued packets.
   io_.finish_turn();
   drain_events();
@@ -105,7 +110,8 @@ void ServerWorker::end_turn() {
     udp_interest_ = udp;
     for (const UdpSocket& socket : sockets_) (void)loop_.modify(socket.fd(), udp);
   }
-  const EventLoop::Interest tun = gateway_.wants_more() && !io_.blocked() ? EventLoop::kReadable : EventLoop::kNone;
+  const EventLoop::Interest tun =
+      gateway_.wants_more() && !io_.blocked() ? EventLoop::kReadable : EventLoop::kNone;
   if (tun != tun_interest_ && loop_.modify(tun_.fd(), tun)) tun_interest_ = tun;
   loop_.set_deadline(earlier(endpoint_.next_timeout(), gateway_.next_timeout()));
   in_turn_ = false;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packet loop of a gateway: one thread, a UDP socket for each IP version, one TUN, the QUIC endpoint and the Gateway.
+// The packet loop of a gateway: one thread, a UDP socket for each IP version, one TUN, the QUIC
+// endpoint and the Gateway.
 //
 //   UDP readable -> receive_batch -> QuicServerEndpoint -> Http3Connection -> Gateway -> TUN
 //   TUN readable -> read_batch -> split super-packets -> Gateway -> QUIC -> UDP (GSO)
 //   end of turn  -> queued packets, acknowledgements, timers; one send, one TUN write
 //
-// Control (policy, revocation, live changes) reaches the Gateway between turns through with_gateway().
+// Control (policy, revocation, live changes) reaches the Gateway between turns through
+// with_gateway().
 #pragma once
 
 #include <functional>
@@ -34,8 +36,8 @@ class ServerWorker final : public ConnectionFactory {
   using TunLost = std::move_only_function<void(const SysError&)>;
 
   // One socket, or two for both IP versions; they outlive the worker.
-  ServerWorker(EventLoop& loop, std::vector<UdpSocket>& sockets, TunDevice& tun, Gateway& gateway, TlsContext& tls,
-               Options options);
+  ServerWorker(EventLoop& loop, std::vector<UdpSocket>& sockets, TunDevice& tun, Gateway& gateway,
+               TlsContext& tls, Options options);
   ~ServerWorker() override;
 
   Result<void, SysError> start();

@@ -23,8 +23,8 @@ namespace {
 int hopeless(const CloseReason& reason) {
   if (reason.cause == CloseReason::Cause::Tls) return kExitRefused;
   if (reason.cause == CloseReason::Cause::VersionNegotiation) return kExitUnreachable;
-  const bool tls_alert = reason.cause == CloseReason::Cause::Peer && !reason.application && reason.code >= 0x100 &&
-                         reason.code < 0x200;
+  const bool tls_alert = reason.cause == CloseReason::Cause::Peer && !reason.application &&
+                         reason.code >= 0x100 && reason.code < 0x200;
   if (!tls_alert) return 0;
   constexpr uint64_t kNoApplicationProtocol = 0x178;  // RFC 9001 8.1
   return reason.code == kNoApplicationProtocol ? kExitUnreachable : kExitRefused;
@@ -43,12 +43,15 @@ ClientService::~ClientService() = default;
 std::expected<void, StartError> ClientService::start() {
   started_ = monotonic_now();
   notifier_ = ServiceNotifier::from_environment();
-  if (const auto allowed = require_tunnel_privileges(); !allowed) return start_failed(allowed.error());
+  if (const auto allowed = require_tunnel_privileges(); !allowed)
+    return start_failed(allowed.error());
   auto loop = EventLoop::create();
   if (!loop) return start_failed(loop.error());
   loop_ = std::move(*loop);
   // Before any thread is started, so that signals come to the loop alone.
-  if (const auto watched = loop_->watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); }); !watched) {
+  if (const auto watched =
+          loop_->watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); });
+      !watched) {
     return start_failed(watched.error());
   }
   auto resolver = Resolver::create(*loop_);
@@ -74,8 +77,11 @@ std::expected<void, StartError> ClientService::make_tls() {
     const mode_t former = ::umask(0077);
     key_log_.open(config_.key_log_file, std::ios::app);
     ::umask(former);
-    if (!key_log_) return start_failed(kExitConfiguration, "key_log_file cannot be written: " + config_.key_log_file);
-    log_warn("tls.key_log", {{"file", config_.key_log_file}, {"why", "whoever reads it can read the tunnel"}});
+    if (!key_log_)
+      return start_failed(kExitConfiguration,
+                          "key_log_file cannot be written: " + config_.key_log_file);
+    log_warn("tls.key_log",
+             {{"file", config_.key_log_file}, {"why", "whoever reads it can read the tunnel"}});
     options.key_log = [this](std::string_view line) { key_log_ << line << '\n' << std::flush; };
   }
   auto tls = make_tls_client(options);
@@ -95,8 +101,9 @@ std::expected<void, StartError> ClientService::open_control() {
     return {};
   }
   if (control.error().code == EADDRINUSE) {
-    return start_failed(kExitFailed, std::format("a client runs with {} already (control socket {})", config_.file,
-                                                 config_.control_socket));
+    return start_failed(
+        kExitFailed, std::format("a client runs with {} already (control socket {})", config_.file,
+                                 config_.control_socket));
   }
   return start_failed(control.error());
 }
@@ -105,7 +112,8 @@ std::expected<void, StartError> ClientService::open_interface() {
   auto tun = TunDevice::open({.name = config_.tun_name});
   if (!tun) return start_failed(tun.error());
   tun_ = std::move(*tun);
-  auto interface = TunnelInterface::start({.name = tun_->name(), .mark = config_.fwmark.value_or(0)});
+  auto interface =
+      TunnelInterface::start({.name = tun_->name(), .mark = config_.fwmark.value_or(0)});
   if (!interface) return start_failed(interface.error());
   interface_.emplace(std::move(*interface));
   return {};
@@ -114,12 +122,18 @@ std::expected<void, StartError> ClientService::open_interface() {
 TunnelClientConfig ClientService::tunnel_config() const {
   TunnelClientConfig out;
   out.uri_template = config_.uri_template;
-  if (out.uri_template.empty()) out.uri_template = default_uri_template(config_.server_name, config_.server_port);
+  if (out.uri_template.empty())
+    out.uri_template = default_uri_template(config_.server_name, config_.server_port);
   out.bearer_token = config_.token;
   switch (config_.routes.accept) {
-    case ClientConfig::RouteAccept::Gateway: break;
-    case ClientConfig::RouteAccept::All: out.accept_default = TunnelClientConfig::DefaultRoutes::Accept; break;
-    case ClientConfig::RouteAccept::Listed: out.accept_routes = config_.routes.accept_list; break;
+    case ClientConfig::RouteAccept::Gateway:
+      break;
+    case ClientConfig::RouteAccept::All:
+      out.accept_default = TunnelClientConfig::DefaultRoutes::Accept;
+      break;
+    case ClientConfig::RouteAccept::Listed:
+      out.accept_routes = config_.routes.accept_list;
+      break;
   }
   if (config_.routes.accept_default) out.accept_default = TunnelClientConfig::DefaultRoutes::Accept;
   out.exclude_routes = config_.routes.exclude;
@@ -140,11 +154,13 @@ std::expected<void, StartError> ClientService::start_tunnel() {
   worker_ = std::make_unique<ClientWorker>(*loop_, *tun_, *client_, *tls_, *resolver_, options);
   worker_->set_on_event([this](const ClientEvent& event) { on_event(event); });
   worker_->set_on_tun_lost([this](const SysError& error) {
-    give_up(kExitFailed, std::format("the interface {} is gone: {}", tun_->name(), error.message()));
+    give_up(kExitFailed,
+            std::format("the interface {} is gone: {}", tun_->name(), error.message()));
   });
   state_ = ServiceState::Connecting;
-  log_info("client.starting", {{"gateway", std::format("{}:{}", config_.server_host, config_.server_port)},
-                               {"interface", tun_->name()}});
+  log_info("client.starting",
+           {{"gateway", std::format("{}:{}", config_.server_host, config_.server_port)},
+            {"interface", tun_->name()}});
   if (const auto running = worker_->start(); !running) return start_failed(running.error());
   return {};
 }
@@ -169,7 +185,8 @@ void ClientService::on_signal(int signal) {
       set_log_level(loaded.config->log.level);
       log_info("client.reloaded", {{"file", config_.file}});
     }
-    for (const ConfigError& error : loaded.errors) log_error("reload.refused", {{"error", error.message()}});
+    for (const ConfigError& error : loaded.errors)
+      log_error("reload.refused", {{"error", error.message()}});
     notifier_.ready("reloaded");
     return;
   }
@@ -200,9 +217,12 @@ void ClientService::on_event(const ClientEvent& event) {
     wanted_.addresses.clear();
     for (const IpPrefix& prefix : addresses->addresses) {
       // As an address of this machine the gateway's own could not be reached any more.
-      const auto covers = [&](const SocketAddress& outer) { return prefix.contains(outer.address); };
+      const auto covers = [&](const SocketAddress& outer) {
+        return prefix.contains(outer.address);
+      };
       if (std::ranges::any_of(worker_->outer_addresses(), covers)) {
-        log_warn("address.refused", {{"address", prefix.to_string()}, {"why", "it is the gateway's outer address"}});
+        log_warn("address.refused",
+                 {{"address", prefix.to_string()}, {"why", "it is the gateway's outer address"}});
         continue;
       }
       wanted_.addresses.push_back({.address = prefix.address(), .length = prefix.length()});
@@ -211,7 +231,8 @@ void ClientService::on_event(const ClientEvent& event) {
   } else if (const auto* routes = std::get_if<RoutesChanged>(&event)) {
     wanted_.routes = routes->routes;
     for (const IpPrefix& refused : routes->refused) {
-      log_warn("route.refused", {{"route", refused.to_string()}, {"why", "[routes] of the profile does not accept it"}});
+      log_warn("route.refused", {{"route", refused.to_string()},
+                                 {"why", "[routes] of the profile does not accept it"}});
     }
     apply_interface();
   } else if (const auto* mtu = std::get_if<MtuChanged>(&event)) {
@@ -223,7 +244,8 @@ void ClientService::on_event(const ClientEvent& event) {
 
 void ClientService::on_state(const ClientStateChanged& change) {
   switch (change.state) {
-    case ClientState::Idle: return;
+    case ClientState::Idle:
+      return;
     case ClientState::Connected:
       was_connected_ = true;
       state_ = ServiceState::Connected;
@@ -233,7 +255,8 @@ void ClientService::on_state(const ClientStateChanged& change) {
       return;
     case ClientState::Connecting:
     case ClientState::Reconnecting:
-    case ClientState::Failed: break;
+    case ClientState::Failed:
+      break;
   }
   if (state_ == ServiceState::Draining) return;
   state_ = was_connected_ ? ServiceState::Reconnecting : ServiceState::Connecting;
@@ -252,14 +275,16 @@ void ClientService::on_state(const ClientStateChanged& change) {
 
 void ClientService::apply_interface() {
   wanted_.outer.clear();
-  for (const SocketAddress& address : worker_->outer_addresses()) wanted_.outer.push_back(address.address);
+  for (const SocketAddress& address : worker_->outer_addresses())
+    wanted_.outer.push_back(address.address);
   const auto report = interface_->apply(wanted_);
   if (!report) {
     log_error("interface.failed", {{"error", report.error().message()}});
     return;
   }
   for (const IpPrefix& conflict : report->conflicts) {
-    log_warn("route.conflict", {{"route", conflict.to_string()}, {"why", "another interface has it already"}});
+    log_warn("route.conflict",
+             {{"route", conflict.to_string()}, {"why", "another interface has it already"}});
   }
   if (report->ipv6_unavailable) log_warn("interface.no_ipv6", {{"interface", tun_->name()}});
 }
@@ -289,13 +314,15 @@ ServiceStatus ClientService::status() {
                     .last_error = last_error_};
   if (!client_) return out;
   out.reconnects = client_->reconnects();
-  out.session = SessionStatus{.addresses = client_->addresses(),
-                              .routes = client_->routes(),
-                              .site_routes = config_.site_routes,
-                              .mtu = static_cast<uint32_t>(client_->mtu()),
-                              .connected_for = client_->connected_since() ? now - *client_->connected_since() : Duration::zero(),
-                              .path = path_of(worker_ ? worker_->connection() : nullptr),
-                              .counters = traffic_of(client_->counters())};
+  out.session =
+      SessionStatus{.addresses = client_->addresses(),
+                    .routes = client_->routes(),
+                    .site_routes = config_.site_routes,
+                    .mtu = static_cast<uint32_t>(client_->mtu()),
+                    .connected_for = client_->connected_since() ? now - *client_->connected_since()
+                                                                : Duration::zero(),
+                    .path = path_of(worker_ ? worker_->connection() : nullptr),
+                    .counters = traffic_of(client_->counters())};
   return out;
 }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// `masque-vpn client`: wires the profile, TUN, packet loop and control socket. One object, one thread.
+// `masque-vpn client`: wires the profile, TUN, packet loop and control socket. One object, one
+// thread.
 //
-// What it sets up in the kernel (TUN, addresses, routes, rules) goes with it, also when start() fails
-// half-way. While the connection is lost the interface stays as it is, so that inner flows survive.
+// What it sets up in the kernel (TUN, addresses, routes, rules) goes with it, also when start()
+// fails half-way. While the connection is lost the interface stays as it is, so that inner flows
+// survive.
 //
-// It ends by itself only when trying again is of no use: the gateway refused the identity, or the very
-// first attempt showed a fault of the configuration (certificate, name, path). An unreachable gateway is
-// tried again for ever.
+// It ends by itself only when trying again is of no use: the gateway refused the identity, or the
+// very first attempt showed a fault of the configuration (certificate, name, path). An unreachable
+// gateway is tried again for ever.
 #pragma once
 
 #include <expected>

@@ -23,7 +23,8 @@ ClientPolicy policy_of(const User& user) {
   out.enabled = user.revoked ? Permission::Deny : Permission::Allow;
   if (!user.policy.allowed.empty()) out.allowed_destinations = user.policy.allowed;
   if (!user.policy.routes.empty()) out.routes = user.policy.routes;
-  out.reach_clients = user.policy.reach_clients == ClientReach::Allow ? Permission::Allow : Permission::Deny;
+  out.reach_clients =
+      user.policy.reach_clients == ClientReach::Allow ? Permission::Allow : Permission::Deny;
   out.own_subnets = user.policy.site_subnets;
   out.fixed_addresses = user.policy.addresses;
   if (const auto fingerprint = hash_of(user.fingerprint)) out.fingerprints.push_back(*fingerprint);
@@ -32,10 +33,12 @@ ClientPolicy policy_of(const User& user) {
 
 }  // namespace
 
-std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config, const UserDirectory& users) {
+std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config,
+                                                   const UserDirectory& users) {
   auto out = std::make_unique<PolicySnapshot>();
   out->default_routes = config.routes;
-  if (config.unknown_users == ServerConfig::UnknownUsers::Admit) out->unknown_clients = ClientPolicy{};
+  if (config.unknown_users == ServerConfig::UnknownUsers::Admit)
+    out->unknown_clients = ClientPolicy{};
   for (const User& user : users.all()) {
     out->clients.emplace(user.name, policy_of(user));
     if (user.revoked) {
@@ -45,7 +48,8 @@ std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config, c
     }
   }
   // Clients must not reach the gateway by its outer address, where it trusts itself (RFC 9298 7).
-  if (!config.listen.address.is_any()) out->denied_destinations.push_back(IpPrefix::host(config.listen.address));
+  if (!config.listen.address.is_any())
+    out->denied_destinations.push_back(IpPrefix::host(config.listen.address));
   return out;
 }
 

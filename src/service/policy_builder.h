@@ -11,7 +11,8 @@
 
 namespace masque {
 
-std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config, const UserDirectory& users);
+std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config,
+                                                   const UserDirectory& users);
 
 // SHA-256, as GatewayConfig::hash_token wants it.
 TokenHash hash_token(Bytes token);

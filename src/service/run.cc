@@ -13,7 +13,8 @@ namespace {
 
 template <class Service, class Config>
 int run(const Config& config, std::string_view failure_event) {
-  // A reader of our log that goes away, or a signal that means nothing to us, must not cut the tunnel.
+  // A reader of our log that goes away, or a signal that means nothing to us, must not cut the
+  // tunnel.
   for (const int number : {SIGPIPE, SIGUSR1, SIGUSR2}) std::signal(number, SIG_IGN);
   Service service(config);
   if (const auto started = service.start(); !started) {
@@ -25,7 +26,11 @@ int run(const Config& config, std::string_view failure_event) {
 
 }  // namespace
 
-int run_server(const ServerConfig& config) { return run<ServerService>(config, "server.not_started"); }
-int run_client(const ClientConfig& config) { return run<ClientService>(config, "client.not_started"); }
+int run_server(const ServerConfig& config) {
+  return run<ServerService>(config, "server.not_started");
+}
+int run_client(const ClientConfig& config) {
+  return run<ClientService>(config, "client.not_started");
+}
 
 }  // namespace masque

@@ -24,14 +24,18 @@ constexpr uint32_t kServerMtu = 1438;
 constexpr Duration kFlushTimeout = 2s;
 
 int64_t unix_seconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(wall_clock_now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::seconds>(wall_clock_now().time_since_epoch())
+      .count();
 }
 
 RetryPolicy retry_of(RetryChoice choice) {
   switch (choice) {
-    case RetryChoice::Auto: return RetryPolicy::Auto;
-    case RetryChoice::Always: return RetryPolicy::Always;
-    case RetryChoice::Never: return RetryPolicy::Never;
+    case RetryChoice::Auto:
+      return RetryPolicy::Auto;
+    case RetryChoice::Always:
+      return RetryPolicy::Always;
+    case RetryChoice::Never:
+      return RetryPolicy::Never;
   }
   std::unreachable();
 }
@@ -49,12 +53,15 @@ ServerService::~ServerService() = default;
 std::expected<void, StartError> ServerService::start() {
   started_ = monotonic_now();
   notifier_ = ServiceNotifier::from_environment();
-  if (const auto allowed = require_tunnel_privileges(); !allowed) return start_failed(allowed.error());
+  if (const auto allowed = require_tunnel_privileges(); !allowed)
+    return start_failed(allowed.error());
   auto loop = EventLoop::create();
   if (!loop) return start_failed(loop.error());
   loop_ = std::move(*loop);
   // Before any thread is started, so that signals come to the loop alone.
-  if (const auto watched = loop_->watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); }); !watched) {
+  if (const auto watched =
+          loop_->watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); });
+      !watched) {
     return start_failed(watched.error());
   }
   auto resolver = Resolver::create(*loop_);
@@ -79,7 +86,8 @@ std::expected<void, StartError> ServerService::open_state() {
   auto store = Store::open(config_.database, Store::Open::CreateOrExisting);
   if (!store) return start_failed(kExitFailed, store.error().text);
   store_ = std::move(*store);
-  if (!read_users()) return start_failed(kExitFailed, "the users cannot be read from " + config_.database);
+  if (!read_users())
+    return start_failed(kExitFailed, "the users cannot be read from " + config_.database);
   auto writer_store = Store::open(config_.database, Store::Open::Existing);
   if (!writer_store) return start_failed(kExitFailed, writer_store.error().text);
   writer_ = std::make_unique<StoreWriter>(std::move(*writer_store));
@@ -105,7 +113,8 @@ bool ServerService::read_users() {
 
 std::expected<std::unique_ptr<TlsContext>, StartError> ServerService::make_tls() const {
   ClientCertificates wanted = ClientCertificates::Required;
-  if (config_.auth_mode == ServerConfig::AuthMode::CertificateOrToken) wanted = ClientCertificates::Optional;
+  if (config_.auth_mode == ServerConfig::AuthMode::CertificateOrToken)
+    wanted = ClientCertificates::Optional;
   if (config_.auth_mode == ServerConfig::AuthMode::Token) wanted = ClientCertificates::None;
   auto tls = make_tls_server({.certificate_pem = config_.certificate.pem,
                               .key_pem = config_.key.pem,
@@ -124,7 +133,8 @@ std::expected<void, StartError> ServerService::open_interface() {
   if (!interface) return start_failed(interface.error());
   interface_.emplace(std::move(*interface));
   if (config_.ip_forwarding == ServerConfig::IpForwarding::Enable) {
-    auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6}, config_.control_socket + ".forwarding");
+    auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6},
+                                           config_.control_socket + ".forwarding");
     if (!forwarding) return start_failed(forwarding.error());
     forwarding_.emplace(std::move(*forwarding));
   }
@@ -152,29 +162,40 @@ std::expected<void, StartError> ServerService::open_sockets() {
       sockets_.push_back(std::move(*socket));
       continue;
     }
-    if (socket.error().code == EAFNOSUPPORT && addresses.size() > 1) continue;  // a host without IPv6
+    if (socket.error().code == EAFNOSUPPORT && addresses.size() > 1)
+      continue;  // a host without IPv6
     if (socket.error().code == EADDRINUSE) {
-      return start_failed(kExitFailed, std::format("UDP {} is in use by another program: stop it, or choose another listen_addr in {}",
-                                             address.to_string(), config_.file));
+      return start_failed(
+          kExitFailed,
+          std::format(
+              "UDP {} is in use by another program: stop it, or choose another listen_addr in {}",
+              address.to_string(), config_.file));
     }
     if (socket.error().code == EADDRNOTAVAIL) {
-      return start_failed(kExitConfiguration, std::format("{}: listen_addr: {} is not an address of this machine", config_.file,
-                                                    address.address.to_string()));
+      return start_failed(kExitConfiguration,
+                          std::format("{}: listen_addr: {} is not an address of this machine",
+                                      config_.file, address.address.to_string()));
     }
     return start_failed(socket.error());
   }
-  if (sockets_.empty()) return start_failed(kExitFailed, "no UDP socket could be opened for " + config_.listen.to_string());
+  if (sockets_.empty())
+    return start_failed(kExitFailed,
+                        "no UDP socket could be opened for " + config_.listen.to_string());
   return {};
 }
 
 std::expected<void, StartError> ServerService::start_gateway() {
   GatewayConfig gateway{.name = config_.server_name.empty() ? "masque-vpn" : config_.server_name};
   switch (config_.auth_mode) {
-    case ServerConfig::AuthMode::Certificate: gateway.authentication = GatewayConfig::Authentication::Certificate; break;
+    case ServerConfig::AuthMode::Certificate:
+      gateway.authentication = GatewayConfig::Authentication::Certificate;
+      break;
     case ServerConfig::AuthMode::CertificateOrToken:
       gateway.authentication = GatewayConfig::Authentication::CertificateOrToken;
       break;
-    case ServerConfig::AuthMode::Token: gateway.authentication = GatewayConfig::Authentication::Token; break;
+    case ServerConfig::AuthMode::Token:
+      gateway.authentication = GatewayConfig::Authentication::Token;
+      break;
   }
   gateway.hash_token = hash_token;
   gateway.pools = config_.pools;
@@ -218,23 +239,26 @@ std::expected<void, StartError> ServerService::start_gateway() {
 Result<void, SysError> ServerService::apply_interface() {
   TRY(const ApplyReport report, interface_->apply(wanted_));
   for (const IpPrefix& conflict : report.conflicts) {
-    log_warn("route.conflict", {{"route", conflict.to_string()}, {"why", "another interface has it already"}});
+    log_warn("route.conflict",
+             {{"route", conflict.to_string()}, {"why", "another interface has it already"}});
   }
   if (report.ipv6_unavailable) log_warn("interface.no_ipv6", {{"interface", tun_->name()}});
   return {};
 }
 
 std::expected<void, StartError> ServerService::open_control() {
-  auto control = ControlServer::create(*loop_, {.path = config_.control_socket, .mode = 0660, .group = {}},
-                                       [this](ControlServer::ClientId client, const ControlServer::Peer&,
-                                              std::string_view line) { on_control(client, line); });
+  auto control =
+      ControlServer::create(*loop_, {.path = config_.control_socket, .mode = 0660, .group = {}},
+                            [this](ControlServer::ClientId client, const ControlServer::Peer&,
+                                   std::string_view line) { on_control(client, line); });
   if (control) {
     control_ = std::move(*control);
     return {};
   }
   if (control.error().code == EADDRINUSE) {
-    return start_failed(kExitFailed, std::format("a server runs with {} already (control socket {})", config_.file,
-                                           config_.control_socket));
+    return start_failed(
+        kExitFailed, std::format("a server runs with {} already (control socket {})", config_.file,
+                                 config_.control_socket));
   }
   return start_failed(control.error());
 }
@@ -281,14 +305,18 @@ void ServerService::on_tun_lost(const SysError& error) {
 
 void ServerService::on_event(GatewayEvent event) {
   if (const auto* up = std::get_if<SessionUp>(&event)) {
-    log_info("session.up", {{"client", up->identity}, {"session", up->session}, {"addresses", join(up->addresses)}});
+    log_info(
+        "session.up",
+        {{"client", up->identity}, {"session", up->session}, {"addresses", join(up->addresses)}});
   } else if (const auto* down = std::get_if<SessionDown>(&event)) {
     log_info("session.down", {{"client", down->identity},
                               {"session", down->session},
                               {"why", to_string(down->end)},
                               {"detail", down->detail}});
   } else if (const auto* refused = std::get_if<RequestRefused>(&event)) {
-    log_info("request.refused", {{"client", refused->identity}, {"status", refused->status}, {"why", refused->detail}});
+    log_info(
+        "request.refused",
+        {{"client", refused->identity}, {"status", refused->status}, {"why", refused->detail}});
   } else if (const auto* lease = std::get_if<LeaseChanged>(&event)) {
     store_lease(*lease);
   } else if (const auto* routes = std::get_if<KernelRoutesChanged>(&event)) {
@@ -301,7 +329,8 @@ void ServerService::on_event(GatewayEvent event) {
     const uint64_t ticket = resolve->ticket;
     resolver_->resolve(resolve->name, 0, 5s, [this, ticket](Resolver::Answer answer) {
       std::vector<IpAddress> addresses;
-      if (answer) std::ranges::transform(*answer, std::back_inserter(addresses), &SocketAddress::address);
+      if (answer)
+        std::ranges::transform(*answer, std::back_inserter(addresses), &SocketAddress::address);
       worker_->with_gateway([&](Gateway& gateway) { gateway.on_resolved(ticket, addresses); });
     });
   }
@@ -309,7 +338,8 @@ void ServerService::on_event(GatewayEvent event) {
 
 void ServerService::store_lease(const LeaseChanged& lease) {
   for (const IpPrefix& former : leases_[lease.identity]) {
-    if (std::ranges::find(lease.addresses, former) == lease.addresses.end()) writer_->remove_lease(former);
+    if (std::ranges::find(lease.addresses, former) == lease.addresses.end())
+      writer_->remove_lease(former);
   }
   for (const IpPrefix& prefix : lease.addresses) {
     writer_->put_lease({.identity = lease.identity, .prefix = prefix, .last_seen = unix_seconds()});
@@ -324,13 +354,15 @@ void ServerService::store_lease(const LeaseChanged& lease) {
 std::string ServerService::reload() {
   const auto loaded = load_server_config(config_.file);
   if (!loaded.config) {
-    for (const ConfigError& error : loaded.errors) log_error("reload.refused", {{"error", error.message()}});
+    for (const ConfigError& error : loaded.errors)
+      log_error("reload.refused", {{"error", error.message()}});
     return loaded.errors.empty() ? "unreadable" : loaded.errors.front().message();
   }
   // What a running server can take over: who may do what, certificates, log level. The rest (listen
   // address, pools, interface) needs a restart, and says so.
   const ServerConfig& next = *loaded.config;
-  if (next.listen != config_.listen || next.pools != config_.pools || next.tun_name != config_.tun_name) {
+  if (next.listen != config_.listen || next.pools != config_.pools ||
+      next.tun_name != config_.tun_name) {
     log_warn("reload.needs_restart", {{"keys", "listen_addr, assign_cidr, tun_name"}});
   }
   config_.routes = next.routes;
@@ -348,7 +380,8 @@ std::string ServerService::reload() {
   former_tls_.push_back(std::exchange(tls_, std::move(*tls)));
   worker_->set_tls(*tls_);
   if (!read_users()) return "the users cannot be read";
-  worker_->with_gateway([this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
+  worker_->with_gateway(
+      [this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
   log_info("server.reloaded", {{"file", config_.file}});
   return {};
 }
@@ -386,7 +419,8 @@ std::string ServerService::answer(const ControlRequest& request) {
   }
   if (std::holds_alternative<UserChangedRequest>(request)) {
     if (!read_users()) return control_error("the users cannot be read from " + config_.database);
-    worker_->with_gateway([this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
+    worker_->with_gateway(
+        [this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
     return control_ok();
   }
   const std::string error = reload();
@@ -406,7 +440,8 @@ ServiceStatus ServerService::status() const {
                     .pools = config_.pools,
                     .routes = config_.routes};
   if (!gateway_) return out;
-  for (const IpAddress& address : gateway_->own_addresses()) out.addresses.push_back(IpPrefix::host(address));
+  for (const IpAddress& address : gateway_->own_addresses())
+    out.addresses.push_back(IpPrefix::host(address));
   out.counters = traffic_of(gateway_->counters().packets);
   for (const SessionSnapshot& session : gateway_->sessions()) {
     out.sessions.push_back({.user = session.identity,

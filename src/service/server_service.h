@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// `masque-vpn server`: wires configuration, database, TUN, NAT, sockets and the packet loop, and serves
-// the control socket. One object, one thread (lease writes and name lookups have their own).
+// `masque-vpn server`: wires configuration, database, TUN, NAT, sockets and the packet loop, and
+// serves the control socket. One object, one thread (lease writes and name lookups have their own).
 //
-// What it sets up in the kernel (TUN, addresses, routes, rules, nft table, forwarding) goes with it, in the
-// reverse order of its members, also when start() fails half-way.
+// What it sets up in the kernel (TUN, addresses, routes, rules, nft table, forwarding) goes with
+// it, in the reverse order of its members, also when start() fails half-way.
 #pragma once
 
 #include <expected>
@@ -67,8 +67,8 @@ class ServerService {
   ServiceNotifier notifier_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Resolver> resolver_;
-  std::unique_ptr<Store> store_;          // users, read again on change
-  std::unique_ptr<StoreWriter> writer_;   // leases
+  std::unique_ptr<Store> store_;         // users, read again on change
+  std::unique_ptr<StoreWriter> writer_;  // leases
   UserDirectory users_;
   std::map<std::string, std::vector<IpPrefix>> leases_;  // as the database has them
   ServerKeys keys_;

@@ -11,7 +11,8 @@ TrafficCounters traffic_of(const TunnelCounters& counters) {
                       .drops = {}};
   for (size_t i = 0; i < kDropReasons; ++i) {
     if (counters.drops[i] == 0) continue;
-    out.drops.push_back({.reason = std::string(to_string(static_cast<DropReason>(i))), .packets = counters.drops[i]});
+    out.drops.push_back({.reason = std::string(to_string(static_cast<DropReason>(i))),
+                         .packets = counters.drops[i]});
   }
   return out;
 }
@@ -36,9 +37,12 @@ PathStatus path_of(HttpConnection* connection) {
 
 CongestionControl congestion_control_of(CongestionChoice choice) {
   switch (choice) {
-    case CongestionChoice::Cubic: return CongestionControl::Cubic;
-    case CongestionChoice::Bbr: return CongestionControl::Bbr;
-    case CongestionChoice::Reno: return CongestionControl::Reno;
+    case CongestionChoice::Cubic:
+      return CongestionControl::Cubic;
+    case CongestionChoice::Bbr:
+      return CongestionControl::Bbr;
+    case CongestionChoice::Reno:
+      return CongestionControl::Reno;
   }
   std::unreachable();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sliding-window decoder under any mixture of true and hostile symbols. With true symbols only, what it
-// recovers is what was sent; with hostile ones it stays within its bounds.
+// The sliding-window decoder under any mixture of true and hostile symbols. With true symbols only,
+// what it recovers is what was sent; with hostile ones it stays within its bounds.
 #include <map>
 #include <vector>
 

@@ -17,7 +17,8 @@ struct Identity {
 
 class TestCa {
  public:
-  explicit TestCa(const std::string& name = "test CA") : key_(EVP_EC_gen("P-256")), certificate_(X509_new()) {
+  explicit TestCa(const std::string& name = "test CA")
+      : key_(EVP_EC_gen("P-256")), certificate_(X509_new()) {
     fill(certificate_, key_, name, 3650);
     extend(certificate_, NID_basic_constraints, "critical,CA:TRUE");
     X509_sign(certificate_, key_, EVP_sha256());
@@ -31,7 +32,8 @@ class TestCa {
 
   std::string pem() const { return to_pem(certificate_); }
   // `names`: an OpenSSL subjectAltName value, "DNS:vpn.example". Negative days: expired already.
-  Identity issue(const std::string& common_name, const std::string& names, const char* usage, long days = 30) const {
+  Identity issue(const std::string& common_name, const std::string& names, const char* usage,
+                 long days = 30) const {
     EVP_PKEY* key = EVP_EC_gen("P-256");
     X509* leaf = X509_new();
     fill(leaf, key, common_name, days);
@@ -44,8 +46,12 @@ class TestCa {
     EVP_PKEY_free(key);
     return out;
   }
-  Identity server(const std::string& name) const { return issue(name, "DNS:" + name, "serverAuth"); }
-  Identity client(const std::string& name) const { return issue(name, "URI:masque-vpn:" + name, "clientAuth"); }
+  Identity server(const std::string& name) const {
+    return issue(name, "DNS:" + name, "serverAuth");
+  }
+  Identity client(const std::string& name) const {
+    return issue(name, "URI:masque-vpn:" + name, "clientAuth");
+  }
 
  private:
   static void fill(X509* certificate, EVP_PKEY* key, const std::string& common_name, long days) {
@@ -55,8 +61,9 @@ class TestCa {
     X509_gmtime_adj(X509_getm_notBefore(certificate), -86400 * 400);
     X509_gmtime_adj(X509_getm_notAfter(certificate), days * 86400);
     X509_NAME* subject = X509_get_subject_name(certificate);
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(common_name.c_str()),
-                               -1, -1, 0);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
+                               reinterpret_cast<const unsigned char*>(common_name.c_str()), -1, -1,
+                               0);
     X509_set_issuer_name(certificate, subject);
     X509_set_pubkey(certificate, key);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes that no honest HTTP/3 peer sends, written by hand onto QUIC streams and datagrams: what our side
-// answers (RFC 9114, RFC 9297 2). TLS is real; the wire loses nothing and takes no time.
+// Bytes that no honest HTTP/3 peer sends, written by hand onto QUIC streams and datagrams: what our
+// side answers (RFC 9114, RFC 9297 2). TLS is real; the wire loses nothing and takes no time.
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -63,7 +63,8 @@ struct RawPeer : QuicApplication {
 };
 
 struct Accepting : RequestHandler {
-  void on_request(HttpConnection& connection, StreamId id, const HeaderFields& fields, bool) override {
+  void on_request(HttpConnection& connection, StreamId id, const HeaderFields& fields,
+                  bool) override {
     ++requests;
     last = fields;
     connection.respond(id, {{":status", "200"}, {"capsule-protocol", "?1"}}, StreamEnd::KeepOpen);
@@ -87,14 +88,17 @@ class RawClient : public ::testing::Test, public ConnectionFactory {
                                   .key_log = {}})
                      .value();
     client_tls = make_tls_client({.server_name = "vpn.example", .ca_pem = ca().pem()}).value();
-    endpoint = std::make_unique<QuicServerEndpoint>(QuicServerEndpoint::Options{}, *server_tls, rng, *this);
-    client = QuicConnection::create_client(now, {}, *client_tls, rng, {.path = kClientPath, .token = {}});
+    endpoint = std::make_unique<QuicServerEndpoint>(QuicServerEndpoint::Options{}, *server_tls, rng,
+                                                    *this);
+    client = QuicConnection::create_client(now, {}, *client_tls, rng,
+                                           {.path = kClientPath, .token = {}});
     client->set_application(&raw);
     run();
     ASSERT_TRUE(client->handshake_confirmed());
   }
   std::unique_ptr<EndpointConnection> create(std::unique_ptr<QuicConnection> quic) override {
-    auto connection = std::make_unique<Http3Connection>(Http3Connection::Role::Server, std::move(quic), handler);
+    auto connection =
+        std::make_unique<Http3Connection>(Http3Connection::Role::Server, std::move(quic), handler);
     server = connection.get();
     return connection;
   }
@@ -119,7 +123,8 @@ class RawClient : public ::testing::Test, public ConnectionFactory {
     for (const TransmitRun& run_of : batch.runs()) {
       const Bytes bytes = batch.bytes(run_of);
       for (size_t at = 0; at < bytes.size(); at += run_of.segment_size) {
-        const Bytes one = bytes.subspan(at, std::min<size_t>(run_of.segment_size, bytes.size() - at));
+        const Bytes one =
+            bytes.subspan(at, std::min<size_t>(run_of.segment_size, bytes.size() - at));
         packets.emplace_back(one.begin(), one.end());
       }
     }
@@ -138,7 +143,8 @@ class RawClient : public ::testing::Test, public ConnectionFactory {
     write(*control_stream, hex(settings));
   }
   // HEADERS of an extended CONNECT, all literals with literal names (QPACK, no table).
-  static std::vector<uint8_t> headers(const std::vector<std::pair<std::string, std::string>>& fields) {
+  static std::vector<uint8_t> headers(
+      const std::vector<std::pair<std::string, std::string>>& fields) {
     ByteBuffer section;
     section.u16(0);
     for (const auto& [name, value] : fields) {
@@ -155,21 +161,28 @@ class RawClient : public ::testing::Test, public ConnectionFactory {
     return frame.take();
   }
   static std::vector<std::pair<std::string, std::string>> connect_ip() {
-    return {{":method", "CONNECT"}, {":protocol", "connect-ip"}, {":scheme", "https"},
-            {":authority", "vpn.example"}, {":path", "/.well-known/masque/ip/*/*/"}, {"capsule-protocol", "?1"}};
+    return {{":method", "CONNECT"},
+            {":protocol", "connect-ip"},
+            {":scheme", "https"},
+            {":authority", "vpn.example"},
+            {":path", "/.well-known/masque/ip/*/*/"},
+            {"capsule-protocol", "?1"}};
   }
   void datagram(std::string_view bytes) {
     const auto payload = hex(bytes);
-    EXPECT_EQ(client->send_datagram(now, payload, {.head = {}, .body = {}}, batch), SendResult::Sent);
+    EXPECT_EQ(client->send_datagram(now, payload, {.head = {}, .body = {}}, batch),
+              SendResult::Sent);
   }
   void expect_closed(HttpError code) {
     ASSERT_TRUE(client->close_reason());
     EXPECT_TRUE(client->close_reason()->application);
-    EXPECT_EQ(client->close_reason()->code, static_cast<uint64_t>(code)) << client->close_reason()->text;
+    EXPECT_EQ(client->close_reason()->code, static_cast<uint64_t>(code))
+        << client->close_reason()->text;
   }
 
   static constexpr auto kPort = uint16_t{4433};
-  const NetworkPath kClientPath{.local = {IpAddress::v4(0x0a000002), 50000}, .remote = {IpAddress::v4(0x0a000001), kPort}};
+  const NetworkPath kClientPath{.local = {IpAddress::v4(0x0a000002), 50000},
+                                .remote = {IpAddress::v4(0x0a000001), kPort}};
   const NetworkPath kServerPath{.local = kClientPath.remote, .remote = kClientPath.local};
   Instant now = instant_from_ns(1'000'000'000);
   SeededRng rng{3};
@@ -301,7 +314,8 @@ TEST_F(RawClient, datagrams_of_closed_streams_are_dropped) {
 TEST_F(RawClient, a_datagram_of_a_plain_request_aborts_it) {
   control();
   const StreamId stream = bidi();
-  write(stream, headers({{":method", "GET"}, {":scheme", "https"}, {":authority", "a"}, {":path", "/"}}));
+  write(stream,
+        headers({{":method", "GET"}, {":scheme", "https"}, {":authority", "a"}, {":path", "/"}}));
   run();
   datagram("00 00 45");
   run();
@@ -330,11 +344,39 @@ TEST_F(RawClient, an_unknown_error_code_only_ends_its_stream) {
 // proves: W6
 TEST_F(RawClient, malformed_messages_are_stream_errors) {
   const std::pair<const char*, std::vector<std::pair<std::string, std::string>>> cases[] = {
-      {"no path", {{":method", "CONNECT"}, {":protocol", "connect-ip"}, {":scheme", "https"}, {":authority", "a"}}},
-      {"upper case", {{":method", "CONNECT"}, {":protocol", "connect-ip"}, {":scheme", "https"}, {":authority", "a"}, {":path", "/"}, {"X-A", "b"}}},
-      {"pseudo after regular", {{":method", "CONNECT"}, {"a", "b"}, {":protocol", "connect-ip"}, {":scheme", "https"}, {":authority", "a"}, {":path", "/"}}},
-      {"connection header", {{":method", "CONNECT"}, {":protocol", "connect-ip"}, {":scheme", "https"}, {":authority", "a"}, {":path", "/"}, {"connection", "keep-alive"}}},
-      {"unknown pseudo", {{":method", "CONNECT"}, {":protocol", "connect-ip"}, {":scheme", "https"}, {":authority", "a"}, {":path", "/"}, {":what", "x"}}},
+      {"no path",
+       {{":method", "CONNECT"},
+        {":protocol", "connect-ip"},
+        {":scheme", "https"},
+        {":authority", "a"}}},
+      {"upper case",
+       {{":method", "CONNECT"},
+        {":protocol", "connect-ip"},
+        {":scheme", "https"},
+        {":authority", "a"},
+        {":path", "/"},
+        {"X-A", "b"}}},
+      {"pseudo after regular",
+       {{":method", "CONNECT"},
+        {"a", "b"},
+        {":protocol", "connect-ip"},
+        {":scheme", "https"},
+        {":authority", "a"},
+        {":path", "/"}}},
+      {"connection header",
+       {{":method", "CONNECT"},
+        {":protocol", "connect-ip"},
+        {":scheme", "https"},
+        {":authority", "a"},
+        {":path", "/"},
+        {"connection", "keep-alive"}}},
+      {"unknown pseudo",
+       {{":method", "CONNECT"},
+        {":protocol", "connect-ip"},
+        {":scheme", "https"},
+        {":authority", "a"},
+        {":path", "/"},
+        {":what", "x"}}},
   };
   control();
   for (const auto& [name, fields] : cases) {

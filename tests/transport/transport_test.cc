@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Client and server transport joined by a lossless wire of 10 ms each way, with real TLS: handshake and
-// its refusals, Retry, version negotiation, stateless reset, extended CONNECT, capsule bytes, datagrams,
-// closing. The clock is virtual; nothing sleeps.
+// Client and server transport joined by a lossless wire of 10 ms each way, with real TLS: handshake
+// and its refusals, Retry, version negotiation, stateless reset, extended CONNECT, capsule bytes,
+// datagrams, closing. The clock is virtual; nothing sleeps.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,15 +22,19 @@ const testing::TestCa& ca() {
   return instance;
 }
 
-SocketAddress address(uint32_t ip, uint16_t port) { return {.address = IpAddress::v4(ip), .port = port}; }
-const NetworkPath kClientPath{.local = address(0x0a000002, 50000), .remote = address(0x0a000001, 4433)};
+SocketAddress address(uint32_t ip, uint16_t port) {
+  return {.address = IpAddress::v4(ip), .port = port};
+}
+const NetworkPath kClientPath{.local = address(0x0a000002, 50000),
+                              .remote = address(0x0a000001, 4433)};
 const NetworkPath kServerPath{.local = kClientPath.remote, .remote = kClientPath.local};
 constexpr Duration kOneWay = 10ms;
 
 // Writes down what happens; the server accepts every request.
 struct Recorder : RequestHandler {
   void on_settings(HttpConnection&) override { ++settings; }
-  void on_request(HttpConnection& connection, StreamId id, const HeaderFields& fields, bool) override {
+  void on_request(HttpConnection& connection, StreamId id, const HeaderFields& fields,
+                  bool) override {
     request = fields;
     stream = id;
     if (accept) {
@@ -40,15 +44,22 @@ struct Recorder : RequestHandler {
       connection.respond(id, {{":status", "403"}}, StreamEnd::Fin);
     }
   }
-  void on_response(HttpConnection& connection, StreamId id, const HeaderFields& fields, bool at_end) override {
+  void on_response(HttpConnection& connection, StreamId id, const HeaderFields& fields,
+                   bool at_end) override {
     response = fields;
     response_fin = at_end;
     if (find_field(fields, ":status") == "200") connection.enable_datagrams(id);
   }
-  void on_stream_data(HttpConnection&, StreamId, Bytes data) override { stream_bytes += as_text(data); }
+  void on_stream_data(HttpConnection&, StreamId, Bytes data) override {
+    stream_bytes += as_text(data);
+  }
   void on_stream_fin(HttpConnection&, StreamId) override { fin = true; }
-  void on_stream_closed(HttpConnection&, StreamId, uint64_t code) override { closed.push_back(code); }
-  void on_http_datagram(HttpConnection&, StreamId, Bytes payload) override { datagrams.emplace_back(as_text(payload)); }
+  void on_stream_closed(HttpConnection&, StreamId, uint64_t code) override {
+    closed.push_back(code);
+  }
+  void on_http_datagram(HttpConnection&, StreamId, Bytes payload) override {
+    datagrams.emplace_back(as_text(payload));
+  }
   void on_goaway(HttpConnection&, StreamId id) override { goaways.push_back(id.value()); }
 
   bool accept = true;
@@ -88,14 +99,18 @@ class Pair : public ConnectionFactory {
     dial();
   }
   void restart_server() {
-    endpoint = std::make_unique<QuicServerEndpoint>(endpoint_options, *server_tls, server_rng, *this);
+    endpoint =
+        std::make_unique<QuicServerEndpoint>(endpoint_options, *server_tls, server_rng, *this);
   }
   void dial() {
-    auto quic = QuicConnection::create_client(now, {}, *client_tls, client_rng, {.path = kClientPath});
-    client = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic), client_events);
+    auto quic =
+        QuicConnection::create_client(now, {}, *client_tls, client_rng, {.path = kClientPath});
+    client = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic),
+                                               client_events);
   }
   std::unique_ptr<EndpointConnection> create(std::unique_ptr<QuicConnection> quic) override {
-    auto connection = std::make_unique<Http3Connection>(Http3Connection::Role::Server, std::move(quic), server_events);
+    auto connection = std::make_unique<Http3Connection>(Http3Connection::Role::Server,
+                                                        std::move(quic), server_events);
     server = connection.get();
     return connection;
   }
@@ -114,10 +129,12 @@ class Pair : public ConnectionFactory {
         wire.pop_front();
         if (packet.to_server) {
           bytes_to_server += packet.bytes.size();
-          endpoint->on_datagram(now, {.path = kServerPath, .ecn = Ecn::NotEct, .bytes = packet.bytes});
+          endpoint->on_datagram(now,
+                                {.path = kServerPath, .ecn = Ecn::NotEct, .bytes = packet.bytes});
         } else {
           bytes_to_client += packet.bytes.size();
-          client->on_datagram(now, {.path = kClientPath, .ecn = Ecn::NotEct, .bytes = packet.bytes});
+          client->on_datagram(now,
+                              {.path = kClientPath, .ecn = Ecn::NotEct, .bytes = packet.bytes});
         }
       }
       if (client->next_timeout() && *client->next_timeout() <= now) client->on_timeout(now);
@@ -136,7 +153,8 @@ class Pair : public ConnectionFactory {
       const Bytes bytes = batch.bytes(run);
       for (size_t at = 0; at < bytes.size(); at += run.segment_size) {
         const Bytes one = bytes.subspan(at, std::min<size_t>(run.segment_size, bytes.size() - at));
-        if (!drop || !drop(to_server, one)) wire.push_back({now + one_way, to_server, {one.begin(), one.end()}});
+        if (!drop || !drop(to_server, one))
+          wire.push_back({now + one_way, to_server, {one.begin(), one.end()}});
       }
     }
     batch.clear();
@@ -150,7 +168,8 @@ class Pair : public ConnectionFactory {
                                       {"capsule-protocol", "?1"}});
   }
   SendResult send_packet(HttpConnection& from, StreamId stream, std::string_view text) {
-    const SendResult result = from.send_packet(now, stream, {.head = as_bytes(text), .body = {}}, batch);
+    const SendResult result =
+        from.send_packet(now, stream, {.head = as_bytes(text), .body = {}}, batch);
     send(&from == client.get());
     return result;
   }
@@ -225,14 +244,16 @@ TEST(Transport, a_retry_token_of_another_address_is_refused) {
   // Steal the first flight with its token and replay it from elsewhere.
   std::vector<std::vector<uint8_t>> with_token;
   pair.drop = [&](bool to_server, Bytes bytes) {
-    if (to_server && pair.endpoint->counters().retries > 0) with_token.emplace_back(bytes.begin(), bytes.end());
+    if (to_server && pair.endpoint->counters().retries > 0)
+      with_token.emplace_back(bytes.begin(), bytes.end());
     return to_server && pair.endpoint->counters().retries > 0;
   };
   pair.run(100ms);
   ASSERT_FALSE(with_token.empty());
   NetworkPath elsewhere = kServerPath;
   elsewhere.remote.port = 1;
-  for (auto& bytes : with_token) pair.endpoint->on_datagram(pair.now, {.path = elsewhere, .bytes = bytes});
+  for (auto& bytes : with_token)
+    pair.endpoint->on_datagram(pair.now, {.path = elsewhere, .bytes = bytes});
   EXPECT_GE(pair.endpoint->counters().bad_tokens, 1u);
   EXPECT_EQ(pair.endpoint->counters().connections_created, 0u);
 }
@@ -255,7 +276,8 @@ TEST(Transport, unknown_version_is_negotiated_only_for_full_datagrams) {
   initial[5] = 8;
   pair.endpoint->on_datagram(pair.now, {.path = kServerPath, .bytes = initial});
   EXPECT_EQ(pair.endpoint->counters().version_negotiations, 1u);
-  pair.endpoint->on_datagram(pair.now, {.path = kServerPath, .bytes = MutableBytes(initial).first(1199)});
+  pair.endpoint->on_datagram(pair.now,
+                             {.path = kServerPath, .bytes = MutableBytes(initial).first(1199)});
   EXPECT_EQ(pair.endpoint->counters().version_negotiations, 1u);
 }
 
@@ -275,8 +297,10 @@ TEST(Transport, a_restarted_server_resets_old_connections) {
 TEST(Transport, stateless_reset_is_smaller_than_its_cause_and_rate_limited) {
   Pair pair;
   std::vector<uint8_t> stray(60, 0x40);
-  for (int i = 0; i < 500; ++i) pair.endpoint->on_datagram(pair.now, {.path = kServerPath, .bytes = stray});
-  EXPECT_EQ(pair.endpoint->counters().stateless_resets, pair.endpoint_options.stateless_resets_per_second);
+  for (int i = 0; i < 500; ++i)
+    pair.endpoint->on_datagram(pair.now, {.path = kServerPath, .bytes = stray});
+  EXPECT_EQ(pair.endpoint->counters().stateless_resets,
+            pair.endpoint_options.stateless_resets_per_second);
   pair.endpoint->poll_transmit(pair.now, pair.batch);
   for (const TransmitRun& run : pair.batch.runs()) EXPECT_LT(run.segment_size, stray.size());
   pair.batch.clear();
@@ -292,11 +316,19 @@ struct Refusal {
 TEST(Transport, tls_refuses_wrong_peers_with_a_reason) {
   static const testing::TestCa stranger("another CA");
   const Refusal cases[] = {
-      {"wrong name", [](Options& o) { o.server_identity = ca().server("other.example"); }, "hostname mismatch"},
-      {"expired", [](Options& o) { o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "serverAuth", -1); },
+      {"wrong name", [](Options& o) { o.server_identity = ca().server("other.example"); },
+       "hostname mismatch"},
+      {"expired",
+       [](Options& o) {
+         o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "serverAuth", -1);
+       },
        "expired"},
-      {"other CA", [](Options& o) { o.server_identity = stranger.server("vpn.example"); }, "unable to get local issuer"},
-      {"server certificate of a client", [](Options& o) { o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "clientAuth"); },
+      {"other CA", [](Options& o) { o.server_identity = stranger.server("vpn.example"); },
+       "unable to get local issuer"},
+      {"server certificate of a client",
+       [](Options& o) {
+         o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "clientAuth");
+       },
        "purpose"},
   };
   for (const Refusal& refusal : cases) {
@@ -424,7 +456,8 @@ TEST(Transport, no_datagram_after_the_stream_has_ended) {
   EXPECT_EQ(pair.send_packet(*pair.server, *stream, "late"), SendResult::Sent);
   pair.run();
   EXPECT_TRUE(pair.client_events.datagrams.empty());
-  EXPECT_THAT(pair.server_events.closed, ::testing::ElementsAre(static_cast<uint64_t>(HttpError::RequestCancelled)));
+  EXPECT_THAT(pair.server_events.closed,
+              ::testing::ElementsAre(static_cast<uint64_t>(HttpError::RequestCancelled)));
 }
 
 // proves: U5, G2, G8, J2
@@ -461,11 +494,12 @@ TEST(Transport, a_slow_first_round_trip_does_not_hold_packets_back_for_long) {
   pair.run(100ms);
   size_t sent = 0;
   for (int i = 0; i < 200 && sent < 500; ++i) {
-    while (pair.send_packet(*pair.client, *stream, std::string(1000, 'a')) == SendResult::Sent) ++sent;
+    while (pair.send_packet(*pair.client, *stream, std::string(1000, 'a')) == SendResult::Sent)
+      ++sent;
     pair.run(1ms);
   }
-  // A window of ten packets each round trip of 2 ms would be 1,000. A pacer that believed in 900 ms let
-  // through ten in half a second.
+  // A window of ten packets each round trip of 2 ms would be 1,000. A pacer that believed in 900 ms
+  // let through ten in half a second.
   EXPECT_GE(sent, 500u);
 }
 

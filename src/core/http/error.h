@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Error codes of HTTP/3 (RFC 9114 8.1, RFC 9297 5.2) and the one mapping from our WireError to them.
+// Error codes of HTTP/3 (RFC 9114 8.1, RFC 9297 5.2) and the one mapping from our WireError to
+// them.
 #pragma once
 
 #include <cstdint>

@@ -34,8 +34,8 @@ std::vector<nghttp3_nv> to_nv(const HeaderFields& fields) {
 // The data stream that we send: chunks stay until QUIC has them acknowledged.
 struct SendBuffer {
   std::deque<std::vector<uint8_t>> chunks;
-  size_t handed = 0;      // chunks that nghttp3 knows
-  size_t front_acked = 0; // acknowledged bytes of the first chunk
+  size_t handed = 0;       // chunks that nghttp3 knows
+  size_t front_acked = 0;  // acknowledged bytes of the first chunk
   size_t bytes = 0;
   bool fin = false;
 
@@ -56,12 +56,12 @@ struct SendBuffer {
 };
 
 struct RequestStream {
-  HeaderFields fields;         // of the section being received
+  HeaderFields fields;  // of the section being received
   size_t field_bytes = 0;
-  bool headers_done = false;   // final header section has been handed on
+  bool headers_done = false;  // final header section has been handed on
   bool datagrams = false;
-  bool plain = false;          // no extended CONNECT: datagrams mean nothing there
-  bool gone = false;           // the handler has been told, or has aborted it
+  bool plain = false;  // no extended CONNECT: datagrams mean nothing there
+  bool gone = false;   // the handler has been told, or has aborted it
   SendBuffer send;
   std::array<uint8_t, 9> prefix{};  // Quarter Stream ID and Context ID 0
   size_t prefix_size = 0;
@@ -81,15 +81,20 @@ std::optional<std::string_view> find_field(const HeaderFields& fields, std::stri
 }
 
 struct Http3Connection::Impl final : QuicApplication {
-  Impl(Http3Connection& owner_in, Role role_in, QuicConnection& quic_in, RequestHandler& handler_in, Http3Limits limits_in)
+  Impl(Http3Connection& owner_in, Role role_in, QuicConnection& quic_in, RequestHandler& handler_in,
+       Http3Limits limits_in)
       : owner(owner_in), role(role_in), quic(quic_in), handler(handler_in), limits(limits_in) {}
   ~Impl() override { nghttp3_conn_del(http); }
 
   // --- QuicApplication ---
   Continue on_handshake_completed() override;
   Continue on_stream_data(StreamId stream, Bytes data, bool fin) override;
-  void on_stream_acked(StreamId stream, uint64_t bytes) override { nghttp3_conn_add_ack_offset(http, raw(stream), bytes); }
-  void on_stream_unblocked(StreamId stream) override { nghttp3_conn_unblock_stream(http, raw(stream)); }
+  void on_stream_acked(StreamId stream, uint64_t bytes) override {
+    nghttp3_conn_add_ack_offset(http, raw(stream), bytes);
+  }
+  void on_stream_unblocked(StreamId stream) override {
+    nghttp3_conn_unblock_stream(http, raw(stream));
+  }
   void on_stream_reset(StreamId stream, uint64_t code) override;
   void on_stream_closed(StreamId stream, uint64_t code) override;
   void on_remote_streams(uint64_t max) override {
@@ -99,7 +104,9 @@ struct Http3Connection::Impl final : QuicApplication {
   }
   void on_datagram(Bytes frame_payload) override;
   bool next_stream_chunk(StreamChunk& chunk) override;
-  void on_stream_written(StreamId stream, size_t bytes) override { nghttp3_conn_add_write_offset(http, raw(stream), bytes); }
+  void on_stream_written(StreamId stream, size_t bytes) override {
+    nghttp3_conn_add_write_offset(http, raw(stream), bytes);
+  }
   void on_stream_blocked(StreamId stream) override { nghttp3_conn_block_stream(http, raw(stream)); }
   void on_stream_write_shut(StreamId stream) override;
 
@@ -149,8 +156,9 @@ struct Http3Connection::Impl final : QuicApplication {
   uint64_t last_stream = UINT64_MAX;
   RequestStream* last_record = nullptr;
   std::vector<EarlyDatagram> early;
-  uint64_t next_new_stream = 0;      // request streams below it have been opened
-  uint64_t remote_streams_max = QuicSettings{}.request_streams_max;  // ever, as granted to the client
+  uint64_t next_new_stream = 0;  // request streams below it have been opened
+  uint64_t remote_streams_max =
+      QuicSettings{}.request_streams_max;  // ever, as granted to the client
   bool settings_received = false;
   bool peer_datagrams = false;
   bool peer_extended_connect = false;
@@ -172,7 +180,8 @@ T& impl_of(void* user_data) {
 bool Http3Connection::Impl::create_http() {
   nghttp3_callbacks callbacks{};
   callbacks.acked_stream_data = [](nghttp3_conn*, int64_t id, uint64_t length, void* user, void*) {
-    if (RequestStream* stream = impl_of<Impl>(user).find(stream_of(id))) stream->send.acknowledge(length);
+    if (RequestStream* stream = impl_of<Impl>(user).find(stream_of(id)))
+      stream->send.acknowledge(length);
     return 0;
   };
   callbacks.stream_close = [](nghttp3_conn*, int64_t id, uint64_t code, void* user, void*) {
@@ -181,7 +190,8 @@ bool Http3Connection::Impl::create_http() {
     impl.erase(stream_of(id));
     return 0;
   };
-  callbacks.recv_data = [](nghttp3_conn*, int64_t id, const uint8_t* data, size_t length, void* user, void*) {
+  callbacks.recv_data = [](nghttp3_conn*, int64_t id, const uint8_t* data, size_t length,
+                           void* user, void*) {
     impl_of<Impl>(user).on_data(stream_of(id), Bytes(data, length));
     return 0;
   };
@@ -195,8 +205,10 @@ bool Http3Connection::Impl::create_http() {
     stream.field_bytes = 0;
     return 0;
   };
-  callbacks.recv_header = [](nghttp3_conn*, int64_t id, int32_t, nghttp3_rcbuf* name, nghttp3_rcbuf* value, uint8_t,
-                             void* user, void*) { return impl_of<Impl>(user).on_header(stream_of(id), name, value); };
+  callbacks.recv_header = [](nghttp3_conn*, int64_t id, int32_t, nghttp3_rcbuf* name,
+                             nghttp3_rcbuf* value, uint8_t, void* user, void*) {
+    return impl_of<Impl>(user).on_header(stream_of(id), name, value);
+  };
   callbacks.end_headers = [](nghttp3_conn*, int64_t id, int fin, void* user, void*) {
     return impl_of<Impl>(user).on_headers_end(stream_of(id), fin != 0);
   };
@@ -208,7 +220,8 @@ bool Http3Connection::Impl::create_http() {
   callbacks.end_stream = [](nghttp3_conn*, int64_t id, void* user, void*) {
     Impl& impl = impl_of<Impl>(user);
     const RequestStream* stream = impl.find(stream_of(id));
-    if (stream != nullptr && stream->headers_done && !stream->gone) impl.handler.on_stream_fin(impl.owner, stream_of(id));
+    if (stream != nullptr && stream->headers_done && !stream->gone)
+      impl.handler.on_stream_fin(impl.owner, stream_of(id));
     return 0;
   };
   callbacks.stop_sending = [](nghttp3_conn*, int64_t id, uint64_t code, void* user, void*) {
@@ -237,10 +250,11 @@ bool Http3Connection::Impl::create_http() {
   settings.max_field_section_size = limits.field_section_max;
   settings.qpack_max_dtable_capacity = 4096;
   settings.qpack_blocked_streams = 16;
-  settings.h3_datagram = 1;                                            // RFC 9297 2.1.1
-  settings.enable_connect_protocol = role == Role::Server ? 1 : 0;     // RFC 9220 3
-  const int rv = role == Role::Server ? nghttp3_conn_server_new(&http, &callbacks, &settings, nullptr, this)
-                                      : nghttp3_conn_client_new(&http, &callbacks, &settings, nullptr, this);
+  settings.h3_datagram = 1;                                         // RFC 9297 2.1.1
+  settings.enable_connect_protocol = role == Role::Server ? 1 : 0;  // RFC 9220 3
+  const int rv = role == Role::Server
+                     ? nghttp3_conn_server_new(&http, &callbacks, &settings, nullptr, this)
+                     : nghttp3_conn_client_new(&http, &callbacks, &settings, nullptr, this);
   return rv == 0;
 }
 
@@ -295,7 +309,8 @@ void Http3Connection::Impl::on_data(StreamId id, Bytes data) {
   if (stream != nullptr && !stream->gone) handler.on_stream_data(owner, id, data);
 }
 
-nghttp3_ssize Http3Connection::Impl::read_data(StreamId id, nghttp3_vec* out, size_t count, uint32_t* flags) {
+nghttp3_ssize Http3Connection::Impl::read_data(StreamId id, nghttp3_vec* out, size_t count,
+                                               uint32_t* flags) {
   RequestStream* stream = find(id);
   if (stream == nullptr) return NGHTTP3_ERR_WOULDBLOCK;
   SendBuffer& send = stream->send;
@@ -309,7 +324,8 @@ nghttp3_ssize Http3Connection::Impl::read_data(StreamId id, nghttp3_vec* out, si
     return static_cast<nghttp3_ssize>(used);
   }
   // An idle tunnel: WOULDBLOCK keeps the stream open, zero bytes would end it.
-  return used > 0 ? static_cast<nghttp3_ssize>(used) : static_cast<nghttp3_ssize>(NGHTTP3_ERR_WOULDBLOCK);
+  return used > 0 ? static_cast<nghttp3_ssize>(used)
+                  : static_cast<nghttp3_ssize>(NGHTTP3_ERR_WOULDBLOCK);
 }
 
 void Http3Connection::Impl::on_peer_settings(const nghttp3_proto_settings& settings) {
@@ -324,7 +340,8 @@ void Http3Connection::Impl::on_peer_settings(const nghttp3_proto_settings& setti
 Continue Http3Connection::Impl::fail(int library_error) {
   // A callback that failed has said why already.
   if (library_error != NGHTTP3_ERR_CALLBACK_FAILURE) {
-    quic.close_application(nghttp3_err_infer_quic_app_error_code(library_error), nghttp3_strerror(library_error));
+    quic.close_application(nghttp3_err_infer_quic_app_error_code(library_error),
+                           nghttp3_strerror(library_error));
   }
   return Continue::No;
 }
@@ -338,15 +355,18 @@ Continue Http3Connection::Impl::on_handshake_completed() {
     fail(HttpError::GeneralProtocol, "the peer does not allow three unidirectional streams");
     return Continue::No;
   }
-  if (const int rv = nghttp3_conn_bind_control_stream(http, raw(*control)); rv != 0) return fail(rv);
-  if (const int rv = nghttp3_conn_bind_qpack_streams(http, raw(*encoder), raw(*decoder)); rv != 0) return fail(rv);
+  if (const int rv = nghttp3_conn_bind_control_stream(http, raw(*control)); rv != 0)
+    return fail(rv);
+  if (const int rv = nghttp3_conn_bind_qpack_streams(http, raw(*encoder), raw(*decoder)); rv != 0)
+    return fail(rv);
   return Continue::Yes;
 }
 
 Continue Http3Connection::Impl::on_stream_data(StreamId stream, Bytes data, bool fin) {
-  const nghttp3_ssize consumed =
-      nghttp3_conn_read_stream2(http, raw(stream), data.data(), data.size(), fin ? 1 : 0, to_ns(now));
-  if (consumed == NGHTTP3_ERR_MALFORMED_HTTP_HEADER || consumed == NGHTTP3_ERR_MALFORMED_HTTP_MESSAGING) {
+  const nghttp3_ssize consumed = nghttp3_conn_read_stream2(http, raw(stream), data.data(),
+                                                           data.size(), fin ? 1 : 0, to_ns(now));
+  if (consumed == NGHTTP3_ERR_MALFORMED_HTTP_HEADER ||
+      consumed == NGHTTP3_ERR_MALFORMED_HTTP_MESSAGING) {
     // RFC 9114 4.1.2: the stream's fault, not the connection's.
     reject_malformed(stream, data.size());
     return Continue::Yes;
@@ -387,7 +407,8 @@ void Http3Connection::Impl::on_stream_write_shut(StreamId id) {
   nghttp3_conn_shutdown_stream_write(http, raw(id));
   const RequestStream* stream = find(id);
   if (stream == nullptr || stream->gone) return;
-  // RFC 9114 4.1: a server may have "enough of the request" before its response, which must still be read.
+  // RFC 9114 4.1: a server may have "enough of the request" before its response, which must still
+  // be read.
   if (role == Role::Client && !stream->headers_done) return;
   quic.shutdown_stream(id, static_cast<uint64_t>(HttpError::RequestCancelled));
   tell_closed(id, static_cast<uint64_t>(HttpError::RequestCancelled));
@@ -469,11 +490,12 @@ void Http3Connection::Impl::deliver_early(StreamId id) {
 
 // ---- the public face --------------------------------------------------------------------------
 
-Http3Connection::Http3Connection(Role role, std::unique_ptr<QuicConnection> quic, RequestHandler& handler,
-                                 Http3Limits limits)
+Http3Connection::Http3Connection(Role role, std::unique_ptr<QuicConnection> quic,
+                                 RequestHandler& handler, Http3Limits limits)
     : quic_(std::move(quic)), impl_(std::make_unique<Impl>(*this, role, *quic_, handler, limits)) {
   MASQUE_ASSERT(impl_->create_http());
-  if (role == Role::Server) nghttp3_conn_set_max_client_streams_bidi(impl_->http, impl_->remote_streams_max);
+  if (role == Role::Server)
+    nghttp3_conn_set_max_client_streams_bidi(impl_->http, impl_->remote_streams_max);
   quic_->set_application(impl_.get());
 }
 
@@ -499,16 +521,19 @@ void Http3Connection::on_timeout(Instant now) {
 std::optional<StreamId> Http3Connection::open_request(Instant now, const HeaderFields& fields) {
   impl_->now = now;
   // RFC 9114 5.2: no new requests after GOAWAY.
-  if (impl_->goaway_received || quic_->closing() || !quic_->handshake_completed()) return std::nullopt;
+  if (impl_->goaway_received || quic_->closing() || !quic_->handshake_completed())
+    return std::nullopt;
   const auto stream = quic_->open_bidirectional_stream();
   if (!stream) return std::nullopt;
   impl_->add(*stream);
   const std::vector<nghttp3_nv> nv = to_nv(fields);
-  const nghttp3_data_reader reader{
-      .read_data = [](nghttp3_conn*, int64_t id, nghttp3_vec* vec, size_t count, uint32_t* flags, void* user, void*) {
-        return impl_of<Impl>(user).read_data(stream_of(id), vec, count, flags);
-      }};
-  if (nghttp3_conn_submit_request(impl_->http, raw(*stream), nv.data(), nv.size(), &reader, nullptr) != 0) {
+  const nghttp3_data_reader reader{.read_data = [](nghttp3_conn*, int64_t id, nghttp3_vec* vec,
+                                                   size_t count, uint32_t* flags, void* user,
+                                                   void*) {
+    return impl_of<Impl>(user).read_data(stream_of(id), vec, count, flags);
+  }};
+  if (nghttp3_conn_submit_request(impl_->http, raw(*stream), nv.data(), nv.size(), &reader,
+                                  nullptr) != 0) {
     return std::nullopt;
   }
   quic_->wake();
@@ -518,14 +543,17 @@ std::optional<StreamId> Http3Connection::open_request(Instant now, const HeaderF
 void Http3Connection::respond(StreamId stream, const HeaderFields& fields, StreamEnd end) {
   if (impl_->find(stream) == nullptr) return;
   const std::vector<nghttp3_nv> nv = to_nv(fields);
-  const nghttp3_data_reader reader{
-      .read_data = [](nghttp3_conn*, int64_t id, nghttp3_vec* vec, size_t count, uint32_t* flags, void* user, void*) {
-        return impl_of<Impl>(user).read_data(stream_of(id), vec, count, flags);
-      }};
+  const nghttp3_data_reader reader{.read_data = [](nghttp3_conn*, int64_t id, nghttp3_vec* vec,
+                                                   size_t count, uint32_t* flags, void* user,
+                                                   void*) {
+    return impl_of<Impl>(user).read_data(stream_of(id), vec, count, flags);
+  }};
   const bool open = end == StreamEnd::KeepOpen;
-  nghttp3_conn_submit_response(impl_->http, raw(stream), nv.data(), nv.size(), open ? &reader : nullptr);
+  nghttp3_conn_submit_response(impl_->http, raw(stream), nv.data(), nv.size(),
+                               open ? &reader : nullptr);
   if (!open) {
-    // The answer is final: whatever the client still sends on the stream is not wanted (RFC 9114 4.1).
+    // The answer is final: whatever the client still sends on the stream is not wanted (RFC
+    // 9114 4.1).
     quic_->shutdown_stream_read(stream, static_cast<uint64_t>(HttpError::NoError));
     impl_->find(stream)->gone = true;
   }
@@ -581,10 +609,12 @@ void Http3Connection::enable_datagrams(StreamId id) {
   impl_->deliver_early(id);
 }
 
-SendResult Http3Connection::send_packet(Instant now, StreamId id, const PacketSlices& packet, TransmitBatch& batch) {
+SendResult Http3Connection::send_packet(Instant now, StreamId id, const PacketSlices& packet,
+                                        TransmitBatch& batch) {
   const RequestStream* stream = impl_->find(id);
   // RFC 9297 2.1: not after the stream is closed, and not before both settings are exchanged.
-  if (stream == nullptr || stream->gone || stream->send.fin || !impl_->peer_datagrams) return SendResult::Closed;
+  if (stream == nullptr || stream->gone || stream->send.fin || !impl_->peer_datagrams)
+    return SendResult::Closed;
   impl_->now = now;
   return quic_->send_datagram(now, Bytes(stream->prefix).first(stream->prefix_size), packet, batch);
 }
@@ -604,8 +634,10 @@ std::string Http3Connection::why_not() const {
   if (impl_->role == Role::Client && !impl_->peer_extended_connect) {
     return "the server does not offer extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL)";
   }
-  if (!impl_->peer_datagrams) return "the peer does not offer HTTP Datagrams (SETTINGS_H3_DATAGRAM)";
-  if (!quic_->datagrams_negotiated()) return "the peer does not accept QUIC DATAGRAM frames (max_datagram_frame_size)";
+  if (!impl_->peer_datagrams)
+    return "the peer does not offer HTTP Datagrams (SETTINGS_H3_DATAGRAM)";
+  if (!quic_->datagrams_negotiated())
+    return "the peer does not accept QUIC DATAGRAM frames (max_datagram_frame_size)";
   return {};
 }
 

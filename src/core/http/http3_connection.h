@@ -18,8 +18,8 @@
 namespace masque {
 
 struct Http3Limits {
-  size_t field_section_max = 16 * 1024;        // decoded header bytes of one section (QPACK bombs)
-  size_t early_datagrams_max = 16;             // kept for streams that are not open yet, RFC 9297 2.1
+  size_t field_section_max = 16 * 1024;  // decoded header bytes of one section (QPACK bombs)
+  size_t early_datagrams_max = 16;       // kept for streams that are not open yet, RFC 9297 2.1
   size_t stream_send_buffer_max = 256 * 1024;  // unacknowledged capsule bytes
 };
 
@@ -27,7 +27,8 @@ class Http3Connection final : public HttpConnection, public EndpointConnection {
  public:
   enum class Role : uint8_t { Client, Server };
 
-  Http3Connection(Role role, std::unique_ptr<QuicConnection> quic, RequestHandler& handler, Http3Limits limits = {});
+  Http3Connection(Role role, std::unique_ptr<QuicConnection> quic, RequestHandler& handler,
+                  Http3Limits limits = {});
   ~Http3Connection() override;
 
   // --- the five verbs (EndpointConnection) ---
@@ -47,7 +48,8 @@ class Http3Connection final : public HttpConnection, public EndpointConnection {
   void send_goaway() override;
   void close(Instant now, HttpError code, std::string_view reason) override;
   void enable_datagrams(StreamId stream) override;
-  SendResult send_packet(Instant now, StreamId stream, const PacketSlices& packet, TransmitBatch& batch) override;
+  SendResult send_packet(Instant now, StreamId stream, const PacketSlices& packet,
+                         TransmitBatch& batch) override;
   size_t packet_size_max(StreamId stream) const override;
   bool usable() const override;
   std::string why_not() const override;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the client and server cores need of an HTTP connection, whatever its version: Http3Connection
-// implements it, tests use a fake.
+// What the client and server cores need of an HTTP connection, whatever its version:
+// Http3Connection implements it, tests use a fake.
 //
-// What happens goes to a RequestHandler, called while packets are processed: handlers take notes and
-// answer with the methods below; they never destroy the connection. send_packet must not be called for a
-// connection from inside one of its own callbacks, because its QUIC engine is reading then.
+// What happens goes to a RequestHandler, called while packets are processed: handlers take notes
+// and answer with the methods below; they never destroy the connection. send_packet must not be
+// called for a connection from inside one of its own callbacks, because its QUIC engine is reading
+// then.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@
 namespace masque {
 
 struct HeaderField {
-  std::string name;   // lower case, as on the wire
+  std::string name;  // lower case, as on the wire
   std::string value;
 };
 using HeaderFields = std::vector<HeaderField>;
@@ -45,9 +46,9 @@ class HttpConnection {
   virtual void respond(StreamId stream, const HeaderFields& fields, StreamEnd end) = 0;
   // Queues bytes of the data stream. False when the stream is gone or its bounded buffer is full.
   virtual bool send_stream_data(StreamId stream, Bytes data) = 0;
-  virtual void finish_stream(StreamId stream) = 0;                   // FIN after what is queued
-  virtual void abort_stream(StreamId stream, HttpError code) = 0;    // RESET_STREAM and STOP_SENDING
-  virtual void send_goaway() = 0;    // first 2^62-4, next the real id (RFC 9114 5.2)
+  virtual void finish_stream(StreamId stream) = 0;                 // FIN after what is queued
+  virtual void abort_stream(StreamId stream, HttpError code) = 0;  // RESET_STREAM and STOP_SENDING
+  virtual void send_goaway() = 0;  // first 2^62-4, next the real id (RFC 9114 5.2)
   virtual void close(Instant now, HttpError code, std::string_view reason) = 0;
 
   // --- datagrams (RFC 9297 2.1) ---

@@ -34,8 +34,8 @@ struct TransmitRun {
 
 class TransmitBatch {
  public:
-  static constexpr size_t kDatagramMax = 1500;   // we never send larger UDP payloads
-  static constexpr size_t kSegmentsMax = 40;     // per run; the kernel takes 64, and 64 KiB in all
+  static constexpr size_t kDatagramMax = 1500;  // we never send larger UDP payloads
+  static constexpr size_t kSegmentsMax = 40;    // per run; the kernel takes 64, and 64 KiB in all
   static constexpr size_t kCapacity = 256 * 1024;
   static constexpr size_t kRunsMax = 128;
 
@@ -55,7 +55,9 @@ class TransmitBatch {
 
   bool empty() const { return runs_.empty(); }
   std::span<const TransmitRun> runs() const { return runs_; }
-  Bytes bytes(const TransmitRun& run) const { return Bytes(buffer_).subspan(run.offset, run.length); }
+  Bytes bytes(const TransmitRun& run) const {
+    return Bytes(buffer_).subspan(run.offset, run.length);
+  }
   size_t size() const { return used_; }
 
  private:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What QUIC carries: implemented by Http3Connection, called by QuicConnection while it reads packets
-// or fills a transmit batch. No call may re-enter the connection's on_datagram or destroy it.
+// What QUIC carries: implemented by Http3Connection, called by QuicConnection while it reads
+// packets or fills a transmit batch. No call may re-enter the connection's on_datagram or destroy
+// it.
 #pragma once
 
 #include <array>
@@ -12,7 +13,8 @@
 
 namespace masque {
 
-// The next bytes of a stream to write: `stream` < 0 says there are none. FIN comes with the last piece.
+// The next bytes of a stream to write: `stream` < 0 says there are none. FIN comes with the last
+// piece.
 struct StreamChunk {
   static constexpr size_t kPiecesMax = 16;
   int64_t stream = -1;
@@ -32,15 +34,16 @@ class QuicApplication {
   virtual Continue on_stream_data(StreamId stream, Bytes data, bool fin) = 0;
   virtual void on_stream_acked(StreamId stream, uint64_t bytes) = 0;
   virtual void on_stream_unblocked(StreamId stream) = 0;
-  virtual void on_stream_reset(StreamId stream, uint64_t code) = 0;         // peer's RESET_STREAM
-  virtual void on_stream_closed(StreamId stream, uint64_t code) = 0;        // both directions are done
+  virtual void on_stream_reset(StreamId stream, uint64_t code) = 0;   // peer's RESET_STREAM
+  virtual void on_stream_closed(StreamId stream, uint64_t code) = 0;  // both directions are done
   virtual void on_remote_streams(uint64_t max_bidirectional) = 0;
-  virtual void on_datagram(Bytes frame_payload) = 0;                        // RFC 9221
+  virtual void on_datagram(Bytes frame_payload) = 0;  // RFC 9221
 
-  virtual bool next_stream_chunk(StreamChunk& chunk) = 0;                   // false: connection error
+  virtual bool next_stream_chunk(StreamChunk& chunk) = 0;  // false: connection error
   virtual void on_stream_written(StreamId stream, size_t bytes) = 0;
   virtual void on_stream_blocked(StreamId stream) = 0;
-  // Our direction has been reset, also because of the peer's STOP_SENDING: ngtcp2 tells it only here.
+  // Our direction has been reset, also because of the peer's STOP_SENDING: ngtcp2 tells it only
+  // here.
   virtual void on_stream_write_shut(StreamId stream) = 0;
 };
 

@@ -26,10 +26,11 @@ int on_handshake_confirmed(ngtcp2_conn*, void* user_data) {
   return 0;
 }
 
-int on_stream_data(ngtcp2_conn*, uint32_t flags, int64_t id, uint64_t, const uint8_t* data, size_t length,
-                   void* user_data, void*) {
+int on_stream_data(ngtcp2_conn*, uint32_t flags, int64_t id, uint64_t, const uint8_t* data,
+                   size_t length, void* user_data, void*) {
   const bool fin = (flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0;
-  return result_of(impl_of(user_data).application->on_stream_data(stream_of(id), Bytes(data, length), fin));
+  return result_of(
+      impl_of(user_data).application->on_stream_data(stream_of(id), Bytes(data, length), fin));
 }
 
 int on_stream_acked(ngtcp2_conn*, int64_t id, uint64_t, uint64_t length, void* user_data, void*) {
@@ -37,7 +38,8 @@ int on_stream_acked(ngtcp2_conn*, int64_t id, uint64_t, uint64_t length, void* u
   return 0;
 }
 
-int on_stream_close(ngtcp2_conn* connection, uint32_t flags, int64_t id, uint64_t code, void* user_data, void*) {
+int on_stream_close(ngtcp2_conn* connection, uint32_t flags, int64_t id, uint64_t code,
+                    void* user_data, void*) {
   constexpr uint64_t kH3NoError = 0x100;
   if (ngtcp2_conn_is_local_stream(connection, id) == 0) {
     // The peer may open another in its place.
@@ -88,8 +90,8 @@ void on_random(uint8_t* out, size_t length, const ngtcp2_rand_ctx* context) {
   static_cast<Rng*>(context->native_handle)->fill(MutableBytes(out, length));
 }
 
-int on_new_connection_id(ngtcp2_conn*, ngtcp2_cid* id, ngtcp2_stateless_reset_token* token, size_t length,
-                         void* user_data) {
+int on_new_connection_id(ngtcp2_conn*, ngtcp2_cid* id, ngtcp2_stateless_reset_token* token,
+                         size_t length, void* user_data) {
   Impl& impl = impl_of(user_data);
   // RFC 9000 5.1: unpredictable, so that nobody outside can link two of them.
   id->datalen = length;
@@ -114,8 +116,8 @@ int on_path_challenge(ngtcp2_conn*, ngtcp2_path_challenge_data* data, void* user
 }
 
 int on_stateless_reset(ngtcp2_conn*, const ngtcp2_pkt_stateless_reset2*, void* user_data) {
-  impl_of(user_data).close_reason =
-      CloseReason{.cause = CloseReason::Cause::StatelessReset, .text = "the peer has lost this connection"};
+  impl_of(user_data).close_reason = CloseReason{.cause = CloseReason::Cause::StatelessReset,
+                                                .text = "the peer has lost this connection"};
   return 0;
 }
 
@@ -143,16 +145,23 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
   return out;
 }
 
-ngtcp2_settings QuicConnection::Impl::ngtcp2_settings_for(Instant now, const NetworkPath& path) const {
+ngtcp2_settings QuicConnection::Impl::ngtcp2_settings_for(Instant now,
+                                                          const NetworkPath& path) const {
   // Descending, so that a good path is known after one round trip. All fit Ethernet and the usual
   // tunnels; 1314 is the least that carries a 1280-byte packet (protocol: RFC 9484 7.2 budget).
   static constexpr uint16_t kProbes[] = {1472, 1452, 1432, 1406, 1380, 1342, 1314, 1280, 1232};
   ngtcp2_settings out;
   ngtcp2_settings_default(&out);
   switch (settings.congestion_control) {
-    case CongestionControl::Cubic: out.cc_algo = NGTCP2_CC_ALGO_CUBIC; break;
-    case CongestionControl::Bbr: out.cc_algo = NGTCP2_CC_ALGO_BBR; break;
-    case CongestionControl::Reno: out.cc_algo = NGTCP2_CC_ALGO_RENO; break;
+    case CongestionControl::Cubic:
+      out.cc_algo = NGTCP2_CC_ALGO_CUBIC;
+      break;
+    case CongestionControl::Bbr:
+      out.cc_algo = NGTCP2_CC_ALGO_BBR;
+      break;
+    case CongestionControl::Reno:
+      out.cc_algo = NGTCP2_CC_ALGO_RENO;
+      break;
   }
   out.initial_ts = to_ns(now);
   out.rand_ctx.native_handle = &rng;
@@ -174,11 +183,12 @@ ngtcp2_transport_params QuicConnection::Impl::transport_parameters() const {
   out.initial_max_stream_data_bidi_remote = settings.stream_window;
   out.initial_max_stream_data_uni = settings.stream_window;
   out.initial_max_data = settings.connection_window;
-  // Only clients open request streams (RFC 9114 6.1); a client that allowed them would have to refuse.
+  // Only clients open request streams (RFC 9114 6.1); a client that allowed them would have to
+  // refuse.
   out.initial_max_streams_bidi = role == Role::Server ? settings.request_streams_max : 0;
   out.initial_max_streams_uni = 16;  // RFC 9114 6.2: at least 3; unknown types are discarded
   out.max_idle_timeout = static_cast<uint64_t>(settings.idle_timeout.count());
-  out.active_connection_id_limit = 7;  // spare ones, or nobody can migrate (RFC 9000 5.1.1)
+  out.active_connection_id_limit = 7;   // spare ones, or nobody can migrate (RFC 9000 5.1.1)
   out.max_datagram_frame_size = 65535;  // RFC 9221 3
   out.grease_quic_bit = 1;
   return out;

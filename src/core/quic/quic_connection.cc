@@ -30,7 +30,8 @@ std::string reason_text(const ngtcp2_ccerr& error) {
 QuicConnection::QuicConnection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 QuicConnection::~QuicConnection() = default;
 
-std::unique_ptr<QuicConnection> QuicConnection::create_client(Instant now, const QuicSettings& settings,
+std::unique_ptr<QuicConnection> QuicConnection::create_client(Instant now,
+                                                              const QuicSettings& settings,
                                                               TlsContext& tls, Rng& rng,
                                                               const ClientStart& start) {
   auto impl = std::make_unique<Impl>(Impl::Role::Client, settings, tls, rng);
@@ -45,15 +46,17 @@ std::unique_ptr<QuicConnection> QuicConnection::create_client(Instant now, const
   const ngtcp2_callbacks callbacks = impl->callbacks();
   rng.fill(impl->static_secret);
   const PathStorage path(start.path);
-  if (ngtcp2_conn_client_new(&impl->connection, &dcid, &scid, &path.path, NGTCP2_PROTO_VER_V1, &callbacks,
-                             &library_settings, &parameters, nullptr, impl.get()) != 0) {
+  if (ngtcp2_conn_client_new(&impl->connection, &dcid, &scid, &path.path, NGTCP2_PROTO_VER_V1,
+                             &callbacks, &library_settings, &parameters, nullptr,
+                             impl.get()) != 0) {
     return nullptr;
   }
   if (!impl->start()) return nullptr;
   return std::unique_ptr<QuicConnection>(new QuicConnection(std::move(impl)));
 }
 
-std::unique_ptr<QuicConnection> QuicConnection::create_server(Instant now, const QuicSettings& settings,
+std::unique_ptr<QuicConnection> QuicConnection::create_server(Instant now,
+                                                              const QuicSettings& settings,
                                                               TlsContext& tls, Rng& rng,
                                                               const ServerStart& start) {
   auto impl = std::make_unique<Impl>(Impl::Role::Server, settings, tls, rng);
@@ -68,23 +71,28 @@ std::unique_ptr<QuicConnection> QuicConnection::create_server(Instant now, const
   parameters.original_dcid_present = 1;
   parameters.original_dcid = to_ngtcp2(start.original_dcid.value_or(start.client_chosen_dcid));
   switch (start.token_kind) {
-    case ServerStart::Token::None: break;
+    case ServerStart::Token::None:
+      break;
     case ServerStart::Token::Retry:
       library_settings.token_type = NGTCP2_TOKEN_TYPE_RETRY;
       parameters.retry_scid_present = 1;
       parameters.retry_scid = to_ngtcp2(start.client_chosen_dcid);
       break;
-    case ServerStart::Token::Regular: library_settings.token_type = NGTCP2_TOKEN_TYPE_NEW_TOKEN; break;
+    case ServerStart::Token::Regular:
+      library_settings.token_type = NGTCP2_TOKEN_TYPE_NEW_TOKEN;
+      break;
   }
   parameters.stateless_reset_token_present = 1;
-  if (ngtcp2_crypto_generate_stateless_reset_token(parameters.stateless_reset_token, impl->static_secret.data(),
+  if (ngtcp2_crypto_generate_stateless_reset_token(parameters.stateless_reset_token,
+                                                   impl->static_secret.data(),
                                                    impl->static_secret.size(), &scid) != 0) {
     return nullptr;
   }
   const ngtcp2_callbacks callbacks = impl->callbacks();
   const PathStorage path(start.path);
-  if (ngtcp2_conn_server_new(&impl->connection, &client_scid, &scid, &path.path, start.version, &callbacks,
-                             &library_settings, &parameters, nullptr, impl.get()) != 0) {
+  if (ngtcp2_conn_server_new(&impl->connection, &client_scid, &scid, &path.path, start.version,
+                             &callbacks, &library_settings, &parameters, nullptr,
+                             impl.get()) != 0) {
     return nullptr;
   }
   if (!impl->start()) return nullptr;
@@ -93,16 +101,21 @@ std::unique_ptr<QuicConnection> QuicConnection::create_server(Instant now, const
 
 bool QuicConnection::Impl::start() {
   reference.user_data = this;
-  reference.get_conn = [](ngtcp2_crypto_conn_ref* ref) { return static_cast<Impl*>(ref->user_data)->connection; };
+  reference.get_conn = [](ngtcp2_crypto_conn_ref* ref) {
+    return static_cast<Impl*>(ref->user_data)->connection;
+  };
   if (!tls->bind(connection, &reference)) return false;
   if (role == Role::Client && settings.keep_alive > Duration::zero()) {
     // RFC 9114 5.1: the client keeps a tunnel's connection alive, the server should not.
-    ngtcp2_conn_set_keep_alive_timeout(connection, static_cast<uint64_t>(settings.keep_alive.count()));
+    ngtcp2_conn_set_keep_alive_timeout(connection,
+                                       static_cast<uint64_t>(settings.keep_alive.count()));
   }
   return true;
 }
 
-void QuicConnection::set_application(QuicApplication* application) { impl_->application = application; }
+void QuicConnection::set_application(QuicApplication* application) {
+  impl_->application = application;
+}
 
 void QuicConnection::set_registry(ConnectionIdRegistry* registry) {
   impl_->registry = registry;
@@ -112,7 +125,9 @@ void QuicConnection::set_registry(ConnectionIdRegistry* registry) {
   for (const ngtcp2_cid& id : ids) registry->add_connection_id(from_ngtcp2(id));
 }
 
-void QuicConnection::set_wake(std::move_only_function<void()> wake) { impl_->wake_function = std::move(wake); }
+void QuicConnection::set_wake(std::move_only_function<void()> wake) {
+  impl_->wake_function = std::move(wake);
+}
 void QuicConnection::wake() { impl_->wake(); }
 
 void QuicConnection::Impl::wake() {
@@ -123,9 +138,11 @@ void QuicConnection::Impl::wake() {
 
 // ---- receive ----------------------------------------------------------------------------------
 
-QuicConnection::ReadResult QuicConnection::on_datagram(Instant now, const ReceivedDatagram& datagram) {
+QuicConnection::ReadResult QuicConnection::on_datagram(Instant now,
+                                                       const ReceivedDatagram& datagram) {
   Impl& impl = *impl_;
-  if (datagram.bytes.empty()) return ReadResult::Ok;  // anybody can send one; the library calls it our fault
+  if (datagram.bytes.empty())
+    return ReadResult::Ok;  // anybody can send one; the library calls it our fault
   impl.wake();
   impl.called_at = now;
   if (impl.state == Impl::State::Closing) {
@@ -141,8 +158,10 @@ QuicConnection::ReadResult QuicConnection::on_datagram(Instant now, const Receiv
   const int rv = ngtcp2_conn_read_pkt(impl.connection, &path.path, &info, datagram.bytes.data(),
                                       datagram.bytes.size(), to_ns(now));
   switch (rv) {
-    case 0: return ReadResult::Ok;
-    case NGTCP2_ERR_RETRY: return ReadResult::IncompleteInitial;
+    case 0:
+      return ReadResult::Ok;
+    case NGTCP2_ERR_RETRY:
+      return ReadResult::IncompleteInitial;
     case NGTCP2_ERR_DROP_CONN:
       impl.state = Impl::State::Dead;
       return ReadResult::Discard;
@@ -184,7 +203,8 @@ void QuicConnection::Impl::fail(int library_error) {
 }
 
 void QuicConnection::Impl::queue_close(CloseReason reason) {
-  if (close_pending || state == State::Closing || state == State::Draining || state == State::Dead) return;
+  if (close_pending || state == State::Closing || state == State::Draining || state == State::Dead)
+    return;
   close_reason = std::move(reason);
   close_pending = true;
   wake();
@@ -217,7 +237,8 @@ QuicConnection::Flushed QuicConnection::poll_transmit(Instant now, TransmitBatch
       }
       return Flushed::All;
     case Impl::State::Draining:
-    case Impl::State::Dead: return Flushed::All;
+    case Impl::State::Dead:
+      return Flushed::All;
   }
   std::unreachable();
 }
@@ -244,17 +265,19 @@ QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, Transmi
     }
     ngtcp2_vec vec[StreamChunk::kPiecesMax];
     for (size_t i = 0; i < chunk.piece_count; ++i) {
-      vec[i] = {.base = const_cast<uint8_t*>(chunk.pieces[i].data()), .len = chunk.pieces[i].size()};
+      vec[i] = {.base = const_cast<uint8_t*>(chunk.pieces[i].data()),
+                .len = chunk.pieces[i].size()};
     }
     uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_MORE;
     if (chunk.fin) flags |= NGTCP2_WRITE_STREAM_FLAG_FIN;
     ngtcp2_ssize written = -1;
     ngtcp2_pkt_info info{};
-    const ngtcp2_ssize n =
-        ngtcp2_conn_writev_stream(connection, &path_storage.path, &info, room.data(), room.size(), &written, flags,
-                                  chunk.stream, vec, chunk.piece_count, to_ns(now));
+    const ngtcp2_ssize n = ngtcp2_conn_writev_stream(
+        connection, &path_storage.path, &info, room.data(), room.size(), &written, flags,
+        chunk.stream, vec, chunk.piece_count, to_ns(now));
     if (written >= 0 && chunk.stream >= 0) {
-      application->on_stream_written(StreamId(static_cast<uint64_t>(chunk.stream)), static_cast<size_t>(written));
+      application->on_stream_written(StreamId(static_cast<uint64_t>(chunk.stream)),
+                                     static_cast<size_t>(written));
     }
     if (n == NGTCP2_ERR_WRITE_MORE) continue;
     if (n == NGTCP2_ERR_STREAM_DATA_BLOCKED) {
@@ -278,7 +301,8 @@ QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, Transmi
 }
 
 // Files the packet that lies in batch.room() and keeps the pacer honest.
-void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info, Instant now) {
+void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info,
+                                  Instant now) {
   // Converting an address costs more than comparing it, and it hardly ever changes.
   if (std::memcmp(&cached_remote, &path_storage.remote, sizeof(cached_remote)) != 0 ||
       std::memcmp(&cached_local, &path_storage.local, sizeof(cached_local)) != 0) {
@@ -305,11 +329,11 @@ void QuicConnection::Impl::end_burst(Instant now) {
   if (!rtt_is_stale()) ngtcp2_conn_update_pkt_tx_time(connection, to_ns(now));
 }
 
-// The pacer spreads the window over the smoothed round trip. A first sample that had to wait (for neighbour
-// discovery, a radio or a server to wake) makes that hundreds of times too long, and it wears off by an eighth
-// per acknowledgement only: waits of half a second outlive the packets in every queue, so that the tunnel's
-// TCP backs off before there are acknowledgements enough. Until then the window alone bounds the bursts
-// (RFC 9002 7.7).
+// The pacer spreads the window over the smoothed round trip. A first sample that had to wait (for
+// neighbour discovery, a radio or a server to wake) makes that hundreds of times too long, and it
+// wears off by an eighth per acknowledgement only: waits of half a second outlive the packets in
+// every queue, so that the tunnel's TCP backs off before there are acknowledgements enough. Until
+// then the window alone bounds the bursts (RFC 9002 7.7).
 bool QuicConnection::Impl::rtt_is_stale() const {
   constexpr uint64_t kFarOff = 4;
   ngtcp2_conn_info info;
@@ -319,12 +343,13 @@ bool QuicConnection::Impl::rtt_is_stale() const {
 
 QuicConnection::Flushed QuicConnection::Impl::write_close(Instant now, TransmitBatch& batch) {
   if (close_reason->cause == CloseReason::Cause::Local && state == State::Open) {
-    // Resets that wait go first: the peer shall learn why a stream ended, not only that all is over.
+    // Resets that wait go first: the peer shall learn why a stream ended, not only that all is
+    // over.
     const MutableBytes before = batch.room();
     if (before.empty()) return Flushed::Full;
     ngtcp2_pkt_info before_info{};
-    const ngtcp2_ssize size = ngtcp2_conn_write_pkt(connection, &path_storage.path, &before_info, before.data(),
-                                                    before.size(), to_ns(now));
+    const ngtcp2_ssize size = ngtcp2_conn_write_pkt(connection, &path_storage.path, &before_info,
+                                                    before.data(), before.size(), to_ns(now));
     if (size > 0) commit(batch, static_cast<size_t>(size), before_info, now);
   }
   const MutableBytes room = batch.room();
@@ -335,15 +360,16 @@ QuicConnection::Flushed QuicConnection::Impl::write_close(Instant now, TransmitB
   const CloseReason& reason = *close_reason;
   const auto* text = reinterpret_cast<const uint8_t*>(reason.text.data());
   // RFC 9000 10.2.3: details of TLS faults are for our log, not for the peer.
-  const size_t text_length = reason.cause == CloseReason::Cause::Local ? std::min<size_t>(reason.text.size(), 256) : 0;
+  const size_t text_length =
+      reason.cause == CloseReason::Cause::Local ? std::min<size_t>(reason.text.size(), 256) : 0;
   if (reason.application) {
     ngtcp2_ccerr_set_application_error(&error, reason.code, text, text_length);
   } else {
     ngtcp2_ccerr_set_transport_error(&error, reason.code, text, text_length);
   }
   ngtcp2_pkt_info info{};
-  const ngtcp2_ssize n = ngtcp2_conn_write_connection_close(connection, &path_storage.path, &info, room.data(),
-                                                            room.size(), &error, to_ns(now));
+  const ngtcp2_ssize n = ngtcp2_conn_write_connection_close(
+      connection, &path_storage.path, &info, room.data(), room.size(), &error, to_ns(now));
   enter_closing(now, State::Closing);
   if (n <= 0) {
     state = State::Dead;
@@ -367,8 +393,10 @@ std::optional<Instant> QuicConnection::next_timeout() const {
       return instant_from_ns(expiry);
     }
     case Impl::State::Closing:
-    case Impl::State::Draining: return impl.close_deadline;
-    case Impl::State::Dead: return std::nullopt;
+    case Impl::State::Draining:
+      return impl.close_deadline;
+    case Impl::State::Dead:
+      return std::nullopt;
   }
   std::unreachable();
 }
@@ -387,9 +415,9 @@ void QuicConnection::on_timeout(Instant now) {
   if (rv == NGTCP2_ERR_IDLE_CLOSE || rv == NGTCP2_ERR_HANDSHAKE_TIMEOUT) {
     // RFC 9000 10.1: an idle connection is closed silently.
     const bool idle = rv == NGTCP2_ERR_IDLE_CLOSE && impl.state == Impl::State::Open;
-    impl.close_reason =
-        CloseReason{.cause = idle ? CloseReason::Cause::IdleTimeout : CloseReason::Cause::HandshakeTimeout,
-                    .text = idle ? "nothing was heard from the peer" : "no answer from the peer"};
+    impl.close_reason = CloseReason{
+        .cause = idle ? CloseReason::Cause::IdleTimeout : CloseReason::Cause::HandshakeTimeout,
+        .text = idle ? "nothing was heard from the peer" : "no answer from the peer"};
     impl.state = Impl::State::Dead;
     return;
   }
@@ -411,7 +439,8 @@ std::optional<StreamId> QuicConnection::open_unidirectional_stream() {
 }
 
 void QuicConnection::consume_stream_data(StreamId stream, size_t bytes) {
-  ngtcp2_conn_extend_max_stream_offset(impl_->connection, static_cast<int64_t>(stream.value()), bytes);
+  ngtcp2_conn_extend_max_stream_offset(impl_->connection, static_cast<int64_t>(stream.value()),
+                                       bytes);
   ngtcp2_conn_extend_max_offset(impl_->connection, bytes);
 }
 
@@ -421,7 +450,8 @@ void QuicConnection::shutdown_stream(StreamId stream, uint64_t code) {
 }
 
 void QuicConnection::shutdown_stream_read(StreamId stream, uint64_t code) {
-  ngtcp2_conn_shutdown_stream_read(impl_->connection, 0, static_cast<int64_t>(stream.value()), code);
+  ngtcp2_conn_shutdown_stream_read(impl_->connection, 0, static_cast<int64_t>(stream.value()),
+                                   code);
   impl_->wake();
 }
 
@@ -458,7 +488,8 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
     if (room.empty()) return SendResult::Blocked;
     uint32_t flags = NGTCP2_WRITE_DATAGRAM_FLAG_NONE;
     uint64_t id = packet_size;
-    if (const auto probe = impl.mtu_guard.probe(now, impl.mtu_guard.trusting() ? Duration::zero() : impl.pto())) {
+    if (const auto probe =
+            impl.mtu_guard.probe(now, impl.mtu_guard.trusting() ? Duration::zero() : impl.pto())) {
       room = batch.room().first(*probe);
       flags = NGTCP2_WRITE_DATAGRAM_FLAG_PADDING;
       id = *probe;
@@ -466,8 +497,8 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
     int accepted = 0;
     ngtcp2_pkt_info info{};
     const ngtcp2_ssize n =
-        ngtcp2_conn_writev_datagram(impl.connection, &impl.path_storage.path, &info, room.data(), room.size(),
-                                    &accepted, flags, id, vec, 3, to_ns(now));
+        ngtcp2_conn_writev_datagram(impl.connection, &impl.path_storage.path, &info, room.data(),
+                                    room.size(), &accepted, flags, id, vec, 3, to_ns(now));
     if (n < 0) {
       impl.fail(static_cast<int>(n));
       return SendResult::Closed;
@@ -516,7 +547,10 @@ size_t QuicConnection::datagram_size_max() const {
 // ---- state ------------------------------------------------------------------------------------
 
 void QuicConnection::close_application(uint64_t code, std::string_view reason) {
-  impl_->queue_close({.cause = CloseReason::Cause::Local, .application = true, .code = code, .text = std::string(reason)});
+  impl_->queue_close({.cause = CloseReason::Cause::Local,
+                      .application = true,
+                      .code = code,
+                      .text = std::string(reason)});
 }
 
 void QuicConnection::initiate_key_update(Instant now) {
@@ -526,24 +560,33 @@ void QuicConnection::initiate_key_update(Instant now) {
   impl_->wake();
 }
 
-bool QuicConnection::handshake_completed() const { return impl_->state != Impl::State::Handshaking; }
+bool QuicConnection::handshake_completed() const {
+  return impl_->state != Impl::State::Handshaking;
+}
 bool QuicConnection::handshake_confirmed() const { return impl_->confirmed; }
 bool QuicConnection::closing() const {
-  return impl_->close_pending || (impl_->state != Impl::State::Handshaking && impl_->state != Impl::State::Open);
+  return impl_->close_pending ||
+         (impl_->state != Impl::State::Handshaking && impl_->state != Impl::State::Open);
 }
 bool QuicConnection::dead() const { return impl_->state == Impl::State::Dead; }
-const std::optional<CloseReason>& QuicConnection::close_reason() const { return impl_->close_reason; }
+const std::optional<CloseReason>& QuicConnection::close_reason() const {
+  return impl_->close_reason;
+}
 PeerCertificate QuicConnection::peer_certificate() const { return impl_->tls->peer_certificate(); }
 std::string QuicConnection::cipher() const { return impl_->tls->cipher(); }
 bool QuicConnection::export_key(std::string_view label, MutableBytes out) const {
   return impl_->tls->export_key(label, out);
 }
-NetworkPath QuicConnection::path() const { return from_ngtcp2(*ngtcp2_conn_get_path(impl_->connection)); }
+NetworkPath QuicConnection::path() const {
+  return from_ngtcp2(*ngtcp2_conn_get_path(impl_->connection));
+}
 
 QuicStats QuicConnection::stats() const {
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info(impl_->connection, &info);
-  const auto duration = [](ngtcp2_duration d) { return d == kNever ? Duration::zero() : Duration(static_cast<int64_t>(d)); };
+  const auto duration = [](ngtcp2_duration d) {
+    return d == kNever ? Duration::zero() : Duration(static_cast<int64_t>(d));
+  };
   return {.smoothed_rtt = duration(info.smoothed_rtt),
           .min_rtt = duration(info.min_rtt),
           .latest_rtt = duration(info.latest_rtt),

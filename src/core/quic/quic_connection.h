@@ -2,15 +2,17 @@
 // One QUIC connection (RFC 9000, 9001, 9002, 9221) over ngtcp2, either side, without I/O.
 //
 //   on_datagram  ->  read packets, calls the application (streams, datagrams)
-//   poll_transmit -> handshake, acknowledgements, streams, probes; datagrams go out by send_datagram
-//   next_timeout / on_timeout -> loss detection, pacing, idle, keep-alive, closing period
+//   poll_transmit -> handshake, acknowledgements, streams, probes; datagrams go out by
+//   send_datagram next_timeout / on_timeout -> loss detection, pacing, idle, keep-alive, closing
+//   period
 //
 //   Handshaking --handshake--> Open --close()/error--> Closing --3 PTO--> Dead
 //        |                       |---peer's close----> Draining --3 PTO--> Dead
 //        +---timeout, idle, stateless reset: Dead at once
 //
-// A turn of the host: every datagram of the received batch, then one poll_transmit: one acknowledgement
-// per batch. Pacing and congestion control answer SendResult::Blocked; next_timeout says when to retry.
+// A turn of the host: every datagram of the received batch, then one poll_transmit: one
+// acknowledgement per batch. Pacing and congestion control answer SendResult::Blocked; next_timeout
+// says when to retry.
 #pragma once
 
 #include <cstdint>
@@ -35,19 +37,26 @@ enum class CongestionControl : uint8_t { Cubic, Bbr, Reno };
 
 struct QuicSettings {
   CongestionControl congestion_control = CongestionControl::Cubic;
-  Duration idle_timeout = 30s;           // both ends' minimum counts, RFC 9000 10.1
-  Duration keep_alive = 20s;             // zero: none; middleboxes forget UDP flows after 30 s
+  Duration idle_timeout = 30s;  // both ends' minimum counts, RFC 9000 10.1
+  Duration keep_alive = 20s;    // zero: none; middleboxes forget UDP flows after 30 s
   Duration handshake_timeout = 10s;
-  size_t udp_payload_max = 1472;         // upper end of the path MTU search
+  size_t udp_payload_max = 1472;  // upper end of the path MTU search
   uint64_t stream_window = 256 * 1024;
   uint64_t connection_window = 1024 * 1024;
-  uint64_t request_streams_max = 100;    // RFC 9114 6.1: a server should allow at least 100
+  uint64_t request_streams_max = 100;  // RFC 9114 6.1: a server should allow at least 100
 };
 
 // Who ended the connection and why, for logs, status and exit codes.
 struct CloseReason {
   enum class Cause : uint8_t {
-    Local, Peer, IdleTimeout, HandshakeTimeout, StatelessReset, VersionNegotiation, Tls, Transport,
+    Local,
+    Peer,
+    IdleTimeout,
+    HandshakeTimeout,
+    StatelessReset,
+    VersionNegotiation,
+    Tls,
+    Transport,
   };
   Cause cause = Cause::Local;
   bool application = false;  // `code` is an HTTP/3 error, not a transport error
@@ -83,12 +92,12 @@ struct ClientStart {
 struct ServerStart {
   NetworkPath path;
   uint32_t version = 0;
-  ConnectionId client_chosen_dcid;            // of this packet
+  ConnectionId client_chosen_dcid;  // of this packet
   ConnectionId client_scid;
   std::optional<ConnectionId> original_dcid;  // after a Retry: that of the first Initial
   enum class Token : uint8_t { None, Retry, Regular } token_kind = Token::None;
   std::vector<uint8_t> token;
-  std::array<uint8_t, 32> static_secret{};    // stateless reset and NEW_TOKEN tokens
+  std::array<uint8_t, 32> static_secret{};  // stateless reset and NEW_TOKEN tokens
 };
 
 class QuicConnection {
@@ -98,19 +107,20 @@ class QuicConnection {
   QuicConnection& operator=(const QuicConnection&) = delete;
 
   // Null when the library refuses the settings (ours to mend, not the peer's).
-  static std::unique_ptr<QuicConnection> create_client(Instant now, const QuicSettings&, TlsContext&,
-                                                       Rng&, const ClientStart&);
-  static std::unique_ptr<QuicConnection> create_server(Instant now, const QuicSettings&, TlsContext&,
-                                                       Rng&, const ServerStart&);
+  static std::unique_ptr<QuicConnection> create_client(Instant now, const QuicSettings&,
+                                                       TlsContext&, Rng&, const ClientStart&);
+  static std::unique_ptr<QuicConnection> create_server(Instant now, const QuicSettings&,
+                                                       TlsContext&, Rng&, const ServerStart&);
   void set_application(QuicApplication* application);
   // Server: every connection ID issued or retired is told; the current ones at once.
   void set_registry(ConnectionIdRegistry* registry);
-  // Called at most once between two poll_transmit, when there may be something to send or a new timeout.
+  // Called at most once between two poll_transmit, when there may be something to send or a new
+  // timeout.
   void set_wake(std::move_only_function<void()> wake);
   void wake();
 
-  // Server only: Discard the connection silently, or because the first Initial did not hold the start
-  // of the ClientHello (keep the packet aside, or answer with Retry).
+  // Server only: Discard the connection silently, or because the first Initial did not hold the
+  // start of the ClientHello (keep the packet aside, or answer with Retry).
   enum class ReadResult : uint8_t { Ok, Discard, IncompleteInitial };
   ReadResult on_datagram(Instant now, const ReceivedDatagram& datagram);
   // Full: the batch has no room left; send it and call again.
@@ -121,12 +131,13 @@ class QuicConnection {
 
   std::optional<StreamId> open_bidirectional_stream();
   std::optional<StreamId> open_unidirectional_stream();
-  void consume_stream_data(StreamId stream, size_t bytes);   // gives flow-control credit back
-  void shutdown_stream(StreamId stream, uint64_t code);      // RESET_STREAM and STOP_SENDING
-  void shutdown_stream_read(StreamId stream, uint64_t code); // STOP_SENDING
+  void consume_stream_data(StreamId stream, size_t bytes);    // gives flow-control credit back
+  void shutdown_stream(StreamId stream, uint64_t code);       // RESET_STREAM and STOP_SENDING
+  void shutdown_stream_read(StreamId stream, uint64_t code);  // STOP_SENDING
 
   // One DATAGRAM frame of `prefix` + packet, written into the batch at once.
-  SendResult send_datagram(Instant now, Bytes prefix, const PacketSlices& packet, TransmitBatch& batch);
+  SendResult send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
+                           TransmitBatch& batch);
   // Largest DATAGRAM frame payload on the current path; 0 when the peer takes none.
   size_t datagram_size_max() const;
   bool datagrams_negotiated() const;
@@ -137,8 +148,8 @@ class QuicConnection {
 
   bool handshake_completed() const;
   bool handshake_confirmed() const;
-  bool closing() const;   // close queued, closing, draining or dead
-  bool dead() const;      // nothing left to send or wait for
+  bool closing() const;  // close queued, closing, draining or dead
+  bool dead() const;     // nothing left to send or wait for
   const std::optional<CloseReason>& close_reason() const;
   PeerCertificate peer_certificate() const;
   std::string cipher() const;

@@ -60,18 +60,18 @@ struct QuicConnection::Impl {
   bool confirmed = false;
   std::optional<CloseReason> close_reason;
   bool close_pending = false;
-  std::vector<uint8_t> close_packet;       // sent again while the peer keeps talking
+  std::vector<uint8_t> close_packet;  // sent again while the peer keeps talking
   NetworkPath close_path;
   uint64_t packets_since_close = 0;
   bool resend_close = false;
-  std::optional<Instant> close_deadline;   // end of the closing or draining period
+  std::optional<Instant> close_deadline;  // end of the closing or draining period
 
   PathMtuGuard mtu_guard;
   StallDetector stall;
-  Instant called_at{};                     // when the verb that runs began, for callbacks
-  size_t burst = 0;                        // bytes since pacing was last told
-  mutable NetworkPath cached_path;         // what `path_storage` held when it was last converted
-  PathStorage path_storage;                // where the packet being written goes
+  Instant called_at{};              // when the verb that runs began, for callbacks
+  size_t burst = 0;                 // bytes since pacing was last told
+  mutable NetworkPath cached_path;  // what `path_storage` held when it was last converted
+  PathStorage path_storage;         // where the packet being written goes
   ngtcp2_sockaddr_union cached_remote{};
   ngtcp2_sockaddr_union cached_local{};
 };

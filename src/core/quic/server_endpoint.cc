@@ -13,16 +13,17 @@ namespace masque {
 
 namespace {
 
-constexpr size_t kInitialDatagramMin = 1200;   // RFC 9000 14.1
-constexpr size_t kRepliesMax = 256;            // stateless answers of one turn; more are dropped
-constexpr Duration kRetryTokenLife = 10s;      // RFC 9000 8.1.3: short
+constexpr size_t kInitialDatagramMin = 1200;  // RFC 9000 14.1
+constexpr size_t kRepliesMax = 256;           // stateless answers of one turn; more are dropped
+constexpr Duration kRetryTokenLife = 10s;     // RFC 9000 8.1.3: short
 constexpr Duration kRegularTokenLife = 24h;
-constexpr Duration kHeldInitialLife = 200ms;   // its other half travels in the same flight
+constexpr Duration kHeldInitialLife = 200ms;  // its other half travels in the same flight
 
 }  // namespace
 
 struct QuicServerEndpoint::Slot final : ConnectionIdRegistry {
-  Slot(QuicServerEndpoint& endpoint_in, uint32_t index_in) : endpoint(endpoint_in), index(index_in) {}
+  Slot(QuicServerEndpoint& endpoint_in, uint32_t index_in)
+      : endpoint(endpoint_in), index(index_in) {}
 
   void add_connection_id(const ConnectionId& id) override {
     ids.push_back(id);
@@ -41,7 +42,8 @@ struct QuicServerEndpoint::Slot final : ConnectionIdRegistry {
   bool touched = false;
 };
 
-QuicServerEndpoint::QuicServerEndpoint(Options options, TlsContext& tls, Rng& rng, ConnectionFactory& factory)
+QuicServerEndpoint::QuicServerEndpoint(Options options, TlsContext& tls, Rng& rng,
+                                       ConnectionFactory& factory)
     : options_(std::move(options)), tls_(&tls), rng_(rng), factory_(factory) {}
 
 QuicServerEndpoint::~QuicServerEndpoint() {
@@ -65,12 +67,14 @@ void QuicServerEndpoint::on_datagram(Instant now, const ReceivedDatagram& datagr
     return;
   }
   ngtcp2_version_cid header;
-  const int rv = ngtcp2_pkt_decode_version_cid(&header, datagram.bytes.data(), datagram.bytes.size(),
-                                               kConnectionIdLength);
+  const int rv = ngtcp2_pkt_decode_version_cid(&header, datagram.bytes.data(),
+                                               datagram.bytes.size(), kConnectionIdLength);
   if (rv == NGTCP2_ERR_VERSION_NEGOTIATION) {
     // RFC 9000 5.2.2: only to datagrams that could start a connection.
-    if (datagram.bytes.size() >= kInitialDatagramMin && header.dcidlen <= 255 && header.scidlen <= 255) {
-      send_version_negotiation(datagram, Bytes(header.dcid, header.dcidlen), Bytes(header.scid, header.scidlen));
+    if (datagram.bytes.size() >= kInitialDatagramMin && header.dcidlen <= 255 &&
+        header.scidlen <= 255) {
+      send_version_negotiation(datagram, Bytes(header.dcid, header.dcidlen),
+                               Bytes(header.scid, header.scidlen));
     }
     return;
   }
@@ -121,8 +125,9 @@ void QuicServerEndpoint::on_new_connection(Instant now, const ReceivedDatagram& 
     return;
   }
   const bool proven = checked.kind != ServerStart::Token::None;
-  const bool must_prove = options_.retry == RetryPolicy::Always ||
-                          (options_.retry == RetryPolicy::Auto && half_open() >= options_.half_open_before_retry);
+  const bool must_prove =
+      options_.retry == RetryPolicy::Always ||
+      (options_.retry == RetryPolicy::Auto && half_open() >= options_.half_open_before_retry);
   if (!proven && must_prove) {
     send_retry(now, datagram, header.version, dcid, scid);
     return;
@@ -139,7 +144,8 @@ void QuicServerEndpoint::on_new_connection(Instant now, const ReceivedDatagram& 
 }
 
 // RFC 9000 8.1.2-8.1.4: a bad Retry token ends the attempt, a bad NEW_TOKEN token counts as none.
-QuicServerEndpoint::Token QuicServerEndpoint::check_token(Instant now, const NetworkPath& path, uint32_t version,
+QuicServerEndpoint::Token QuicServerEndpoint::check_token(Instant now, const NetworkPath& path,
+                                                          uint32_t version,
                                                           const ConnectionId& dcid, Bytes token) {
   if (token.empty()) return {};
   const PathStorage storage(path);
@@ -148,24 +154,25 @@ QuicServerEndpoint::Token QuicServerEndpoint::check_token(Instant now, const Net
   if (token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2) {
     ngtcp2_cid original;
     const ngtcp2_cid now_used = to_ngtcp2(dcid);
-    const int rv = ngtcp2_crypto_verify_retry_token2(&original, token.data(), token.size(),
-                                                     options_.static_secret.data(), options_.static_secret.size(),
-                                                     version, remote.addr, remote.addrlen, &now_used,
-                                                     life(kRetryTokenLife), to_ns(now));
+    const int rv = ngtcp2_crypto_verify_retry_token2(
+        &original, token.data(), token.size(), options_.static_secret.data(),
+        options_.static_secret.size(), version, remote.addr, remote.addrlen, &now_used,
+        life(kRetryTokenLife), to_ns(now));
     if (rv != 0) return {.invalid_retry = true};
     return {.kind = ServerStart::Token::Retry, .original_dcid = from_ngtcp2(original)};
   }
   if (token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_REGULAR) {
-    const int rv = ngtcp2_crypto_verify_regular_token(token.data(), token.size(), options_.static_secret.data(),
-                                                      options_.static_secret.size(), remote.addr, remote.addrlen,
-                                                      life(kRegularTokenLife), to_ns(now));
+    const int rv = ngtcp2_crypto_verify_regular_token(
+        token.data(), token.size(), options_.static_secret.data(), options_.static_secret.size(),
+        remote.addr, remote.addrlen, life(kRegularTokenLife), to_ns(now));
     if (rv == 0) return {.kind = ServerStart::Token::Regular};
   }
   ++counters_.bad_tokens;
   return {};
 }
 
-void QuicServerEndpoint::create_connection(Instant now, const ReceivedDatagram& datagram, ServerStart start) {
+void QuicServerEndpoint::create_connection(Instant now, const ReceivedDatagram& datagram,
+                                           ServerStart start) {
   auto quic = QuicConnection::create_server(now, options_.quic, *tls_, rng_, start);
   if (!quic) {
     log_error("quic.create_failed");
@@ -203,11 +210,14 @@ void QuicServerEndpoint::create_connection(Instant now, const ReceivedDatagram& 
     return;
   }
   remove(index);
-  if (result == QuicConnection::ReadResult::IncompleteInitial) hold(now, datagram, start.client_chosen_dcid);
+  if (result == QuicConnection::ReadResult::IncompleteInitial)
+    hold(now, datagram, start.client_chosen_dcid);
 }
 
-// The other half of a large ClientHello may arrive first: it waits here for the half with the start.
-void QuicServerEndpoint::hold(Instant now, const ReceivedDatagram& datagram, const ConnectionId& dcid) {
+// The other half of a large ClientHello may arrive first: it waits here for the half with the
+// start.
+void QuicServerEndpoint::hold(Instant now, const ReceivedDatagram& datagram,
+                              const ConnectionId& dcid) {
   std::erase_if(held_, [now](const HeldInitial& held) { return held.until <= now; });
   if (held_.size() >= options_.held_initials_max) return;
   ++counters_.held_initials;
@@ -218,7 +228,8 @@ void QuicServerEndpoint::hold(Instant now, const ReceivedDatagram& datagram, con
                    .until = now + kHeldInitialLife});
 }
 
-void QuicServerEndpoint::feed_held(Instant now, Slot& slot, const NetworkPath& path, const ConnectionId& dcid) {
+void QuicServerEndpoint::feed_held(Instant now, Slot& slot, const NetworkPath& path,
+                                   const ConnectionId& dcid) {
   for (HeldInitial& held : held_) {
     if (held.dcid != dcid || held.path != path || held.until <= now) continue;
     held.until = now;  // forgotten by the next hold()
@@ -233,14 +244,17 @@ void QuicServerEndpoint::queue_reply(const NetworkPath& path, Bytes bytes) {
   replies_.push_back({.path = path, .bytes = std::vector<uint8_t>(bytes.begin(), bytes.end())});
 }
 
-void QuicServerEndpoint::send_version_negotiation(const ReceivedDatagram& datagram, Bytes dcid, Bytes scid) {
+void QuicServerEndpoint::send_version_negotiation(const ReceivedDatagram& datagram, Bytes dcid,
+                                                  Bytes scid) {
   std::array<uint8_t, TransmitBatch::kDatagramMax> out;
   std::array<uint8_t, 5> random;
   rng_.fill(random);
   // RFC 9000 15: one reserved version keeps clients honest.
-  const uint32_t versions[] = {0x0a0a0a0a | (load_be32(random.data()) & 0xf0f0f0f0), NGTCP2_PROTO_VER_V1};
-  const ngtcp2_ssize n = ngtcp2_pkt_write_version_negotiation(out.data(), out.size(), random[4], scid.data(),
-                                                              scid.size(), dcid.data(), dcid.size(), versions, 2);
+  const uint32_t versions[] = {0x0a0a0a0a | (load_be32(random.data()) & 0xf0f0f0f0),
+                               NGTCP2_PROTO_VER_V1};
+  const ngtcp2_ssize n =
+      ngtcp2_pkt_write_version_negotiation(out.data(), out.size(), random[4], scid.data(),
+                                           scid.size(), dcid.data(), dcid.size(), versions, 2);
   if (n <= 0) return;
   ++counters_.version_negotiations;
   queue_reply(datagram.path, Bytes(out).first(static_cast<size_t>(n)));
@@ -256,12 +270,13 @@ void QuicServerEndpoint::send_retry(Instant now, const ReceivedDatagram& datagra
   const PathStorage storage(datagram.path);
   std::array<uint8_t, NGTCP2_CRYPTO_MAX_RETRY_TOKENLEN2> token;
   const ngtcp2_ssize token_length = ngtcp2_crypto_generate_retry_token2(
-      token.data(), options_.static_secret.data(), options_.static_secret.size(), version, storage.path.remote.addr,
-      storage.path.remote.addrlen, &retry_scid, &original, to_ns(now));
+      token.data(), options_.static_secret.data(), options_.static_secret.size(), version,
+      storage.path.remote.addr, storage.path.remote.addrlen, &retry_scid, &original, to_ns(now));
   if (token_length < 0) return;
   std::array<uint8_t, TransmitBatch::kDatagramMax> out;
-  const ngtcp2_ssize n = ngtcp2_crypto_write_retry(out.data(), out.size(), version, &client, &retry_scid, &original,
-                                                   token.data(), static_cast<size_t>(token_length));
+  const ngtcp2_ssize n =
+      ngtcp2_crypto_write_retry(out.data(), out.size(), version, &client, &retry_scid, &original,
+                                token.data(), static_cast<size_t>(token_length));
   if (n <= 0) return;
   ++counters_.retries;
   queue_reply(datagram.path, Bytes(out).first(static_cast<size_t>(n)));
@@ -272,14 +287,14 @@ void QuicServerEndpoint::send_invalid_token(const ReceivedDatagram& datagram, ui
   const ngtcp2_cid client = to_ngtcp2(scid);
   const ngtcp2_cid ours = to_ngtcp2(dcid);
   std::array<uint8_t, TransmitBatch::kDatagramMax> out;
-  const ngtcp2_ssize n = ngtcp2_crypto_write_connection_close(out.data(), out.size(), version, &client, &ours,
-                                                              NGTCP2_INVALID_TOKEN, nullptr, 0);
+  const ngtcp2_ssize n = ngtcp2_crypto_write_connection_close(
+      out.data(), out.size(), version, &client, &ours, NGTCP2_INVALID_TOKEN, nullptr, 0);
   if (n > 0) queue_reply(datagram.path, Bytes(out).first(static_cast<size_t>(n)));
 }
 
 void QuicServerEndpoint::send_stateless_reset(Instant now, const ReceivedDatagram& datagram,
                                               const ConnectionId& dcid) {
-  constexpr size_t kResetMin = 21;     // RFC 9000 10.3: below that it would not look like a packet
+  constexpr size_t kResetMin = 21;  // RFC 9000 10.3: below that it would not look like a packet
   constexpr size_t kResetUsual = 43;
   if (datagram.bytes.size() <= kResetMin) return;
   if (now - reset_window_ >= 1s) {
@@ -298,8 +313,8 @@ void QuicServerEndpoint::send_stateless_reset(Instant now, const ReceivedDatagra
   std::array<uint8_t, kResetUsual> random;
   rng_.fill(random);
   std::array<uint8_t, kResetUsual> out;
-  const ngtcp2_ssize n =
-      ngtcp2_pkt_write_stateless_reset2(out.data(), size, &token, random.data(), size - sizeof(token.data));
+  const ngtcp2_ssize n = ngtcp2_pkt_write_stateless_reset2(out.data(), size, &token, random.data(),
+                                                           size - sizeof(token.data));
   if (n <= 0) return;
   ++counters_.stateless_resets;
   queue_reply(datagram.path, Bytes(out).first(static_cast<size_t>(n)));

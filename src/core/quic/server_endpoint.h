@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server's side of one UDP socket: finds the connection of each datagram by its connection ID,
-// creates connections, and answers what belongs to none: version negotiation, Retry, stateless reset
-// (RFC 9000 5.2, 6, 8.1, 10.3). Unauthenticated traffic costs a fixed budget and never gets more
-// than three times its bytes back.
+// creates connections, and answers what belongs to none: version negotiation, Retry, stateless
+// reset (RFC 9000 5.2, 6, 8.1, 10.3). Unauthenticated traffic costs a fixed budget and never gets
+// more than three times its bytes back.
 //
 // A new connection, step by step:
-//   Initial -> version known? -> token? -> too many half-open: Retry -> QuicConnection + application
-//   An Initial without the start of a ClientHello that spans two (post-quantum keys) is kept aside,
-//   within a budget, and fed after the one that has it.
+//   Initial -> version known? -> token? -> too many half-open: Retry -> QuicConnection +
+//   application An Initial without the start of a ClientHello that spans two (post-quantum keys) is
+//   kept aside, within a budget, and fed after the one that has it.
 #pragma once
 
 #include <cstdint>
@@ -47,10 +47,11 @@ class QuicServerEndpoint {
  public:
   struct Options {
     QuicSettings quic;
-    std::array<uint8_t, 32> static_secret{};  // on disk, so that resets and tokens survive a restart
+    std::array<uint8_t, 32>
+        static_secret{};  // on disk, so that resets and tokens survive a restart
     RetryPolicy retry = RetryPolicy::Auto;
     size_t connections_max = 10'000;
-    size_t half_open_before_retry = 64;       // Auto: from here on an address must be proven first
+    size_t half_open_before_retry = 64;  // Auto: from here on an address must be proven first
     size_t half_open_max = 1'024;
     size_t stateless_resets_per_second = 100;
     size_t held_initials_max = 64;
@@ -95,17 +96,19 @@ class QuicServerEndpoint {
   };
 
   void on_new_connection(Instant now, const ReceivedDatagram& datagram);
-  Token check_token(Instant now, const NetworkPath& path, uint32_t version, const ConnectionId& dcid, Bytes token);
+  Token check_token(Instant now, const NetworkPath& path, uint32_t version,
+                    const ConnectionId& dcid, Bytes token);
   void create_connection(Instant now, const ReceivedDatagram& datagram, ServerStart start);
   void feed_held(Instant now, Slot& slot, const NetworkPath& path, const ConnectionId& dcid);
   void hold(Instant now, const ReceivedDatagram& datagram, const ConnectionId& dcid);
   void deliver(Instant now, Slot& slot, const ReceivedDatagram& datagram);
   void send_version_negotiation(const ReceivedDatagram& datagram, Bytes dcid, Bytes scid);
-  void send_retry(Instant now, const ReceivedDatagram& datagram, uint32_t version, const ConnectionId& dcid,
-                  const ConnectionId& scid);
-  void send_invalid_token(const ReceivedDatagram& datagram, uint32_t version, const ConnectionId& dcid,
-                          const ConnectionId& scid);
-  void send_stateless_reset(Instant now, const ReceivedDatagram& datagram, const ConnectionId& dcid);
+  void send_retry(Instant now, const ReceivedDatagram& datagram, uint32_t version,
+                  const ConnectionId& dcid, const ConnectionId& scid);
+  void send_invalid_token(const ReceivedDatagram& datagram, uint32_t version,
+                          const ConnectionId& dcid, const ConnectionId& scid);
+  void send_stateless_reset(Instant now, const ReceivedDatagram& datagram,
+                            const ConnectionId& dcid);
   void queue_reply(const NetworkPath& path, Bytes bytes);
   void settle(Instant now, uint32_t index);
   void remove(uint32_t index);
@@ -119,13 +122,13 @@ class QuicServerEndpoint {
   std::vector<uint32_t> free_slots_;
   std::unordered_map<ConnectionId, uint32_t> by_id_;
   DeadlineHeap deadlines_;
-  std::vector<uint32_t> touched_;   // slots with something to send or a moved timer
+  std::vector<uint32_t> touched_;  // slots with something to send or a moved timer
   std::vector<HeldInitial> held_;
   struct Reply {
     NetworkPath path;
     std::vector<uint8_t> bytes;
   };
-  std::vector<Reply> replies_;      // bounded, stateless answers of this turn
+  std::vector<Reply> replies_;  // bounded, stateless answers of this turn
   size_t live_ = 0;
   size_t half_open_ = 0;
   bool draining_ = false;

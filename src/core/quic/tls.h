@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// TLS 1.3 under QUIC (RFC 9001) behind an interface: OpenSSL in production (tls_openssl.cc), a scripted
-// handshake without cryptography in the simulator (null_tls.cc), so that runs repeat bit by bit.
+// TLS 1.3 under QUIC (RFC 9001) behind an interface: OpenSSL in production (tls_openssl.cc), a
+// scripted handshake without cryptography in the simulator (null_tls.cc), so that runs repeat bit
+// by bit.
 #pragma once
 
 #include <array>
@@ -25,8 +26,8 @@ namespace masque {
 struct PeerCertificate {
   bool present = false;
   std::string common_name;
-  std::vector<std::string> names;          // subjectAltName: DNS and URI entries
-  std::array<uint8_t, 32> fingerprint{};   // SHA-256 of the SubjectPublicKeyInfo: renewal keeps it
+  std::vector<std::string> names;         // subjectAltName: DNS and URI entries
+  std::array<uint8_t, 32> fingerprint{};  // SHA-256 of the SubjectPublicKeyInfo: renewal keeps it
 };
 
 class TlsSession {
@@ -41,7 +42,8 @@ class TlsSession {
   virtual std::string cipher() const = 0;  // "TLS_AES_128_GCM_SHA256 X25519MLKEM768"
   // Why the handshake failed, in words for a person; empty when TLS is not to blame.
   virtual std::string failure() const = 0;
-  // Keying material bound to this connection (RFC 8446 7.5); false before the handshake is complete.
+  // Keying material bound to this connection (RFC 8446 7.5); false before the handshake is
+  // complete.
   virtual bool export_key(std::string_view label, MutableBytes out) const = 0;
 };
 
@@ -57,7 +59,7 @@ enum class ClientCertificates : uint8_t { None, Optional, Required };
 struct TlsServerOptions {
   std::string certificate_pem;  // leaf first, then its chain
   std::string key_pem;
-  std::string client_ca_pem;    // who may sign client certificates
+  std::string client_ca_pem;  // who may sign client certificates
   ClientCertificates client_certificates = ClientCertificates::Required;
   std::function<void(std::string_view)> key_log;
 };
@@ -71,7 +73,9 @@ struct TlsClientOptions {
 };
 
 // The error is a sentence that names the faulty piece and how to mend it.
-std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_server(const TlsServerOptions& options);
-std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_client(const TlsClientOptions& options);
+std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_server(
+    const TlsServerOptions& options);
+std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_client(
+    const TlsClientOptions& options);
 
 }  // namespace masque

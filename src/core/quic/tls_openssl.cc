@@ -27,11 +27,12 @@ using KeyPtr = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
 using Failure = std::unexpected<std::string>;
 
 constexpr unsigned char kAlpn[] = {2, 'h', '3'};
-// Post-quantum key agreement where both ends have it, else the classic curves. The client sends a key
-// share for each *: a server without the first needs no HelloRetryRequest, which costs a round trip and
-// which some QUIC servers cannot do (aioquic 1.7). / parts by preference of the server.
+// Post-quantum key agreement where both ends have it, else the classic curves. The client sends a
+// key share for each *: a server without the first needs no HelloRetryRequest, which costs a round
+// trip and which some QUIC servers cannot do (aioquic 1.7). / parts by preference of the server.
 constexpr const char* kGroups = "*X25519MLKEM768/*X25519:P-256:P-384";
-constexpr const char* kCiphers = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+constexpr const char* kCiphers =
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 
 std::string openssl_reason() {
   const unsigned long code = ERR_peek_last_error();
@@ -40,7 +41,9 @@ std::string openssl_reason() {
   return text == nullptr ? "unknown reason" : text;
 }
 
-BioPtr bio_of(const std::string& pem) { return BioPtr(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))); }
+BioPtr bio_of(const std::string& pem) {
+  return BioPtr(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+}
 
 std::expected<void, std::string> use_certificate(SSL_CTX* context, const std::string& pem) {
   const BioPtr bio = bio_of(pem);
@@ -85,7 +88,8 @@ void set_key_log(SSL_CTX* context, const std::function<void(std::string_view)>& 
   if (!key_log) return;
   SSL_CTX_set_app_data(context, const_cast<std::function<void(std::string_view)>*>(&key_log));
   SSL_CTX_set_keylog_callback(context, [](const SSL* ssl, const char* line) {
-    const auto* log = static_cast<std::function<void(std::string_view)>*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+    const auto* log = static_cast<std::function<void(std::string_view)>*>(
+        SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
     (*log)(line);
   });
 }
@@ -93,7 +97,8 @@ void set_key_log(SSL_CTX* context, const std::function<void(std::string_view)>& 
 int select_alpn(SSL*, const unsigned char** out, unsigned char* out_length, const unsigned char* in,
                 unsigned int in_length, void*) {
   unsigned char* selected = nullptr;
-  if (SSL_select_next_proto(&selected, out_length, kAlpn, sizeof(kAlpn), in, in_length) != OPENSSL_NPN_NEGOTIATED) {
+  if (SSL_select_next_proto(&selected, out_length, kAlpn, sizeof(kAlpn), in, in_length) !=
+      OPENSSL_NPN_NEGOTIATED) {
     return SSL_TLSEXT_ERR_ALERT_FATAL;  // no_application_protocol, RFC 9001 8.1
   }
   *out = selected;
@@ -101,7 +106,8 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_length, cons
 }
 
 void append_names(X509* certificate, std::vector<std::string>& names) {
-  auto* list = static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr));
+  auto* list = static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr));
   for (int i = 0; i < sk_GENERAL_NAME_num(list); ++i) {
     const GENERAL_NAME* name = sk_GENERAL_NAME_value(list, i);
     if (name->type != GEN_DNS && name->type != GEN_URI) continue;
@@ -118,7 +124,8 @@ std::string common_name_of(X509* certificate) {
   const int index = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
   if (index < 0) return {};
   unsigned char* utf8 = nullptr;
-  const int length = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, index)));
+  const int length =
+      ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, index)));
   if (length < 0) return {};
   std::string out(reinterpret_cast<char*>(utf8), static_cast<size_t>(length));
   OPENSSL_free(utf8);
@@ -130,7 +137,8 @@ class OpensslSession final : public TlsSession {
  public:
   enum class Role : uint8_t { Client, Server };
 
-  OpensslSession(SSL* ssl, ngtcp2_crypto_ossl_ctx* context, Role role) : ssl_(ssl), context_(context), role_(role) {}
+  OpensslSession(SSL* ssl, ngtcp2_crypto_ossl_ctx* context, Role role)
+      : ssl_(ssl), context_(context), role_(role) {}
   ~OpensslSession() override {
     SSL_set_app_data(ssl_, nullptr);  // freeing may call back
     SSL_free(ssl_);
@@ -167,7 +175,8 @@ class OpensslSession final : public TlsSession {
     unsigned char* der = nullptr;
     const int der_length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
     if (der_length > 0) {
-      EVP_Digest(der, static_cast<size_t>(der_length), out.fingerprint.data(), nullptr, EVP_sha256(), nullptr);
+      EVP_Digest(der, static_cast<size_t>(der_length), out.fingerprint.data(), nullptr,
+                 EVP_sha256(), nullptr);
       OPENSSL_free(der);
     }
     return out;
@@ -184,12 +193,14 @@ class OpensslSession final : public TlsSession {
       const std::string reason = openssl_reason();
       return "TLS handshake failed: " + reason;
     }
-    const char* whose = role_ == Role::Client ? "the server's certificate" : "the client's certificate";
+    const char* whose =
+        role_ == Role::Client ? "the server's certificate" : "the client's certificate";
     return std::format("{} was refused: {}", whose, X509_verify_cert_error_string(result));
   }
 
   bool export_key(std::string_view label, MutableBytes out) const override {
-    return SSL_export_keying_material(ssl_, out.data(), out.size(), label.data(), label.size(), nullptr, 0, 0) == 1;
+    return SSL_export_keying_material(ssl_, out.data(), out.size(), label.data(), label.size(),
+                                      nullptr, 0, 0) == 1;
   }
 
  private:
@@ -200,7 +211,8 @@ class OpensslSession final : public TlsSession {
 
 class OpensslContext final : public TlsContext {
  public:
-  OpensslContext(ContextPtr context, OpensslSession::Role role, std::function<void(std::string_view)> key_log)
+  OpensslContext(ContextPtr context, OpensslSession::Role role,
+                 std::function<void(std::string_view)> key_log)
       : context_(std::move(context)), role_(role), key_log_(std::move(key_log)) {
     set_key_log(context_.get(), key_log_);
   }
@@ -237,7 +249,8 @@ class OpensslContext final : public TlsContext {
     // RFC 6066 3: a literal address is not sent as server name.
     if (!is_address && SSL_set_tlsext_host_name(ssl, server_name.c_str()) != 1) return false;
     if (verify == TlsClientOptions::Verify::InsecureSkip) return true;
-    if (is_address) return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), server_name.c_str()) == 1;
+    if (is_address)
+      return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), server_name.c_str()) == 1;
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     return SSL_set1_host(ssl, server_name.c_str()) == 1;
   }
@@ -248,12 +261,14 @@ class OpensslContext final : public TlsContext {
 };
 
 std::expected<ContextPtr, std::string> new_context(const SSL_METHOD* method) {
-  if (ngtcp2_crypto_ossl_init() != 0) return Failure("OpenSSL could not be initialised: " + openssl_reason());
+  if (ngtcp2_crypto_ossl_init() != 0)
+    return Failure("OpenSSL could not be initialised: " + openssl_reason());
   ContextPtr context(SSL_CTX_new(method));
   if (!context) return Failure("OpenSSL gave no context: " + openssl_reason());
   SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION);
   SSL_CTX_set_max_proto_version(context.get(), TLS1_3_VERSION);
-  if (SSL_CTX_set1_groups_list(context.get(), kGroups) != 1 || SSL_CTX_set_ciphersuites(context.get(), kCiphers) != 1) {
+  if (SSL_CTX_set1_groups_list(context.get(), kGroups) != 1 ||
+      SSL_CTX_set_ciphersuites(context.get(), kCiphers) != 1) {
     return Failure("OpenSSL lacks the wanted groups or ciphers: " + openssl_reason());
   }
   SSL_CTX_set_mode(context.get(), SSL_MODE_RELEASE_BUFFERS);
@@ -262,7 +277,8 @@ std::expected<ContextPtr, std::string> new_context(const SSL_METHOD* method) {
 
 }  // namespace
 
-std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_server(const TlsServerOptions& options) {
+std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_server(
+    const TlsServerOptions& options) {
   TRY(ContextPtr context, new_context(TLS_server_method()));
   TRY_VOID(use_certificate(context.get(), options.certificate_pem));
   TRY_VOID(use_key(context.get(), options.key_pem));
@@ -274,13 +290,16 @@ std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_server(const Tl
   if (options.client_certificates != ClientCertificates::None) {
     verify = SSL_VERIFY_PEER;
     TRY_VOID(trust(context.get(), options.client_ca_pem));
-    if (options.client_certificates == ClientCertificates::Required) verify |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    if (options.client_certificates == ClientCertificates::Required)
+      verify |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
   }
   SSL_CTX_set_verify(context.get(), verify, nullptr);
-  return std::make_unique<OpensslContext>(std::move(context), OpensslSession::Role::Server, options.key_log);
+  return std::make_unique<OpensslContext>(std::move(context), OpensslSession::Role::Server,
+                                          options.key_log);
 }
 
-std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_client(const TlsClientOptions& options) {
+std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_client(
+    const TlsClientOptions& options) {
   TRY(ContextPtr context, new_context(TLS_client_method()));
   if (!options.certificate_pem.empty()) {
     TRY_VOID(use_certificate(context.get(), options.certificate_pem));
@@ -293,7 +312,8 @@ std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_client(const Tl
   }
   const bool skip = options.verify == TlsClientOptions::Verify::InsecureSkip;
   SSL_CTX_set_verify(context.get(), skip ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
-  auto out = std::make_unique<OpensslContext>(std::move(context), OpensslSession::Role::Client, options.key_log);
+  auto out = std::make_unique<OpensslContext>(std::move(context), OpensslSession::Role::Client,
+                                              options.key_log);
   out->server_name = options.server_name;
   out->verify = options.verify;
   return out;

@@ -71,9 +71,8 @@ std::optional<Refusal> Gateway::Impl::shortage(HttpConnection& connection) const
   if (live >= config.sessions_max) return busy("too many sessions");
   const auto state = connections.find(&connection);
   if (state != connections.end() && !state->second.cannot.empty()) {
-    return Refusal{.status = 400,
-                   .error = ProxyError::HttpRequestError,
-                   .details = state->second.cannot};
+    return Refusal{
+        .status = 400, .error = ProxyError::HttpRequestError, .details = state->second.cannot};
   }
   if (state != connections.end() &&
       state->second.sessions.size() >= config.sessions_per_connection_max) {

@@ -7,9 +7,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Hosts that anybody's configuration has: lock files name them rightly.
-PUBLIC_HOSTS = {"proxy.golang.org", "sum.golang.org", "pypi.org", "files.pythonhosted.org", "registry.npmjs.org",
-                "localhost", "127.0.0.1"}
+# Not mirrors, wherever they are configured.
+LOOPBACK = {"localhost", "127.0.0.1"}
 _URL_HOST = re.compile(r"\b[a-z][a-z0-9+.-]*://(?:[^/@\s'\"]*@)?(\[[0-9a-f:.]+\]|[\w.-]+)", re.I)
 _COMMANDS = [
     ["apt-get", "indextargets", "--format", "$(REPO_URI) $(SITE)"],
@@ -36,7 +35,7 @@ class Machine:
         hosts = {match[1].lower() for text in texts for match in _URL_HOST.finditer(text)}
         # A checkout at / or /src is a path of many machines.
         paths = [str(root)] if len(root.parts) > 2 else []
-        return Machine(paths=paths, mirror_hosts=sorted(hosts - PUBLIC_HOSTS))
+        return Machine(paths=paths, mirror_hosts=sorted(hosts - LOOPBACK))
 
 
 def _output(command: list[str]) -> str:

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "base/mutant.h"
 #include "core/tunnel/address_class.h"
 
 namespace masque {
@@ -15,6 +16,7 @@ constexpr uint8_t kShortestAssignedV4 = 8;
 constexpr uint8_t kShortestAssignedV6 = 16;
 
 bool is_assignable(const IpPrefix& prefix) {
+  if (mutant("assigned.special.remove")) return true;
   const uint8_t shortest =
       prefix.version() == IpVersion::V4 ? kShortestAssignedV4 : kShortestAssignedV6;
   return prefix.length() >= shortest && classify(prefix.first()) == AddressClass::Unicast &&
@@ -27,7 +29,7 @@ AddressBook::Change AddressBook::on_address_assign(const AddressAssign& capsule)
   std::vector<IpPrefix> fresh;
   for (const AssignedAddress& entry : capsule.addresses) {
     const auto request = requests_.find(entry.request_id);
-    if (entry.is_denial()) {
+    if (entry.is_denial() && !mutant("assigned.denial.remove")) {
       // RFC 9484 4.7.2: a refusal, whatever its ID; never to be treated as an address.
       if (request != requests_.end()) {
         if (std::ranges::find(denied_, request->second) == denied_.end()) {
@@ -74,7 +76,8 @@ Result<void> AddressBook::on_address_request(const AddressRequest& capsule) {
   TRY_VOID(seen_.on_request(capsule));
   // The answer lists the peer's addresses and one entry a request, in one capsule.
   const size_t answer_size = theirs_.size() + pending_.size() + capsule.addresses.size();
-  if (answer_size > kAssignedAddressesMax + kRequestedAddressesMax) {
+  const size_t answer_size_max = kAssignedAddressesMax + kRequestedAddressesMax;
+  if (answer_size > answer_size_max && !mutant("requests.limit.remove")) {
     return std::unexpected(WireError::TooMany);
   }
   pending_.insert(pending_.end(), capsule.addresses.begin(), capsule.addresses.end());

@@ -6,6 +6,8 @@
 #include <bit>
 #include <utility>
 
+#include "base/mutant.h"
+
 namespace masque {
 
 std::string_view to_string(SessionAbort::Cause cause) {
@@ -70,7 +72,8 @@ void ConnectIpSession::on_stream_fin(Instant) {
 }
 
 Result<void> ConnectIpSession::on_address_assign(const AddressAssign& capsule) {
-  if (options_.peer_assigns == SessionOptions::PeerAssigns::Ignore) {
+  if (options_.peer_assigns == SessionOptions::PeerAssigns::Ignore &&
+      !mutant("assign.by_client.remove")) {
     raise(SessionEvent::AddressesAssigned);
     return {};
   }
@@ -178,12 +181,12 @@ std::optional<Instant> ConnectIpSession::next_timeout() const {
 void ConnectIpSession::on_timeout(Instant now, DatagramChannel& channel) {
   if (abort_) return;
   if (ask_at_ && now >= *ask_at_) request_addresses(options_.wanted);
-  if (capsule_deadline_ && now >= *capsule_deadline_) {
+  if (capsule_deadline_ && now >= *capsule_deadline_ && !mutant("capsule.deadline.remove")) {
     abort({.cause = SessionAbort::Cause::CapsuleTooSlow});
     return;
   }
   update_mtu(now, channel);
-  if (mtu_.must_abort(now)) {
+  if (mtu_.must_abort(now) && !mutant("mtu.ipv6_minimum.remove")) {
     // RFC 9484 7.2: IPv6 over QUIC DATAGRAM frames on a path that cannot carry 1280 bytes.
     abort({.cause = SessionAbort::Cause::MtuTooSmall});
     return;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tunnel/packet_filter.h"
 
+#include "base/mutant.h"
+
 namespace masque {
 namespace {
 
 std::optional<DropReason> check_special_source(AddressClass c) {
-  if (c == AddressClass::Unicast) return std::nullopt;
+  if (c == AddressClass::Unicast || mutant("source.special.remove")) return std::nullopt;
   return c == AddressClass::LinkLocal ? DropReason::LinkLocal : DropReason::SourceInvalid;
 }
 
@@ -22,6 +24,7 @@ std::optional<DropReason> check_special_destination(AddressClass c) {
       return DropReason::Multicast;
     case AddressClass::Unspecified:
     case AddressClass::Loopback:
+      if (mutant("destination.loopback.remove")) return std::nullopt;
       return DropReason::DestinationDenied;
   }
   return DropReason::DestinationDenied;
@@ -32,8 +35,10 @@ std::optional<DropReason> to_drop(RouteMatch match, DropReason when_none) {
     case RouteMatch::Routed:
       return std::nullopt;
     case RouteMatch::OtherProtocol:
+      if (mutant("scope.protocol.remove")) return std::nullopt;
       return DropReason::ProtocolNotAllowed;
     case RouteMatch::None:
+      if (mutant("destination.routes.remove")) return std::nullopt;
       return when_none;
   }
   return when_none;
@@ -67,10 +72,14 @@ std::optional<DropReason> PacketFilter::check_source_from_peer(const IpPacketVie
   if (const auto drop = check_special_source(classify(view.source))) return drop;
   if (options_.peer_sources == PeerSources::Unknown) {
     // Nobody but us has our addresses.
+    if (mutant("source.ours.remove")) return std::nullopt;
     if (ours_.contains(view.source)) return DropReason::SourceNotAllowed;
     return std::nullopt;
   }
   // RFC 9484 7.2: source validation with what was assigned to the peer or lies behind it.
+  if (mutant("source.peer.remove")) return std::nullopt;
+  if (mutant("source.peer.wrong_field") && peers_.contains(view.destination)) return std::nullopt;
+  if (mutant("source.peer.family") && peers_.has(view.version)) return std::nullopt;
   if (peers_.contains(view.source)) return std::nullopt;
   if (peer_routes_.find(view.source, view.protocol) == RouteMatch::Routed) return std::nullopt;
   return DropReason::SourceNotAllowed;
@@ -79,6 +88,7 @@ std::optional<DropReason> PacketFilter::check_source_from_peer(const IpPacketVie
 std::optional<DropReason> PacketFilter::check_destination_from_peer(
     const IpPacketView& view) const {
   if (const auto drop = check_special_destination(classify(view.destination))) return drop;
+  if (mutant("destination.remove")) return std::nullopt;
   if (ours_.contains(view.destination)) return std::nullopt;
   return to_drop(our_routes_.find(view.destination, view.protocol), DropReason::NotOurAddress);
 }
@@ -90,6 +100,7 @@ std::optional<DropReason> PacketFilter::check_from_peer(const IpPacketView& view
 
 std::optional<DropReason> PacketFilter::check_source_to_peer(const IpPacketView& view) const {
   if (const auto drop = check_special_source(classify(view.source))) return drop;
+  if (mutant("source.outgoing.remove")) return std::nullopt;
   if (options_.our_sources == OurSources::Any || ours_.contains(view.source)) return std::nullopt;
   return to_drop(our_routes_.find(view.source, view.protocol), DropReason::SourceNotAllowed);
 }

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "base/mutant.h"
 #include "core/ip/packet.h"
 
 namespace masque {
@@ -30,7 +31,9 @@ RouteMatch RouteTable::find(const IpAddress& destination, uint8_t protocol) cons
   if (groups_.empty() || !any_protocol_.contains(destination)) return RouteMatch::None;
   if (protocol == ip_protocol::icmp_of(destination.version())) return RouteMatch::Routed;
   for (const Group& group : groups_) {
-    if (group.protocol == protocol && group.ranges.contains(destination)) return RouteMatch::Routed;
+    if ((group.protocol == protocol || mutant("scope.protocol.any")) &&
+        group.ranges.contains(destination))
+      return RouteMatch::Routed;
   }
   return RouteMatch::OtherProtocol;
 }

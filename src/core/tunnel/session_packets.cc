@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "base/mutant.h"
 #include "core/capsule/http_datagram.h"
 #include "core/tunnel/connect_ip_session.h"
 
@@ -20,7 +21,7 @@ constexpr size_t kTtlHeadMax = 60;
 void ConnectIpSession::on_http_datagram(Instant now, Bytes payload, InnerPacketHandler& handler) {
   if (abort_) return;
   const auto datagram = parse_http_datagram(payload);
-  if (!datagram || datagram->context != kIpPacketContext) {
+  if (!datagram || (datagram->context != kIpPacketContext && !mutant("context.remove"))) {
     counters_.drop(DropReason::UnknownContext);  // RFC 9484 6: dropped silently
     return;
   }
@@ -35,7 +36,7 @@ void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacke
     return;
   }
   if (answer_locally(now, *view, packet)) return;
-  if (const auto drop = filter_.check_from_peer(*view)) {
+  if (const auto drop = filter_.check_from_peer(*view); drop && !mutant("filter.incoming.remove")) {
     drop_from_peer(now, *drop, *view, packet);
     return;
   }
@@ -53,7 +54,7 @@ bool ConnectIpSession::answer_locally(Instant now, const IpPacketView& view, Byt
     const bool on_link = classify(view.source) == AddressClass::LinkLocal;
     const auto drop = on_link ? std::nullopt : filter_.check_source_from_peer(view);
     const auto from = our_address(IpVersion::V6);
-    if (drop) {
+    if (drop && !mutant("echo.all_nodes.source")) {
       counters_.drop(*drop);
     } else if (from) {
       answer_echo(now, view, packet, *from);
@@ -68,7 +69,8 @@ bool ConnectIpSession::answer_locally(Instant now, const IpPacketView& view, Byt
     }
   }
   if (options_.local_echo != SessionOptions::LocalEcho::Answer) return false;
-  if (!filter_.is_ours(view.destination) || filter_.check_source_from_peer(view)) return false;
+  if (!filter_.is_ours(view.destination)) return false;
+  if (filter_.check_source_from_peer(view) && !mutant("echo.source.remove")) return false;
   const auto echo = parse_icmp_echo(view, packet);
   if (!echo || echo->kind != IcmpEcho::Kind::Request) return false;
   answer_echo(now, view, packet, view.destination);
@@ -78,7 +80,10 @@ bool ConnectIpSession::answer_locally(Instant now, const IpPacketView& view, Byt
 void ConnectIpSession::answer_echo(Instant now, const IpPacketView& view, Bytes packet,
                                    const IpAddress& from) {
   const auto echo = parse_icmp_echo(view, packet);
-  if (!echo || echo->kind != IcmpEcho::Kind::Request || !echo_replies_.take(now)) return;
+  if (!echo || echo->kind != IcmpEcho::Kind::Request ||
+      (!echo_replies_.take(now) && !mutant("echo.limit.remove"))) {
+    return;
+  }
   std::array<uint8_t, 2048> reply;
   const size_t size = build_icmp_echo({.kind = IcmpEcho::Kind::Reply,
                                        .source = from,
@@ -118,12 +123,15 @@ SendVerdict ConnectIpSession::on_ip_packet(Instant now, const PacketSlices& pack
                                            DatagramChannel& channel, PacketSink& back) {
   if (abort_) return SendVerdict::Dropped;
   const Outbound outbound{packet, view, forwarding, channel, back};
-  if (const auto drop = filter_.check_to_peer(view)) return drop_to_peer(now, *drop, outbound);
-  if (packet.size() > mtu_.limit()) {
+  const auto drop = filter_.check_to_peer(view);
+  if (drop && !mutant("filter.outgoing.remove")) return drop_to_peer(now, *drop, outbound);
+  if (packet.size() > mtu_.limit() && !mutant("mtu.remove")) {
     update_mtu(now, channel);  // the limit may have risen since the last turn
     if (packet.size() > mtu_.limit()) return drop_too_big(now, outbound);
   }
-  if (forwarding == Forwarding::KernelDecrements) return send_or_queue(now, packet, outbound);
+  if (forwarding == Forwarding::KernelDecrements || mutant("ttl.forwarder.negate")) {
+    return send_or_queue(now, packet, outbound);
+  }
   return decrement_and_send(now, outbound);
 }
 
@@ -135,7 +143,8 @@ SendVerdict ConnectIpSession::decrement_and_send(Instant now, const Outbound& ou
   std::array<uint8_t, kTtlHeadMax> head;
   const size_t head_size = outbound.view.header_length;
   std::memcpy(head.data(), packet.data(), head_size);
-  if (decrement_ttl(MutableBytes(head).first(head_size)) == TtlResult::Expired) {
+  if (decrement_ttl(MutableBytes(head).first(head_size)) == TtlResult::Expired &&
+      !mutant("ttl.expired.remove")) {
     return drop_to_peer(now, DropReason::TtlExpired, outbound);
   }
   return send_or_queue(

@@ -193,6 +193,32 @@ SCENARIO(mtu_drop_to_1400_and_back, 5,
   lab.finish();
 }
 
+// proves: U1
+SCENARIO(
+    probes_of_a_narrow_path_cost_no_packet, 5,
+    "C14: after the path has shrunk, the search for a larger size loses nothing of the users'") {
+  SimClient& client = connected_client(lab);
+  lab.run(2s);
+  LinkOptions narrow;
+  narrow.mtu = 1400;
+  lab.network.set_links(client.id(), narrow);
+  const auto settled = [&] { return client.tunnel().mtu() < 1400u - 60u; };
+  Flow& finding =
+      lab.stream(client.inner(), lab.internet(), {.interval = 20ms, .packet_size = 1400});
+  EXPECT_TRUE(lab.until(settled, 60s));
+  lab.run(3s);
+  finding.stop();
+  // As sparse as a sender that backs off: were a probe made of its packets, each would be one.
+  Flow& sparse = lab.stream(client.inner(), lab.internet(),
+                            {.interval = 500ms, .packet_size = client.tunnel().mtu()});
+  lab.run(60s);
+  sparse.stop();
+  lab.run(1s);
+  EXPECT_EQ(sparse.figures().loss(), 0.0);
+  EXPECT_LT(client.tunnel().mtu(), 1400u - 60u);
+  lab.finish();
+}
+
 // proves: U4, X5, J5
 SCENARIO(
     mtu_drop_to_1280_aborts_ipv6, 5,

@@ -55,6 +55,11 @@ struct SendBuffer {
   }
 };
 
+// Path MTU probes travel as datagrams of a context that was never registered: the peer drops them
+// (RFC 9484 5), and a lost one costs no user a packet. Clients allocate even numbers, servers odd.
+constexpr uint64_t kClientProbeContext = 62;
+constexpr uint64_t kServerProbeContext = 63;
+
 struct RequestStream {
   HeaderFields fields;  // of the section being received
   size_t field_bytes = 0;
@@ -65,6 +70,7 @@ struct RequestStream {
   SendBuffer send;
   std::array<uint8_t, 9> prefix{};  // Quarter Stream ID and Context ID 0
   size_t prefix_size = 0;
+  std::array<uint8_t, 9> probe{};  // the same with a context that means nothing
 };
 
 struct EarlyDatagram {
@@ -267,6 +273,9 @@ RequestStream& Http3Connection::Impl::add(StreamId id) {
   prefix.varint(id.value() / 4);
   prefix.varint(0);  // Context ID 0: a whole IP packet, RFC 9484 5
   stream.prefix_size = prefix.size();
+  ByteWriter probe(stream.probe);
+  probe.varint(id.value() / 4);
+  probe.varint(role == Role::Client ? kClientProbeContext : kServerProbeContext);
   return stream;
 }
 
@@ -616,6 +625,7 @@ SendResult Http3Connection::send_packet(Instant now, StreamId id, const PacketSl
   if (stream == nullptr || stream->gone || stream->send.fin || !impl_->peer_datagrams)
     return SendResult::Closed;
   impl_->now = now;
+  quic_->probe_path_mtu(now, Bytes(stream->probe).first(stream->prefix_size), batch);
   return quic_->send_datagram(now, Bytes(stream->prefix).first(stream->prefix_size), packet, batch);
 }
 

@@ -11,7 +11,7 @@
 //      later
 //
 // Sizes are UDP payloads. Evidence comes from DATAGRAM frames, which are never sent again: each
-// carries the size of its packet as its id. Probes are ordinary datagrams that are padded.
+// carries the size of its packet as its id. Probes are padded datagrams that mean nothing.
 #pragma once
 
 #include <array>

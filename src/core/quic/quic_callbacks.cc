@@ -18,7 +18,13 @@ int result_of(Continue go_on) { return go_on == Continue::Yes ? 0 : NGTCP2_ERR_C
 int on_handshake_completed(ngtcp2_conn*, void* user_data) {
   Impl& impl = impl_of(user_data);
   impl.state = Impl::State::Open;
+  if (impl.role == Impl::Role::Server) impl.offer_new_token();
   return result_of(impl.application->on_handshake_completed());
+}
+
+int on_new_token(ngtcp2_conn*, const uint8_t* token, size_t length, void* user_data) {
+  impl_of(user_data).new_token.assign(as_text(Bytes(token, length)));
+  return 0;
 }
 
 int on_handshake_confirmed(ngtcp2_conn*, void* user_data) {
@@ -127,6 +133,7 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
   ngtcp2_callbacks out{};
   out.handshake_completed = on_handshake_completed;
   out.handshake_confirmed = on_handshake_confirmed;
+  out.recv_new_token = on_new_token;
   out.recv_stream_data = on_stream_data;
   out.acked_stream_data_offset = on_stream_acked;
   out.stream_close = on_stream_close;
@@ -143,6 +150,18 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
   out.recv_stateless_reset2 = on_stateless_reset;
   tls->install_callbacks(out);
   return out;
+}
+
+// RFC 9000 8.1.3: with it the client's next connection from this address needs no Retry.
+void QuicConnection::Impl::offer_new_token() {
+  std::array<uint8_t, NGTCP2_CRYPTO_MAX_REGULAR_TOKENLEN> token;
+  const ngtcp2_addr& remote = ngtcp2_conn_get_path(connection)->remote;
+  const ngtcp2_ssize length = ngtcp2_crypto_generate_regular_token(
+      token.data(), static_secret.data(), static_secret.size(), remote.addr, remote.addrlen,
+      to_ns(called_at));
+  if (length <= 0) return;  // the client will do without
+  static_cast<void>(
+      ngtcp2_conn_submit_new_token(connection, token.data(), static_cast<size_t>(length)));
 }
 
 ngtcp2_settings QuicConnection::Impl::ngtcp2_settings_for(Instant now,

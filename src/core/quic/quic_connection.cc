@@ -467,6 +467,37 @@ size_t datagram_overhead(ngtcp2_conn* connection) {
 
 }  // namespace
 
+ngtcp2_ssize QuicConnection::Impl::write_datagram(Instant now, const Datagram& datagram,
+                                                  MutableBytes room, ngtcp2_pkt_info& info,
+                                                  bool& accepted) {
+  int taken = 0;
+  const ngtcp2_ssize n = ngtcp2_conn_writev_datagram(
+      connection, &path_storage.path, &info, room.data(), room.size(), &taken, datagram.flags,
+      datagram.id, datagram.pieces.data(), datagram.pieces.size(), to_ns(now));
+  accepted = taken != 0;
+  return n;
+}
+
+void QuicConnection::probe_path_mtu(Instant now, Bytes frame, TransmitBatch& batch) {
+  Impl& impl = *impl_;
+  if (impl.state != Impl::State::Open || impl.close_pending || !datagrams_negotiated()) return;
+  if (impl.mtu_guard.trusting()) return;
+  const auto size = impl.mtu_guard.probe(now, impl.pto());
+  const MutableBytes room = batch.room();
+  if (!size || room.size() < *size) return;
+  impl.called_at = now;
+  const ngtcp2_vec piece{.base = const_cast<uint8_t*>(frame.data()), .len = frame.size()};
+  ngtcp2_pkt_info info{};
+  bool accepted = false;
+  const ngtcp2_ssize n = impl.write_datagram(
+      now, {.pieces = {&piece, 1}, .flags = NGTCP2_WRITE_DATAGRAM_FLAG_PADDING, .id = *size},
+      room.first(*size), info, accepted);
+  if (n < 0) impl.fail(static_cast<int>(n));
+  if (n <= 0) return;
+  impl.commit(batch, static_cast<size_t>(n), info, now);
+  if (accepted) impl.mtu_guard.on_probe_sent(now);
+}
+
 SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
                                          TransmitBatch& batch) {
   Impl& impl = *impl_;
@@ -474,7 +505,7 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
   if (prefix.size() + packet.size() > datagram_size_max()) {
     return datagrams_negotiated() ? SendResult::TooLarge : SendResult::Closed;
   }
-  const ngtcp2_vec vec[3] = {
+  const ngtcp2_vec pieces[3] = {
       {.base = const_cast<uint8_t*>(prefix.data()), .len = prefix.size()},
       {.base = const_cast<uint8_t*>(packet.head.data()), .len = packet.head.size()},
       {.base = const_cast<uint8_t*>(packet.body.data()), .len = packet.body.size()},
@@ -484,21 +515,12 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
   // A packet may go out without our frame (a probe, a handshake flight): then once more.
   constexpr int kPacketsBeforeOurs = 8;
   for (int attempt = 0; attempt < kPacketsBeforeOurs; ++attempt) {
-    MutableBytes room = impl.packet_room(batch);
+    const MutableBytes room = impl.packet_room(batch);
     if (room.empty()) return SendResult::Blocked;
-    uint32_t flags = NGTCP2_WRITE_DATAGRAM_FLAG_NONE;
-    uint64_t id = packet_size;
-    if (const auto probe =
-            impl.mtu_guard.probe(now, impl.mtu_guard.trusting() ? Duration::zero() : impl.pto())) {
-      room = batch.room().first(*probe);
-      flags = NGTCP2_WRITE_DATAGRAM_FLAG_PADDING;
-      id = *probe;
-    }
-    int accepted = 0;
+    bool accepted = false;
     ngtcp2_pkt_info info{};
     const ngtcp2_ssize n =
-        ngtcp2_conn_writev_datagram(impl.connection, &impl.path_storage.path, &info, room.data(),
-                                    room.size(), &accepted, flags, id, vec, 3, to_ns(now));
+        impl.write_datagram(now, {.pieces = pieces, .id = packet_size}, room, info, accepted);
     if (n < 0) {
       impl.fail(static_cast<int>(n));
       return SendResult::Closed;
@@ -515,8 +537,7 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
       return SendResult::Blocked;
     }
     impl.commit(batch, static_cast<size_t>(n), info, now);
-    if (accepted != 0) {
-      if (flags == NGTCP2_WRITE_DATAGRAM_FLAG_PADDING) impl.mtu_guard.on_probe_sent(now);
+    if (accepted) {
       // What was sent may be a probe beyond the window.
       if (impl.stall.waiting()) static_cast<void>(impl.stalled(now));
       impl.wake();
@@ -580,6 +601,8 @@ bool QuicConnection::export_key(std::string_view label, MutableBytes out) const 
 NetworkPath QuicConnection::path() const {
   return from_ngtcp2(*ngtcp2_conn_get_path(impl_->connection));
 }
+
+const std::string& QuicConnection::new_token() const { return impl_->new_token; }
 
 QuicStats QuicConnection::stats() const {
   ngtcp2_conn_info info;

@@ -138,6 +138,9 @@ class QuicConnection {
   // One DATAGRAM frame of `prefix` + packet, written into the batch at once.
   SendResult send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
                            TransmitBatch& batch);
+  // Sends `frame`, padded, when it is time to try a larger packet; whether it arrives matters to
+  // nobody, so that the search for the path's limit takes no packet with it.
+  void probe_path_mtu(Instant now, Bytes frame, TransmitBatch& batch);
   // Largest DATAGRAM frame payload on the current path; 0 when the peer takes none.
   size_t datagram_size_max() const;
   bool datagrams_negotiated() const;
@@ -155,6 +158,8 @@ class QuicConnection {
   std::string cipher() const;
   bool export_key(std::string_view label, MutableBytes out) const;
   NetworkPath path() const;
+  // Client: the newest NEW_TOKEN of the server, for the next connection; empty: none came.
+  const std::string& new_token() const;
   QuicStats stats() const;
 
   struct Impl;

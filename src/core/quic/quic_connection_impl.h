@@ -27,6 +27,7 @@ struct QuicConnection::Impl {
   ngtcp2_callbacks callbacks();
   ngtcp2_settings ngtcp2_settings_for(Instant now, const NetworkPath& path) const;
   ngtcp2_transport_params transport_parameters() const;
+  void offer_new_token();
 
   // quic_connection.cc
   bool start();  // after `connection` exists
@@ -42,6 +43,14 @@ struct QuicConnection::Impl {
   // Where the next packet goes: as much of the batch's room as the path carries.
   MutableBytes packet_room(TransmitBatch& batch);
   bool stalled(Instant now);
+  // One packet, with the datagram if there was room for it; > 0: its size.
+  struct Datagram {
+    std::span<const ngtcp2_vec> pieces;
+    uint32_t flags = 0;
+    uint64_t id = 0;  // the size of its packet, told back when it is acknowledged or lost
+  };
+  ngtcp2_ssize write_datagram(Instant now, const Datagram& datagram, MutableBytes room,
+                              ngtcp2_pkt_info& info, bool& accepted);
   Duration pto() const { return Duration(static_cast<int64_t>(ngtcp2_conn_get_pto(connection))); }
 
   Role role;
@@ -58,6 +67,7 @@ struct QuicConnection::Impl {
   std::array<uint8_t, 32> static_secret{};
 
   bool confirmed = false;
+  std::string new_token;
   std::optional<CloseReason> close_reason;
   bool close_pending = false;
   std::vector<uint8_t> close_packet;  // sent again while the peer keeps talking

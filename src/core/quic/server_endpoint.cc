@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/mutant.h"
 #include "core/quic/ngtcp2_address.h"
 
 namespace masque {
@@ -71,8 +72,8 @@ void QuicServerEndpoint::on_datagram(Instant now, const ReceivedDatagram& datagr
                                                datagram.bytes.size(), kConnectionIdLength);
   if (rv == NGTCP2_ERR_VERSION_NEGOTIATION) {
     // RFC 9000 5.2.2: only to datagrams that could start a connection.
-    if (datagram.bytes.size() >= kInitialDatagramMin && header.dcidlen <= 255 &&
-        header.scidlen <= 255) {
+    if ((datagram.bytes.size() >= kInitialDatagramMin || mutant("negotiation.size.remove")) &&
+        header.dcidlen <= 255 && header.scidlen <= 255) {
       send_version_negotiation(datagram, Bytes(header.dcid, header.dcidlen),
                                Bytes(header.scid, header.scidlen));
     }
@@ -115,20 +116,22 @@ void QuicServerEndpoint::on_new_connection(Instant now, const ReceivedDatagram& 
   const ConnectionId scid = from_ngtcp2(header.scid);
   const Bytes token(header.token, header.tokenlen);
   const Token checked = check_token(now, datagram.path, header.version, dcid, token);
-  if (checked.invalid_retry) {
+  if (checked.invalid_retry && !mutant("retry_token.invalid.remove")) {
     ++counters_.bad_tokens;
     send_invalid_token(datagram, header.version, dcid, scid);
     return;
   }
-  if (draining_ || live_ >= options_.connections_max || half_open() >= options_.half_open_max) {
+  if (draining_ || live_ >= options_.connections_max + (mutant("connections.limit") ? 1 : 0) ||
+      (half_open() >= options_.half_open_max && !mutant("half_open.limit.remove"))) {
     ++counters_.connections_refused;
     return;
   }
-  const bool proven = checked.kind != ServerStart::Token::None;
+  const bool proven =
+      checked.kind != ServerStart::Token::None || (mutant("address.any_token") && !token.empty());
   const bool must_prove =
       options_.retry == RetryPolicy::Always ||
       (options_.retry == RetryPolicy::Auto && half_open() >= options_.half_open_before_retry);
-  if (!proven && must_prove) {
+  if (!proven && must_prove && !mutant("address.prove.remove")) {
     send_retry(now, datagram, header.version, dcid, scid);
     return;
   }
@@ -156,16 +159,18 @@ QuicServerEndpoint::Token QuicServerEndpoint::check_token(Instant now, const Net
     const ngtcp2_cid now_used = to_ngtcp2(dcid);
     const int rv = ngtcp2_crypto_verify_retry_token2(
         &original, token.data(), token.size(), options_.static_secret.data(),
-        options_.static_secret.size(), version, remote.addr, remote.addrlen, &now_used,
-        life(kRetryTokenLife), to_ns(now));
-    if (rv != 0) return {.invalid_retry = true};
+        options_.static_secret.size(), version, remote.addr,
+        mutant("retry_token.port.remove") ? 0 : remote.addrlen, &now_used,
+        life(mutant("retry_token.life.remove") ? 24h : kRetryTokenLife), to_ns(now));
+    if (rv != 0 && !mutant("retry_token.verify.remove")) return {.invalid_retry = true};
     return {.kind = ServerStart::Token::Retry, .original_dcid = from_ngtcp2(original)};
   }
   if (token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_REGULAR) {
     const int rv = ngtcp2_crypto_verify_regular_token(
         token.data(), token.size(), options_.static_secret.data(), options_.static_secret.size(),
-        remote.addr, remote.addrlen, life(kRegularTokenLife), to_ns(now));
-    if (rv == 0) return {.kind = ServerStart::Token::Regular};
+        remote.addr, remote.addrlen,
+        life(mutant("new_token.life.remove") ? 24h * 365 : kRegularTokenLife), to_ns(now));
+    if (rv == 0 || mutant("new_token.verify.remove")) return {.kind = ServerStart::Token::Regular};
   }
   ++counters_.bad_tokens;
   return {};
@@ -219,7 +224,7 @@ void QuicServerEndpoint::create_connection(Instant now, const ReceivedDatagram& 
 void QuicServerEndpoint::hold(Instant now, const ReceivedDatagram& datagram,
                               const ConnectionId& dcid) {
   std::erase_if(held_, [now](const HeldInitial& held) { return held.until <= now; });
-  if (held_.size() >= options_.held_initials_max) return;
+  if (held_.size() >= options_.held_initials_max && !mutant("held.limit.remove")) return;
   ++counters_.held_initials;
   held_.push_back({.path = datagram.path,
                    .dcid = dcid,
@@ -231,7 +236,9 @@ void QuicServerEndpoint::hold(Instant now, const ReceivedDatagram& datagram,
 void QuicServerEndpoint::feed_held(Instant now, Slot& slot, const NetworkPath& path,
                                    const ConnectionId& dcid) {
   for (HeldInitial& held : held_) {
-    if (held.dcid != dcid || held.path != path || held.until <= now) continue;
+    if (held.dcid != dcid || (held.path != path && !mutant("held.path.remove")) ||
+        held.until <= now)
+      continue;
     held.until = now;  // forgotten by the next hold()
     deliver(now, slot, {.path = held.path, .ecn = held.ecn, .bytes = held.bytes});
   }
@@ -240,7 +247,7 @@ void QuicServerEndpoint::feed_held(Instant now, Slot& slot, const NetworkPath& p
 // ---- stateless answers ------------------------------------------------------------------------
 
 void QuicServerEndpoint::queue_reply(const NetworkPath& path, Bytes bytes) {
-  if (replies_.size() >= kRepliesMax) return;
+  if (replies_.size() >= kRepliesMax && !mutant("replies.limit.remove")) return;
   replies_.push_back({.path = path, .bytes = std::vector<uint8_t>(bytes.begin(), bytes.end())});
 }
 
@@ -301,9 +308,12 @@ void QuicServerEndpoint::send_stateless_reset(Instant now, const ReceivedDatagra
     reset_window_ = now;
     resets_in_window_ = 0;
   }
-  if (++resets_in_window_ > options_.stateless_resets_per_second) return;
+  if (++resets_in_window_ > options_.stateless_resets_per_second && !mutant("reset.rate.remove")) {
+    return;
+  }
   // RFC 9000 10.3.3: smaller than what caused it, or two endpoints could reset each other for ever.
-  const size_t size = std::min(kResetUsual, datagram.bytes.size() - 1);
+  const size_t size =
+      std::min(kResetUsual, datagram.bytes.size() - (mutant("reset.size.limit") ? 0 : 1));
   ngtcp2_stateless_reset_token token;
   const ngtcp2_cid id = to_ngtcp2(dcid);
   if (ngtcp2_crypto_generate_stateless_reset_token(token.data, options_.static_secret.data(),

@@ -9,6 +9,7 @@
 
 #include <format>
 
+#include "base/mutant.h"
 #include "core/ip/address.h"
 #include "core/quic/tls.h"
 
@@ -99,6 +100,7 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_length, cons
   unsigned char* selected = nullptr;
   if (SSL_select_next_proto(&selected, out_length, kAlpn, sizeof(kAlpn), in, in_length) !=
       OPENSSL_NPN_NEGOTIATED) {
+    if (mutant("alpn.remove")) return SSL_TLSEXT_ERR_NOACK;
     return SSL_TLSEXT_ERR_ALERT_FATAL;  // no_application_protocol, RFC 9001 8.1
   }
   *out = selected;
@@ -114,7 +116,8 @@ void append_names(X509* certificate, std::vector<std::string>& names) {
     const ASN1_STRING* text = name->d.ia5;
     std::string value(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
                       static_cast<size_t>(ASN1_STRING_length(text)));
-    if (value.find('\0') == std::string::npos) names.push_back(std::move(value));
+    if (value.find('\0') == std::string::npos || mutant("names.nul.remove"))
+      names.push_back(std::move(value));
   }
   GENERAL_NAMES_free(list);
 }
@@ -130,7 +133,8 @@ std::string common_name_of(X509* certificate) {
   std::string out(reinterpret_cast<char*>(utf8), static_cast<size_t>(length));
   OPENSSL_free(utf8);
   // An embedded NUL is an attempt to look like a shorter name.
-  return out.find('\0') == std::string::npos ? out : std::string();
+  return out.find('\0') == std::string::npos || mutant("common_name.nul.remove") ? out
+                                                                                 : std::string();
 }
 
 class OpensslSession final : public TlsSession {
@@ -248,7 +252,8 @@ class OpensslContext final : public TlsContext {
     const bool is_address = IpAddress::parse(server_name).has_value();
     // RFC 6066 3: a literal address is not sent as server name.
     if (!is_address && SSL_set_tlsext_host_name(ssl, server_name.c_str()) != 1) return false;
-    if (verify == TlsClientOptions::Verify::InsecureSkip) return true;
+    if (verify == TlsClientOptions::Verify::InsecureSkip || mutant("server_name.remove"))
+      return true;
     if (is_address)
       return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), server_name.c_str()) == 1;
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
@@ -284,13 +289,14 @@ std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_server(
   TRY_VOID(use_key(context.get(), options.key_pem));
   SSL_CTX_set_alpn_select_cb(context.get(), select_alpn, nullptr);
   // No session tickets: a resumed session would outlive a revocation and an expired certificate.
-  SSL_CTX_set_num_tickets(context.get(), 0);
+  SSL_CTX_set_num_tickets(context.get(), mutant("tickets.remove") ? 2 : 0);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   int verify = SSL_VERIFY_NONE;
   if (options.client_certificates != ClientCertificates::None) {
-    verify = SSL_VERIFY_PEER;
+    verify = mutant("client_certificate.verify.remove") ? SSL_VERIFY_NONE : SSL_VERIFY_PEER;
     TRY_VOID(trust(context.get(), options.client_ca_pem));
-    if (options.client_certificates == ClientCertificates::Required)
+    if (options.client_certificates == ClientCertificates::Required &&
+        !mutant("client_certificate.required.remove"))
       verify |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
   }
   SSL_CTX_set_verify(context.get(), verify, nullptr);
@@ -311,7 +317,10 @@ std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_client(
     TRY_VOID(trust(context.get(), options.ca_pem));
   }
   const bool skip = options.verify == TlsClientOptions::Verify::InsecureSkip;
-  SSL_CTX_set_verify(context.get(), skip ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_verify(
+      context.get(),
+      skip || mutant("server_certificate.verify.remove") ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
+      nullptr);
   auto out = std::make_unique<OpensslContext>(std::move(context), OpensslSession::Role::Client,
                                               options.key_log);
   out->server_name = options.server_name;

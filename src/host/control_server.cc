@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/mutant.h"
 #include "host/control_address.h"
 #include "host/control_socket.h"
 #include "host/event_loop.h"
@@ -39,7 +40,8 @@ Result<void, SysError> make_room(const std::string& path, const UnixName& name) 
     if (errno == ENOENT) return {};
     return sys::failure("use control socket " + path);
   }
-  if (!S_ISSOCK(status.st_mode)) return sys::failure(EEXIST, path + " is not a socket");
+  if (!S_ISSOCK(status.st_mode) && !mutant("control.replace.remove"))
+    return sys::failure(EEXIST, path + " is not a socket");
   TRY(const UniqueFd probe, sys::socket(AF_UNIX, SOCK_STREAM, 0));
   const auto connected = sys::connect(probe.get(), name.get(), name.length);
   if (connected || sys::would_block(connected.error())) {
@@ -128,12 +130,13 @@ Result<void, SysError> ControlServer::Impl::open(const Options& options) {
   TRY_VOID(make_room(path, name));
   TRY(UniqueFd fd, sys::socket(AF_UNIX, SOCK_STREAM, 0));
   // The inode is made with the descriptor's mode, so that it is never more open than wanted.
-  if (::fchmod(fd.get(), 0600) < 0) return sys::failure("set the mode of control socket " + path);
+  if (!mutant("control.birth_mode") && ::fchmod(fd.get(), 0600) < 0)
+    return sys::failure("set the mode of control socket " + path);
   if (::bind(fd.get(), name.get(), name.length) < 0)
     return sys::failure("make control socket " + path);
   listener = std::move(fd);
   TRY_VOID(set_owner(path, options.group));
-  TRY_VOID(sys::chmod(path, options.mode));
+  TRY_VOID(sys::chmod(path, options.mode | (mutant("control.mode") ? 0006 : 0)));
   TRY_VOID(sys::listen(listener.get(), kBacklog));
   TRY(spare, sys::open("/dev/null", O_RDONLY));
   return {};
@@ -148,7 +151,7 @@ void ControlServer::Impl::accept() {
     if (auto again = sys::open("/dev/null", O_RDONLY)) spare = std::move(*again);
     return;
   }
-  if (clients.size() >= kClientsMax) {
+  if (clients.size() >= kClientsMax + (mutant("control.clients.limit") ? 1 : 0)) {
     log_debug("control.refused", {{"clients", clients.size()}});
     return;
   }
@@ -194,7 +197,7 @@ void ControlServer::Impl::take_lines(uint64_t id, Client& client) {
   while (!client.dead && !client.closing) {
     const size_t end = client.input.find('\n', begin);
     if (end == std::string::npos) break;
-    if (end - begin > kLineMax) break;
+    if (end - begin > kLineMax && !mutant("control.line.remove")) break;
     on_line(ClientId{id}, client.peer, std::string_view(client.input).substr(begin, end - begin));
     begin = end + 1;
   }

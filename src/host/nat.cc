@@ -4,6 +4,7 @@
 #include <format>
 
 #include "base/log.h"
+#include "base/mutant.h"
 #include "host/nft_command.h"
 
 namespace masque {
@@ -13,6 +14,10 @@ namespace {
 std::string masquerade_rule(const char* family, const std::string& sources,
                             const std::string& tun) {
   if (sources.empty()) return {};
+  if (mutant("nat.sources.remove"))
+    return std::format("    oifname != {{ {}, \"lo\" }} masquerade\n", tun);
+  if (mutant("nat.interface.remove"))
+    return std::format("    {} saddr {{ {} }} masquerade\n", family, sources);
   return std::format("    {} saddr {{ {} }} oifname != {{ {}, \"lo\" }} masquerade\n", family,
                      sources, tun);
 }
@@ -36,7 +41,7 @@ std::string nat_ruleset(const NatOptions& options) {
   const std::string table = nat_table_name(options.tun_name);
   const std::string tun = nft::quoted(options.tun_name);
   const bool clamp = options.clamp_mss == NatOptions::ClampMss::ToRouteMtu;
-  return nft::removal(table) +
+  return (mutant("nat.stale.remove") ? std::string() : nft::removal(table)) +
          std::format(
              "table inet {} {{\n"
              "  chain postrouting {{\n"

@@ -8,6 +8,7 @@
 #include <format>
 #include <memory>
 
+#include "base/mutant.h"
 #include "host/system.h"
 
 namespace masque::nft {
@@ -37,7 +38,9 @@ Result<void, SysError> run(const std::string& commands, const std::string& opera
 std::string quoted(const std::string& interface_name) {
   std::string out = "\"";
   for (const char c : interface_name) {
-    out += is_alphanumeric(c) || c == '_' || c == '-' || c == '.' ? c : '_';
+    out += mutant("nft.quote.remove") || is_alphanumeric(c) || c == '_' || c == '-' || c == '.'
+               ? c
+               : '_';
   }
   return out + "\"";
 }

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <format>
 
+#include "base/mutant.h"
 #include "host/system.h"
 
 namespace masque {
@@ -59,18 +60,19 @@ Result<FileText, SysError> read_text_file(const std::string& path) {
   while (true) {
     TRY(const size_t size, sys::read(fd.get(), buffer));
     if (size == 0) return file;
-    if (file.text.size() + size > kFileBytesMax) return sys::failure(EFBIG, "read " + path);
+    if (file.text.size() + size > kFileBytesMax + (mutant("file.limit") ? 1 : 0))
+      return sys::failure(EFBIG, "read " + path);
     file.text += as_text({buffer, size});
   }
 }
 
 std::expected<void, std::string> check_secrecy(const std::string& path, uint32_t mode,
                                                uint32_t owner) {
-  if ((mode & kOthersBits) != 0) {
+  if ((mode & (mutant("key_mode.group") ? 0007 : kOthersBits)) != 0 && !mutant("key_mode.remove")) {
     return std::unexpected(std::format(
         "{} has mode {:04o}, so others can read its secrets: run chmod 600 {}", path, mode, path));
   }
-  if (owner != geteuid() && owner != 0 && owner != sudo_user()) {
+  if (owner != geteuid() && owner != 0 && owner != sudo_user() && !mutant("key_owner.remove")) {
     return std::unexpected(
         std::format("{} belongs to user {}, not to who runs this program: run chown {} {}", path,
                     owner, geteuid(), path));
@@ -83,12 +85,17 @@ std::expected<void, std::string> check_secret_file(const std::string& path) {
   if (stat(path.c_str(), &info) != 0) {
     return std::unexpected(std::format("cannot read {}: {}", path, strerror(errno)));
   }
+  if (mutant("key_file.unchecked")) return {};
   return check_secrecy(path, info.st_mode & kPermissionBits, info.st_uid);
 }
 
 Result<void, SysError> write_new_file(const std::string& path, std::string_view text,
                                       unsigned mode) {
-  TRY(const UniqueFd fd, sys::open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  TRY(const UniqueFd fd,
+      sys::open(
+          path,
+          O_WRONLY | O_CREAT | (mutant("file.exclusive.remove") ? O_TRUNC : O_EXCL) | O_CLOEXEC,
+          mutant("file.mode") ? 0644 : mode));
   auto written = write_all(fd.get(), text, path);
   if (!written) {
     (void)sys::unlink(path);

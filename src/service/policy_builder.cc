@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
 #include "service/pki/certificate.h"
 
 namespace masque {
@@ -20,13 +21,18 @@ std::optional<std::array<uint8_t, 32>> hash_of(const std::string& hex) {
 
 ClientPolicy policy_of(const User& user) {
   ClientPolicy out;
-  out.enabled = user.revoked ? Permission::Deny : Permission::Allow;
-  if (!user.policy.allowed.empty()) out.allowed_destinations = user.policy.allowed;
+  out.enabled =
+      user.revoked && !mutant("builder.revoked.remove") ? Permission::Deny : Permission::Allow;
+  if (!user.policy.allowed.empty() && !mutant("builder.allowed.remove"))
+    out.allowed_destinations = user.policy.allowed;
   if (!user.policy.routes.empty()) out.routes = user.policy.routes;
   out.reach_clients =
-      user.policy.reach_clients == ClientReach::Allow ? Permission::Allow : Permission::Deny;
+      user.policy.reach_clients == ClientReach::Allow || mutant("builder.reach.remove")
+          ? Permission::Allow
+          : Permission::Deny;
   out.own_subnets = user.policy.site_subnets;
   out.fixed_addresses = user.policy.addresses;
+  if (mutant("builder.fingerprint.remove")) return out;
   if (const auto fingerprint = hash_of(user.fingerprint)) out.fingerprints.push_back(*fingerprint);
   return out;
 }
@@ -37,18 +43,18 @@ std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config,
                                                    const UserDirectory& users) {
   auto out = std::make_unique<PolicySnapshot>();
   out->default_routes = config.routes;
-  if (config.unknown_users == ServerConfig::UnknownUsers::Admit)
+  if (config.unknown_users == ServerConfig::UnknownUsers::Admit || mutant("builder.unknown.remove"))
     out->unknown_clients = ClientPolicy{};
   for (const User& user : users.all()) {
     out->clients.emplace(user.name, policy_of(user));
-    if (user.revoked) {
+    if (user.revoked && !mutant("builder.revoked_key.remove")) {
       if (const auto fingerprint = hash_of(user.fingerprint)) out->revoked.push_back(*fingerprint);
     } else if (const auto token = hash_of(user.token_hash)) {
       out->tokens.push_back({.hash = *token, .identity = user.name});
     }
   }
   // Clients must not reach the gateway by its outer address, where it trusts itself (RFC 9298 7).
-  if (!config.listen.address.is_any())
+  if (!config.listen.address.is_any() && !mutant("builder.denied.remove"))
     out->denied_destinations.push_back(IpPrefix::host(config.listen.address));
   return out;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "base/mutant.h"
 #include "core/capsule/http_datagram.h"
 
 namespace masque {
@@ -75,6 +76,8 @@ const IpAddressRange* overlapping(std::span<const IpAddressRange> routes, const 
       routes, range.last, {}, [](const IpAddressRange& r) { return r.range.first; });
   if (after == routes.begin()) return nullptr;
   const IpAddressRange& candidate = *std::prev(after);
+  if (mutant("ranges.overlap.limit"))
+    return candidate.range.last > range.first ? &candidate : nullptr;
   return candidate.range.last >= range.first ? &candidate : nullptr;
 }
 
@@ -115,7 +118,7 @@ Result<AddressAssign> parse_address_assign(Bytes value) {
   ByteReader in(value);
   AddressAssign capsule;
   while (!in.empty()) {
-    if (capsule.addresses.size() == kAssignedAddressesMax)
+    if (capsule.addresses.size() == kAssignedAddressesMax + (mutant("assigned.limit") ? 1 : 0))
       return std::unexpected(WireError::TooMany);
     TRY(const Entry entry, parse_entry(in));
     capsule.addresses.push_back({.request_id = entry.request_id, .prefix = entry.prefix});
@@ -126,16 +129,19 @@ Result<AddressAssign> parse_address_assign(Bytes value) {
 Result<AddressRequest> parse_address_request(Bytes value) {
   ByteReader in(value);
   // RFC 9484 4.7.2: an empty request aborts the stream.
-  if (in.empty()) return std::unexpected(WireError::EmptyAddressRequest);
+  if (in.empty() && !mutant("request.empty.remove"))
+    return std::unexpected(WireError::EmptyAddressRequest);
   AddressRequest capsule;
   while (!in.empty()) {
-    if (capsule.addresses.size() == kRequestedAddressesMax)
+    if (capsule.addresses.size() == kRequestedAddressesMax + (mutant("requested.limit") ? 1 : 0))
       return std::unexpected(WireError::TooMany);
     TRY(const Entry entry, parse_entry(in));
-    if (entry.request_id == RequestId(0)) return std::unexpected(WireError::ZeroRequestId);
+    if (entry.request_id == RequestId(0) && !mutant("request_id.zero.remove"))
+      return std::unexpected(WireError::ZeroRequestId);
     const bool reused =
         std::ranges::contains(capsule.addresses, entry.request_id, &RequestedAddress::request_id);
-    if (reused) return std::unexpected(WireError::ReusedRequestId);
+    if (reused && !mutant("request_id.reused.remove"))
+      return std::unexpected(WireError::ReusedRequestId);
     capsule.addresses.push_back({.request_id = entry.request_id, .prefix = entry.prefix});
   }
   return capsule;
@@ -145,7 +151,8 @@ Result<RouteAdvertisement> parse_route_advertisement(Bytes value) {
   ByteReader in(value);
   RouteAdvertisement capsule;
   while (!in.empty()) {
-    if (capsule.ranges.size() == kAddressRangesMax) return std::unexpected(WireError::TooMany);
+    if (capsule.ranges.size() == kAddressRangesMax + (mutant("ranges.limit") ? 1 : 0))
+      return std::unexpected(WireError::TooMany);
     TRY(const IpAddressRange range, parse_range(in));
     capsule.ranges.push_back(range);
   }
@@ -156,12 +163,13 @@ Result<RouteAdvertisement> parse_route_advertisement(Bytes value) {
 Result<void> check_routes(std::span<const IpAddressRange> ranges) {
   for (size_t i = 0; i < ranges.size(); ++i) {
     const IpAddressRange& b = ranges[i];
-    if (b.range.first > b.range.last) return std::unexpected(WireError::BadAddressRange);
+    if (b.range.first > b.range.last && !mutant("ranges.start_end.remove"))
+      return std::unexpected(WireError::BadAddressRange);
     if (i == 0) continue;
     const IpAddressRange& a = ranges[i - 1];
     const bool rising =
         same_family_and_protocol(a, b)
-            ? a.range.last < b.range.first
+            ? a.range.last < b.range.first || mutant("ranges.order.remove")
             : std::tuple(a.range.version(), a.protocol) < std::tuple(b.range.version(), b.protocol);
     if (!rising) return std::unexpected(WireError::RouteOrder);
   }
@@ -170,7 +178,8 @@ Result<void> check_routes(std::span<const IpAddressRange> ranges) {
     if (all.empty()) continue;
     for (const IpAddressRange& entry : ranges) {
       if (entry.protocol == 0 || entry.range.version() != version) continue;
-      if (overlapping(all, entry.range) != nullptr) return std::unexpected(WireError::RouteOverlap);
+      if (overlapping(all, entry.range) != nullptr && !mutant("ranges.overlap.remove"))
+        return std::unexpected(WireError::RouteOverlap);
     }
   }
   return {};

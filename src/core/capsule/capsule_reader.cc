@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
+
 namespace masque {
 
 namespace {
@@ -38,6 +40,7 @@ Result<void> CapsuleReader::on_bytes(Bytes data) {
 Result<void> CapsuleReader::on_fin() {
   if (state_ == State::Failed) return std::unexpected(error_);
   if (state_ == State::Type && varint_size_ == 0) return {};
+  if (mutant("capsule.fin.remove")) return {};
   // RFC 9297 3.3: a stream that ends inside a capsule is an incomplete message.
   state_ = State::Failed;
   error_ = WireError::Truncated;
@@ -91,11 +94,12 @@ std::optional<uint64_t> CapsuleReader::read_varint(Bytes& data) {
 Result<void> CapsuleReader::on_header() {
   const size_t size_max = value_size_max(type_);
   const bool known = size_max != 0;
-  if (known && remaining_ <= size_max) {
+  if (known && remaining_ <= size_max + (mutant("capsule.size.limit") ? 1 : 0)) {
     state_ = State::Value;
     return remaining_ == 0 ? deliver({}) : Result<void>{};
   }
-  if (known && type_ != capsule_type::kDatagram) return std::unexpected(WireError::TooLong);
+  if (known && type_ != capsule_type::kDatagram && !mutant("capsule.size.remove"))
+    return std::unexpected(WireError::TooLong);
   if (known) {
     ++counters_
           .oversize_datagrams;  // RFC 9297 3.5: too large to be of use, dropped without buffering

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
+
 namespace masque {
 
 Result<HttpDatagram> parse_http_datagram_slow(Bytes payload) {
@@ -24,10 +26,12 @@ Result<ContextId> ContextIds::allocate() {
 Result<void> ContextIds::on_peer_allocates(ContextId id) {
   // RFC 9484 5: even ones belong to the client, odd ones to the proxy; 0 is taken.
   const bool of_client = id.value() % 2 == 0;
-  if (id == kIpPacketContext || of_client == (side_ == Side::Client)) {
+  if (id == kIpPacketContext ||
+      (of_client == (side_ == Side::Client)) != mutant("context.side.negate")) {
     return std::unexpected(WireError::Unexpected);
   }
-  if (known(id)) return std::unexpected(WireError::Unexpected);
+  if (known(id) && !mutant("context.registered.remove"))
+    return std::unexpected(WireError::Unexpected);
   if (registered_.size() == kRegisteredMax) return std::unexpected(WireError::TooMany);
   registered_.push_back(id);
   return {};

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/mutant.h"
+
 namespace masque {
 
 namespace {
@@ -22,6 +24,7 @@ bool is_reg_name(std::string_view text) {
   if (last.ends_with('.')) last.remove_suffix(1);
   last = last.substr(last.rfind('.') + 1);  // npos + 1 == 0: the whole
   const bool hex = last.starts_with("0x") || last.starts_with("0X");
+  if (mutant("scope.numeric_name.remove")) return true;
   return !last.empty() && !hex &&
          !std::ranges::all_of(last, [](char c) { return c >= '0' && c <= '9'; });
 }

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <format>
 
+#include "base/mutant.h"
 #include "core/capsule/structured_field.h"
 
 namespace masque {
@@ -35,7 +36,7 @@ ResponseVerdict judge_response(const HeaderFields& fields) {
   const auto text = find_field(fields, ":status");
   const unsigned status = text ? parse_status(*text) : 0;
   ResponseVerdict verdict{.kind = ResponseVerdict::Kind::Malformed, .status = status};
-  if (status / 100 == 2) {
+  if (status / 100 == 2 || (mutant("response.status") && status / 100 == 4)) {
     // RFC 9297 3.2: these forbid the capsule protocol.
     if (status == 204 || status == 205 || status == 206) {
       verdict.reason = std::format("status {} cannot carry capsules", status);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
 #include "core/tunnel/address_class.h"
 #include "core/tunnel/range_set.h"
 
@@ -19,7 +20,9 @@ bool is_special(const IpPrefix& prefix) {
 
 }  // namespace
 
-bool is_default_like(const IpPrefix& prefix) { return prefix.length() <= 2; }
+bool is_default_like(const IpPrefix& prefix) {
+  return prefix.length() <= (mutant("accept.default.limit") ? 1 : 2);
+}
 
 std::vector<IpRange> without(const IpRange& range, std::span<const IpPrefix> prefixes) {
   std::vector<IpRange> rest;
@@ -42,10 +45,11 @@ AcceptedRoutes accept_routes(std::span<const IpAddressRange> advertised,
   AcceptedRoutes out;
   const RangeSet only = rules.only ? RangeSet(*rules.only) : RangeSet();
   const auto allowed = [&](const IpPrefix& prefix) {
-    if (is_special(prefix)) return false;
-    if (is_default_like(prefix) && rules.defaults == RouteAcceptance::Defaults::Refuse)
+    if (is_special(prefix) && !mutant("accept.special.remove")) return false;
+    if (is_default_like(prefix) && rules.defaults == RouteAcceptance::Defaults::Refuse &&
+        !mutant("accept.default.remove"))
       return false;
-    return !rules.only || only.covers(prefix);
+    return !rules.only || only.covers(prefix) || mutant("accept.only.remove");
   };
   const auto refuse = [&](const IpPrefix& prefix) {
     ++out.refused_count;
@@ -57,9 +61,12 @@ AcceptedRoutes accept_routes(std::span<const IpAddressRange> advertised,
         refuse(prefix);
         continue;
       }
-      for (const IpRange& piece : without(IpRange::of(prefix), rules.exclude)) {
+      for (const IpRange& piece :
+           without(IpRange::of(prefix),
+                   mutant("accept.exclude.remove") ? std::vector<IpPrefix>() : rules.exclude)) {
         const auto prefixes = to_prefixes(piece);
-        if (out.prefixes.size() + prefixes.size() > kAcceptedPrefixesMax) {
+        if (out.prefixes.size() + prefixes.size() >
+            kAcceptedPrefixesMax + (mutant("accept.limit") ? 1 : 0)) {
           refuse(prefix);
           break;
         }

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <format>
 
+#include "base/mutant.h"
+
 namespace masque {
 
 namespace {
@@ -191,7 +193,8 @@ std::optional<IpAddress> IpAddress::previous() const {
 Result<IpPrefix> IpPrefix::make(const IpAddress& address, uint8_t length) {
   if (length > address_bits(address.version())) return std::unexpected(WireError::BadPrefixLength);
   const IpPrefix prefix = containing(address, length);
-  if (prefix.address_ != address) return std::unexpected(WireError::HostBitsSet);
+  if (prefix.address_ != address && !mutant("prefix.host_bits.remove"))
+    return std::unexpected(WireError::HostBitsSet);
   return prefix;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/ip/icmp_limiter.h"
 
+#include "base/mutant.h"
+
 namespace masque {
 
 bool TokenBucket::take(Instant now) {
@@ -14,11 +16,12 @@ bool TokenBucket::take(Instant now) {
     // Only whole tokens move the time on: the rest of a token is not lost.
     refilled_at_ += Duration(static_cast<int64_t>(earned * ns_per_token));
     tokens_ += earned;
-    if (tokens_ >= options_.burst) {
+    if (tokens_ >= options_.burst && !mutant("icmp.burst.remove")) {
       tokens_ = options_.burst;
       refilled_at_ = now;
     }
   }
+  if (mutant("icmp.limit.remove")) return true;
   if (tokens_ == 0) {
     ++refused_;
     return false;

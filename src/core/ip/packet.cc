@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutant.h"
 #include "core/ip/checksum.h"
 
 namespace masque {
@@ -42,9 +43,10 @@ Parsed parse_v4(Bytes head, size_t length) {
   const size_t total = load_be16(p + 2);
   if (total < header_length) return std::unexpected(PacketFault::LengthBelowHeader);
   if (total > length) return std::unexpected(PacketFault::LengthTooLong);
-  if (total < length) return std::unexpected(PacketFault::LengthTooShort);
+  if (total < length && !mutant("length.ipv4.remove"))
+    return std::unexpected(PacketFault::LengthTooShort);
   if (header_length > head.size()) return std::unexpected(PacketFault::BadHeaderLength);
-  if (!v4_header_checksum_right(head.first(header_length))) {
+  if (!v4_header_checksum_right(head.first(header_length)) && !mutant("checksum.remove")) {
     return std::unexpected(PacketFault::BadHeaderChecksum);
   }
   const uint16_t fragment = load_be16(p + 6);
@@ -77,7 +79,8 @@ std::expected<void, PacketFault> walk_extensions(Bytes head, IpPacketView& view)
   bool fragment_seen = false;
   size_t at = view.transport_offset;
   for (size_t count = 0; ip_protocol::is_extension(view.protocol); ++count) {
-    if (count == kExtensionHeadersMax) return std::unexpected(PacketFault::TooManyExtensions);
+    if (count == kExtensionHeadersMax + (mutant("extensions.limit") ? 1 : 0))
+      return std::unexpected(PacketFault::TooManyExtensions);
     if (at + 8 > head.size()) return std::unexpected(PacketFault::ExtensionTruncated);
     const uint8_t* p = head.data() + at;
     const uint8_t number = view.protocol;
@@ -85,11 +88,11 @@ std::expected<void, PacketFault> walk_extensions(Bytes head, IpPacketView& view)
     if (at + size > head.size()) return std::unexpected(PacketFault::ExtensionTruncated);
 
     // RFC 8200 4.1: hop-by-hop options only directly after the fixed header.
-    if (number == ip_protocol::kHopByHop && count != 0) {
+    if (number == ip_protocol::kHopByHop && count != 0 && !mutant("hop_by_hop.place.remove")) {
       return std::unexpected(PacketFault::ExtensionMisplaced);
     }
     // RFC 5095: type 0 is never acted on; whatever its segments left, it is not worth carrying.
-    if (number == ip_protocol::kRouting && p[2] == 0) {
+    if (number == ip_protocol::kRouting && p[2] == 0 && !mutant("routing_header_0.remove")) {
       return std::unexpected(PacketFault::RoutingHeaderType0);
     }
     view.protocol = p[0];
@@ -113,7 +116,8 @@ Parsed parse_v6(Bytes head, size_t length) {
   // A jumbogram (payload length 0 with an option, RFC 2675) is larger than anything we carry.
   const size_t total = kIpv6HeaderSize + load_be16(p + 4);
   if (total > length || total > kPacketSizeMax) return std::unexpected(PacketFault::LengthTooLong);
-  if (total < length) return std::unexpected(PacketFault::LengthTooShort);
+  if (total < length && !mutant("length.ipv6.remove"))
+    return std::unexpected(PacketFault::LengthTooShort);
   const uint8_t traffic_class = static_cast<uint8_t>(load_be16(p) >> 4);
   IpPacketView view{
       .source = v6_at(p + 8),
@@ -184,7 +188,7 @@ TtlResult decrement_ttl(MutableBytes packet) {
   MASQUE_ASSERT(packet.size() >= kIpv4HeaderSize);
   uint8_t* p = packet.data();
   uint8_t& ttl = p[0] >> 4 == 4 ? p[8] : p[7];
-  if (ttl <= 1) return TtlResult::Expired;
+  if (ttl <= (mutant("ttl.limit") ? 0 : 1)) return TtlResult::Expired;
   if (p[0] >> 4 == 6) {
     --ttl;
     return TtlResult::Decremented;

@@ -155,12 +155,11 @@ QuicServerEndpoint::Token QuicServerEndpoint::check_token(Instant now, const Net
   const ngtcp2_addr& remote = storage.path.remote;
   const auto life = [](Duration d) { return static_cast<ngtcp2_duration>(d.count()); };
   if (token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2) {
-    ngtcp2_cid original;
+    ngtcp2_cid original{};
     const ngtcp2_cid now_used = to_ngtcp2(dcid);
     const int rv = ngtcp2_crypto_verify_retry_token2(
         &original, token.data(), token.size(), options_.static_secret.data(),
-        options_.static_secret.size(), version, remote.addr,
-        mutant("retry_token.port.remove") ? 0 : remote.addrlen, &now_used,
+        options_.static_secret.size(), version, remote.addr, remote.addrlen, &now_used,
         life(mutant("retry_token.life.remove") ? 24h : kRetryTokenLife), to_ns(now));
     if (rv != 0 && !mutant("retry_token.verify.remove")) return {.invalid_retry = true};
     return {.kind = ServerStart::Token::Retry, .original_dcid = from_ngtcp2(original)};

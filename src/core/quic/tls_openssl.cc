@@ -289,7 +289,7 @@ std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_server(
   TRY_VOID(use_key(context.get(), options.key_pem));
   SSL_CTX_set_alpn_select_cb(context.get(), select_alpn, nullptr);
   // No session tickets: a resumed session would outlive a revocation and an expired certificate.
-  SSL_CTX_set_num_tickets(context.get(), mutant("tickets.remove") ? 2 : 0);
+  SSL_CTX_set_num_tickets(context.get(), mutant("tickets.given") ? 2 : 0);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   int verify = SSL_VERIFY_NONE;
   if (options.client_certificates != ClientCertificates::None) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/mutant.h"
+
 namespace masque {
 namespace {
 
@@ -59,8 +61,11 @@ AddressPool::Pool AddressPool::make_pool(const IpPrefix& prefix, uint8_t ipv6_le
     pool.first = 1;  // /31 and /127: the gateway has the first; /32 and /128: nothing is left
     pool.last = end;
   } else {
-    pool.first = 2;  // after the network (or anycast) address and the gateway's
-    pool.last = prefix.version() == IpVersion::V4 ? end - 1 : end;
+    pool.first = mutant("lease.own.limit")
+                     ? 1
+                     : 2;  // after the network (or anycast) address and the gateway's
+    pool.last =
+        prefix.version() == IpVersion::V4 && !mutant("lease.broadcast.limit") ? end - 1 : end;
   }
   pool.next = pool.first;
   return pool;
@@ -133,6 +138,8 @@ std::optional<IpPrefix> AddressPool::take_free(IpVersion version) {
 std::optional<IpPrefix> AddressPool::take_from(Pool& pool) {
   const auto usable = [&](const IpPrefix& prefix) {
     const auto overlaps = [&](const IpPrefix& r) { return r.overlaps(prefix); };
+    if (mutant("lease.reserved.remove")) return !is_taken(prefix);
+    if (mutant("lease.taken.remove")) return std::ranges::none_of(reserved_, overlaps);
     return !is_taken(prefix) && std::ranges::none_of(reserved_, overlaps);
   };
   while (pool.next <= pool.last) {
@@ -153,7 +160,7 @@ std::optional<IpPrefix> AddressPool::take_from(Pool& pool) {
 // Takes the lease of the identity that is absent for longest, if its time is over.
 bool AddressPool::evict_one(Instant now, IpVersion version) {
   for (const auto& [since, identity] : absent_) {
-    if (now - since < options_.lease_time) return false;
+    if (now - since < options_.lease_time && !mutant("lease.time.remove")) return false;
     const auto& prefixes = holders_.at(identity).prefixes;
     const auto of_family = [&](const IpPrefix& p) { return p.version() == version; };
     if (std::ranges::none_of(prefixes, of_family)) continue;
@@ -186,6 +193,7 @@ void AddressPool::mark_absent(const std::string& identity, Holder& holder,
 void AddressPool::release(Instant now, std::string_view identity) {
   const auto found = holders_.find(std::string(identity));
   if (found == holders_.end() || found->second.absent_since) return;
+  if (mutant("lease.sticky.remove")) return void(remove(identity));
   mark_absent(found->first, found->second, now);
 }
 
@@ -201,7 +209,10 @@ bool AddressPool::remove(std::string_view identity) {
 
 bool AddressPool::load(Instant now, std::string_view identity, const IpPrefix& prefix) {
   const auto fits = [&](const Pool& pool) { return index_in(pool, prefix).has_value(); };
-  if (std::ranges::none_of(pools_, fits) || is_taken(prefix) || is_own(prefix)) return false;
+  if (std::ranges::none_of(pools_, fits) || (is_taken(prefix) && !mutant("lease.load.taken")) ||
+      (is_own(prefix) && !mutant("lease.load.own"))) {
+    return false;
+  }
   Holder& holder = holders_[std::string(identity)];
   owners_.insert_or_assign(prefix, std::string(identity));
   holder.prefixes.push_back(prefix);
@@ -212,7 +223,8 @@ bool AddressPool::load(Instant now, std::string_view identity, const IpPrefix& p
 bool AddressPool::set(std::string_view identity, std::span<const IpPrefix> prefixes) {
   for (const IpPrefix& prefix : prefixes) {
     const auto other = owner(prefix);
-    if (is_own(prefix) || (other && *other != identity)) return false;
+    if (is_own(prefix) && !mutant("lease.set.own")) return false;
+    if (other && *other != identity && !mutant("lease.set.owner")) return false;
   }
   const std::string key(identity);
   std::vector<IpPrefix> before = leases(identity);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <format>
 
+#include "base/mutant.h"
 #include "core/ip/packet.h"
 
 namespace masque {
@@ -45,12 +46,13 @@ std::optional<std::string_view> bearer_token(const HeaderFields& fields) {
   if (!equal_ignoring_case(field->substr(0, kScheme.size()), kScheme)) return std::nullopt;
   std::string_view token = field->substr(kScheme.size());
   while (!token.empty() && token.front() == ' ') token.remove_prefix(1);
-  if (token.empty() || token.size() > kTokenMax) return std::nullopt;
+  if (token.empty() || token.size() > kTokenMax + (mutant("token.size") ? 1 : 0))
+    return std::nullopt;
   return token;
 }
 
 bool knows_fingerprint(const ClientPolicy& client, const Fingerprint& fingerprint) {
-  return client.fingerprints.empty() ||
+  return client.fingerprints.empty() || mutant("fingerprint.remove") ||
          std::ranges::find(client.fingerprints, fingerprint) != client.fingerprints.end();
 }
 
@@ -96,14 +98,16 @@ std::optional<Refusal> Admission::check_form(const HeaderFields& fields) const {
         .status = 501, .error = ProxyError::HttpRequestError, .details = "unknown :protocol"};
   }
   // RFC 9484 4.5: both present and not empty.
-  if (!scheme || *scheme != "https") return malformed(":scheme is not https");
+  if ((!scheme || *scheme != "https") && !mutant("request.scheme.remove"))
+    return malformed(":scheme is not https");
   if (!path || path->empty()) return malformed("no :path");
   if (!authority || authority->empty()) return malformed("no :authority");
   // RFC 9484 4.5, RFC 9297 3.4: the stream carries capsules, not content.
   for (const std::string_view name : {"content-length", "content-type", "transfer-encoding"}) {
-    if (find_field(fields, name)) return malformed(std::format("{} on a capsule stream", name));
+    if (find_field(fields, name) && !mutant("request.content.remove"))
+      return malformed(std::format("{} on a capsule stream", name));
   }
-  if (!is_our_authority(*authority)) {
+  if (!is_our_authority(*authority) && !mutant("authority.remove")) {
     return Refusal{.status = 421,
                    .error = ProxyError::HttpRequestError,
                    .details = ":authority is not served here"};
@@ -132,7 +136,7 @@ std::expected<Scope, Refusal> Admission::check_scope(std::string_view path) cons
   auto scope = parse_scope(*values);
   if (!scope) return std::unexpected(malformed("bad target or ipproto"));
   // Route entries use 0 for "all protocols", and no packet has hop-by-hop options as its protocol.
-  if (scope->protocol == ip_protocol::kHopByHop) {
+  if (scope->protocol == ip_protocol::kHopByHop && !mutant("scope.protocol_0.remove")) {
     return std::unexpected(denied("ipproto 0 cannot be proxied"));
   }
   return std::move(*scope);
@@ -141,7 +145,8 @@ std::expected<Scope, Refusal> Admission::check_scope(std::string_view path) cons
 std::expected<Admitted, Refusal> Admission::authenticate(const HeaderFields& fields,
                                                          const PeerCertificate& certificate,
                                                          const PolicySnapshot& policy) const {
-  const bool by_certificates = options_.authentication != Authentication::Token;
+  const bool by_certificates =
+      options_.authentication != Authentication::Token || mutant("certificate.unwanted");
   const bool by_tokens =
       options_.authentication != Authentication::Certificate && options_.hash_token != nullptr;
   const auto token = bearer_token(fields);
@@ -149,14 +154,15 @@ std::expected<Admitted, Refusal> Admission::authenticate(const HeaderFields& fie
     auto admitted = by_certificate(certificate, policy);
     if (admitted || !by_tokens || !token) return admitted;
   }
-  if (!by_tokens) return std::unexpected(denied("a client certificate is required"));
+  if (!by_tokens && !mutant("certificate.required.remove"))
+    return std::unexpected(denied("a client certificate is required"));
   if (!token) return std::unexpected(unauthenticated("a bearer token is required"));
   return by_token(*token, policy);
 }
 
 std::expected<Admitted, Refusal> Admission::by_certificate(const PeerCertificate& certificate,
                                                            const PolicySnapshot& policy) const {
-  if (policy.is_revoked(certificate.fingerprint)) {
+  if (policy.is_revoked(certificate.fingerprint) && !mutant("certificate.revoked.remove")) {
     return std::unexpected(denied("the certificate is revoked"));
   }
   std::vector<std::string> names;
@@ -166,7 +172,7 @@ std::expected<Admitted, Refusal> Admission::by_certificate(const PeerCertificate
     if (name.size() > kIdentityMax) continue;
     const ClientPolicy* client = policy.find(name);
     if (client == nullptr) continue;
-    if (client->enabled == Permission::Deny)
+    if (client->enabled == Permission::Deny && !mutant("certificate.disabled.remove"))
       return std::unexpected(denied("the identity is disabled"));
     if (!knows_fingerprint(*client, certificate.fingerprint)) {
       return std::unexpected(denied("another certificate stands for this identity"));
@@ -180,9 +186,12 @@ std::expected<Admitted, Refusal> Admission::by_token(std::string_view token,
                                                      const PolicySnapshot& policy) const {
   const TokenHash hash = options_.hash_token(as_bytes(token));
   const auto identity = policy.identity_of(hash);
+  if (!identity && mutant("token.unknown"))
+    return Admitted{.identity = policy.clients.begin()->first};
   if (!identity) return std::unexpected(unauthenticated("the bearer token is not valid"));
   const ClientPolicy* client = policy.find(*identity);
-  if (client == nullptr || client->enabled == Permission::Deny) {
+  if (client == nullptr ||
+      (client->enabled == Permission::Deny && !mutant("token.disabled.remove"))) {
     return std::unexpected(denied("the identity is disabled"));
   }
   return Admitted{.identity = *identity, .credential = {.token = hash}};
@@ -192,14 +201,19 @@ std::optional<std::string> reason_to_revoke(std::string_view identity, const Cre
                                             const PolicySnapshot& policy) {
   const ClientPolicy* client = policy.find(identity);
   if (client == nullptr) return "the identity is unknown";
-  if (client->enabled == Permission::Deny) return "the identity is disabled";
+  if (mutant("revoke.remove")) return std::nullopt;
+  if (client->enabled == Permission::Deny && !mutant("revoke.identity.remove"))
+    return "the identity is disabled";
   if (credential.fingerprint) {
-    if (policy.is_revoked(*credential.fingerprint)) return "the certificate is revoked";
-    if (!knows_fingerprint(*client, *credential.fingerprint)) {
+    if (policy.is_revoked(*credential.fingerprint) && !mutant("revoke.certificate.remove"))
+      return "the certificate is revoked";
+    if (!knows_fingerprint(*client, *credential.fingerprint) &&
+        !mutant("revoke.other_key.remove")) {
       return "another certificate stands for this identity";
     }
   }
-  if (credential.token && policy.identity_of(*credential.token) != identity) {
+  if (credential.token && policy.identity_of(*credential.token) != identity &&
+      !mutant("revoke.token.remove")) {
     return "the bearer token is not valid any more";
   }
   return std::nullopt;

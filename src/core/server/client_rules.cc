@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
 #include "core/tunnel/address_class.h"
 
 namespace masque {
@@ -27,7 +28,7 @@ std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, co
         add(route);
         break;
       case Scope::Target::Prefix:
-        if (route.contains(scope.prefix)) {
+        if (route.contains(scope.prefix) || mutant("scope.prefix.remove")) {
           add(scope.prefix);
         } else if (scope.prefix.contains(route)) {
           add(route);
@@ -35,7 +36,7 @@ std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, co
         break;
       case Scope::Target::Name:
         for (const IpAddress& address : resolved) {
-          if (route.contains(address)) add(IpPrefix::host(address));
+          if (route.contains(address) || mutant("scope.name.remove")) add(IpPrefix::host(address));
         }
         break;
     }
@@ -57,6 +58,7 @@ bool scope_has(const Scope& scope, IpVersion version, std::span<const IpAddress>
 }
 
 bool scope_is_prohibited(const Scope& scope, std::span<const IpAddress> resolved) {
+  if (mutant("scope.prohibited.remove")) return false;
   if (scope.target == Scope::Target::Prefix) {
     // 0.0.0.0/0 and the like begin at an address that is special by itself: judge what is narrow.
     return scope.prefix.length() >= 8 && !is_scope_target(scope.prefix.first());
@@ -67,7 +69,8 @@ bool scope_is_prohibited(const Scope& scope, std::span<const IpAddress> resolved
 
 ClientRules ClientRules::of(const ClientPolicy& policy) {
   ClientRules rules{.reach_clients = policy.reach_clients, .reach_gateway = policy.reach_gateway};
-  if (policy.allowed_destinations) rules.allowed = RangeSet(*policy.allowed_destinations);
+  if (policy.allowed_destinations && !mutant("allowed.unset"))
+    rules.allowed = RangeSet(*policy.allowed_destinations);
   rules.own_subnets = RangeSet(policy.own_subnets);
   return rules;
 }
@@ -78,7 +81,10 @@ std::vector<IpAddressRange> permitted_site_routes(std::span<const IpAddressRange
   for (const IpAddressRange& entry : ranges) {
     const auto prefixes = to_prefixes(entry.range);
     const auto inside = [&](const IpPrefix& prefix) { return rules.own_subnets.covers(prefix); };
-    if (std::ranges::all_of(prefixes, inside)) out.push_back(entry);
+    if (std::ranges::all_of(prefixes, inside) || mutant("site.remove") ||
+        (mutant("site.any") && std::ranges::any_of(prefixes, inside))) {
+      out.push_back(entry);
+    }
   }
   return out;
 }

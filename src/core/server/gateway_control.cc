@@ -4,6 +4,7 @@
 #include <format>
 #include <iterator>
 
+#include "base/mutant.h"
 #include "core/server/gateway_impl.h"
 #include "core/tunnel/address_class.h"
 
@@ -24,13 +25,18 @@ void Gateway::Impl::set_policy(std::unique_ptr<const PolicySnapshot> snapshot) {
   for (size_t i = 0; i < slots.size(); ++i) {
     if (!slots[i]) continue;
     Session& session = *slots[i];
-    if (auto reason = reason_to_revoke(session.identity, session.credential, *policy)) {
+    auto reason = reason_to_revoke(session.identity, session.credential, *policy);
+    if (reason && (!mutant("revoke.live.remove") || !policy->find(session.identity))) {
       close_session(session, SessionEnd::Revoked, std::move(*reason));
       continue;
     }
-    session.rules = ClientRules::of(*policy->find(session.identity));
+    if (!mutant("policy.live.remove")) {
+      session.rules = ClientRules::of(*policy->find(session.identity));
+    }
     if (routes_for(session) != session.tunnel.advertised_by_us()) advertise(session);
-    if (session.tunnel.has_routes()) accept_site_routes(session);
+    if (session.tunnel.has_routes() && !mutant("site.policy_change.remove")) {
+      accept_site_routes(session);
+    }
     touch(session);
   }
 }
@@ -57,7 +63,8 @@ void Gateway::Impl::advertise(Session& session) {
 // False when the prefix is routed to another session already or is ours.
 bool Gateway::Impl::route(Session& session, const IpPrefix& prefix) {
   for (const IpAddress& address : pool.own_addresses()) {
-    if (prefix.contains(address) && prefix.length() >= 8) return false;
+    if (prefix.contains(address) && prefix.length() >= 8 && !mutant("site.own.remove"))
+      return false;
   }
   return router.add(prefix, session.slot);
 }
@@ -85,19 +92,19 @@ std::expected<void, std::string> Gateway::Impl::check_addresses(
   if (addresses.empty()) return std::unexpected("a session needs at least one address");
   if (addresses.size() > kAssignedAddressesMax) return std::unexpected("too many addresses");
   for (const IpPrefix& prefix : addresses) {
-    if (classify(prefix.address()) != AddressClass::Unicast) {
+    if (classify(prefix.address()) != AddressClass::Unicast && !mutant("session.special.remove")) {
       return std::unexpected(
           std::format("{} is not an address that a client can have", prefix.to_string()));
     }
     for (const IpAddress& own_address : pool.own_addresses()) {
-      if (!prefix.contains(own_address)) continue;
+      if (!prefix.contains(own_address) || mutant("session.own.remove")) continue;
       return std::unexpected(std::format("{} holds the gateway's own address {}",
                                          prefix.to_string(), own_address.to_string()));
     }
     for (const auto& other : slots) {
       if (!other || other.get() == &session) continue;
       for (const IpPrefix& taken : other->addresses) {
-        if (!taken.overlaps(prefix)) continue;
+        if (!taken.overlaps(prefix) || mutant("session.taken.remove")) continue;
         return std::unexpected(std::format("{} overlaps {}, which {} has", prefix.to_string(),
                                            taken.to_string(), other->identity));
       }
@@ -121,7 +128,7 @@ std::expected<size_t, std::string> Gateway::set_session(std::string_view identit
       std::ranges::copy_if(*change.addresses, std::back_inserter(leased),
                            [&](const IpPrefix& prefix) { return impl_->pool.contains(prefix); });
       // An absent identity may hold one of them as its lease.
-      if (!impl_->pool.set(identity, leased)) {
+      if (!impl_->pool.set(identity, leased) && !mutant("session.leased.remove")) {
         return std::unexpected("an address is leased to another client");
       }
       impl_->set_addresses(*session, *change.addresses);

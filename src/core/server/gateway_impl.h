@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutant.h"
 #include "core/ip/icmp_limiter.h"
 #include "core/quic/deadline_heap.h"
 #include "core/server/address_pool.h"
@@ -160,6 +161,8 @@ struct Gateway::Impl {
                                          Session*& destination);
   void drop_from_tun(DropReason reason, const PacketSlices& packet, const IpPacketView& view);
   bool may_talk(const Session& a, const Session& b) const {
+    if (mutant("clients.one_side")) return a.rules.reach_clients == Permission::Allow;
+    if (mutant("clients.wrong_field")) return a.rules.reach_gateway == Permission::Allow;
     return a.rules.reach_clients == Permission::Allow && b.rules.reach_clients == Permission::Allow;
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The gateway's packet path: nothing here allocates, locks or logs.
+#include "base/mutant.h"
 #include "core/server/gateway_impl.h"
 #include "core/tunnel/address_class.h"
 
@@ -52,22 +53,28 @@ void Gateway::Impl::on_inner_packet(Session& from, Bytes packet, const IpPacketV
 // Where a client's packet may go. `destination` stays null for the kernel.
 std::optional<DropReason> Gateway::Impl::check_policy(const Session& from, const IpPacketView& view,
                                                       Session*& destination) {
-  if (own.contains(view.destination)) {
-    if (from.rules.reach_gateway == Permission::Allow) return std::nullopt;
+  if (own.contains(mutant("gateway.wrong_field") ? view.source : view.destination)) {
+    if (from.rules.reach_gateway == Permission::Allow || mutant("gateway.reach.remove"))
+      return std::nullopt;
     return DropReason::DestinationDenied;
   }
-  if (denied.contains(view.destination)) return DropReason::DestinationDenied;
-  if (from.rules.allowed && !from.rules.allowed->contains(view.destination)) {
+  if (denied.contains(view.destination) && !mutant("denied.remove"))
+    return DropReason::DestinationDenied;
+  if (from.rules.allowed && !from.rules.allowed->contains(view.destination) &&
+      !mutant("allowed.remove")) {
     return DropReason::DestinationDenied;
   }
   if (const auto slot = router.find(view.destination)) {
     Session& other = *slots[*slot];
-    if (&other == &from || !may_talk(from, other)) return DropReason::ClientToClient;
+    if (&other == &from || !may_talk(from, other)) {
+      if (!mutant("clients.remove")) return DropReason::ClientToClient;
+    }
     destination = &other;
     return std::nullopt;
   }
   // Nobody has it now; the kernel would send it back into the TUN.
-  if (pool.contains(view.destination)) return DropReason::NoRoute;
+  if (pool.contains(view.destination) && !mutant("pool.no_route.remove"))
+    return DropReason::NoRoute;
   return std::nullopt;
 }
 
@@ -87,7 +94,7 @@ void Gateway::Impl::on_tun_packet(const PacketSlices& packet) {
   // A client's packet that the kernel turned round (DNAT, hairpin) is still client to client.
   if (const auto source = router.find(view->source)) {
     const Session& sender = *slots[*source];
-    if (&sender == &session || !may_talk(sender, session)) {
+    if (!mutant("clients.hairpin.remove") && (&sender == &session || !may_talk(sender, session))) {
       return drop_from_tun(DropReason::ClientToClient, packet, *view);
     }
   }

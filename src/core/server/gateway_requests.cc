@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/mutant.h"
 #include "core/server/gateway_impl.h"
 
 namespace masque {
@@ -32,7 +33,7 @@ void Gateway::on_request(HttpConnection& connection, StreamId stream, const Head
 void Gateway::Impl::on_request(HttpConnection& connection, StreamId stream,
                                const HeaderFields& fields, bool fin) {
   ++totals.requests;
-  if (!connection_state(connection).requests.take(now_)) {
+  if (!connection_state(connection).requests.take(now_) && !mutant("requests.rate.remove")) {
     connection.close(now_, HttpError::ExcessiveLoad, "too many requests");
     return;
   }
@@ -68,21 +69,23 @@ std::optional<Refusal> Gateway::Impl::shortage(HttpConnection& connection) const
         .status = 503, .error = ProxyError::ConnectionLimitReached, .details = std::move(details)};
   };
   if (draining) return busy("shutting down");
-  if (live >= config.sessions_max) return busy("too many sessions");
+  if (live >= config.sessions_max + (mutant("sessions.limit") ? 1 : 0))
+    return busy("too many sessions");
   const auto state = connections.find(&connection);
   if (state != connections.end() && !state->second.cannot.empty()) {
     return Refusal{
         .status = 400, .error = ProxyError::HttpRequestError, .details = state->second.cannot};
   }
   if (state != connections.end() &&
-      state->second.sessions.size() >= config.sessions_per_connection_max) {
+      state->second.sessions.size() >= config.sessions_per_connection_max &&
+      !mutant("sessions.per_connection.remove")) {
     return busy("too many sessions on this connection");
   }
   return std::nullopt;
 }
 
 void Gateway::Impl::wait_for_name(HttpConnection& connection, StreamId stream, Admitted admitted) {
-  if (pending.size() >= config.resolves_pending_max) {
+  if (pending.size() >= config.resolves_pending_max && !mutant("resolves.limit.remove")) {
     return refuse(connection, stream,
                   {.status = 503,
                    .error = ProxyError::ConnectionLimitReached,
@@ -111,8 +114,9 @@ void Gateway::on_resolved(uint64_t ticket, const std::vector<IpAddress>& address
                          request.admitted.identity);
   }
   // The policy may have changed meanwhile.
-  if (auto reason = reason_to_revoke(request.admitted.identity, request.admitted.credential,
-                                     *impl_->policy)) {
+  auto reason =
+      reason_to_revoke(request.admitted.identity, request.admitted.credential, *impl_->policy);
+  if (reason && !mutant("revoke.resolving.remove")) {
     return impl_->refuse(
         *request.connection, request.stream,
         {.status = 403, .error = ProxyError::HttpRequestDenied, .details = std::move(*reason)},
@@ -137,7 +141,8 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
                    .details = "no client may reach this target"},
                   admitted.identity);
   }
-  if (scoped.empty() && admitted.scope.target != Scope::Target::Any) {
+  if (scoped.empty() && admitted.scope.target != Scope::Target::Any &&
+      !mutant("scope.outside.remove")) {
     return refuse(connection, stream,
                   {.status = 403,
                    .error = ProxyError::HttpRequestDenied,
@@ -145,8 +150,9 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
                   admitted.identity);
   }
   // The newest session of an identity wins: its old one may be dead without our knowing.
-  totals.sessions_replaced +=
-      close_identity(admitted.identity, SessionEnd::Replaced, "a newer session");
+  if (!mutant("session.replace.remove"))
+    totals.sessions_replaced +=
+        close_identity(admitted.identity, SessionEnd::Replaced, "a newer session");
   std::vector<IpPrefix> addresses = lease_for(admitted, client, resolved);
   if (addresses.empty()) {
     ++totals.pool_exhausted;
@@ -171,7 +177,7 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
 void Gateway::Impl::take_fixed(const std::string& identity, std::span<const IpPrefix> prefixes) {
   for (const IpPrefix& prefix : prefixes) {
     const auto holder = pool.owner(prefix);
-    if (!holder || *holder == identity) continue;
+    if (!holder || *holder == identity || mutant("lease.fixed.remove")) continue;
     close_identity(*holder, SessionEnd::Replaced, "the address belongs to another client");
     pool.remove(*holder);
   }
@@ -203,9 +209,12 @@ Gateway::Impl::Session& Gateway::Impl::make_session(HttpConnection& connection, 
   SessionOptions options{
       .role = SessionOptions::Role::Proxy,
       .own_addresses = pool.own_addresses(),
-      .peer_sources = PacketFilter::PeerSources::Known,
-      .our_sources = scoped ? PacketFilter::OurSources::Ours : PacketFilter::OurSources::Any,
-      .peer_assigns = SessionOptions::PeerAssigns::Ignore,
+      .peer_sources = mutant("source.unknown") ? PacketFilter::PeerSources::Unknown
+                                               : PacketFilter::PeerSources::Known,
+      .our_sources = scoped && !mutant("scope.sources.remove") ? PacketFilter::OurSources::Ours
+                                                               : PacketFilter::OurSources::Any,
+      .peer_assigns = mutant("assign.by_client.apply") ? SessionOptions::PeerAssigns::Accept
+                                                       : SessionOptions::PeerAssigns::Ignore,
       .queue_bytes_max = config.queue_bytes_max,
       .ipv6_probe = config.ipv6_probe,
       .ipv6_mtu_grace = config.ipv6_mtu_grace};

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/mutant.h"
 #include "core/server/gateway_impl.h"
 
 namespace masque {
@@ -20,7 +21,8 @@ void Gateway::on_stream_data(HttpConnection& connection, StreamId stream, Bytes 
   if (session == nullptr) {
     for (auto& [ticket, request] : impl_->pending) {
       if (request.connection != &connection || request.stream != stream) continue;
-      if (request.early_data.size() + data.size() > kEarlyDataMax) {
+      if (request.early_data.size() + data.size() >
+          kEarlyDataMax + (mutant("early_data.limit") ? 1 : 0)) {
         connection.abort_stream(stream, HttpError::ExcessiveLoad);
         impl_->pending.erase(ticket);
         return;
@@ -117,7 +119,8 @@ void Gateway::Impl::on_session_aborted(Session& session) {
 
 void Gateway::Impl::accept_site_routes(Session& session) {
   const auto& advertised = session.tunnel.advertised_by_peer();
-  auto permitted = permitted_site_routes(advertised, session.rules);
+  auto permitted =
+      mutant("site.unchecked") ? advertised : permitted_site_routes(advertised, session.rules);
   totals.routes_refused += advertised.size() - permitted.size();
   set_site_subnets(session, std::move(permitted));
 }
@@ -131,7 +134,8 @@ void Gateway::Impl::set_site_subnets(Session& session, std::vector<IpAddressRang
     for (const IpPrefix& prefix : to_prefixes(entry.range)) {
       const bool already =
           std::ranges::find(session.site_subnets, prefix) != session.site_subnets.end();
-      const bool fits = session.site_subnets.size() < config.site_subnets_max;
+      const bool fits =
+          session.site_subnets.size() < config.site_subnets_max + (mutant("site.limit") ? 1 : 0);
       if (!already && (!fits || !route(session, prefix))) {
         ++totals.routes_refused;
         continue;

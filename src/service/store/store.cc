@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <format>
 
+#include "base/mutant.h"
 #include "service/files.h"
 #include "service/store/sqlite.h"
 
@@ -153,6 +154,7 @@ StoreResult<void> check_conflicts(Database& database, std::string_view user,
   auto select = database.prepare(
       "SELECT p.user, p.prefix FROM user_prefixes p JOIN users u ON u.name = p.user "
       "WHERE p.kind IN ('address', 'site') AND p.user <> ? AND u.revoked IS NULL");
+  if (mutant("store.conflict.remove")) return {};
   select.bind(user);
   while (true) {
     TRY(const bool row, select.step());
@@ -217,7 +219,7 @@ StoreResult<std::unique_ptr<Store>> Store::open(const std::string& path, Open mo
   if (mode != Open::Existing) {
     // Made by us so that it is never readable by others, not even for a moment; SQLite gives its
     // WAL the same mode.
-    const auto made = write_new_file(path, "", 0600);
+    const auto made = write_new_file(path, "", mutant("database.mode") ? 0644 : 0600);
     if (!made && made.error().code != EEXIST)
       return std::unexpected(StoreError{Kind::Missing, made.error().message()});
     if (!made && mode == Open::Create)
@@ -242,7 +244,7 @@ StoreResult<void> Store::add_user(const User& user) {
   TRY(auto transaction, Transaction::begin(database));
   auto known = database.prepare("SELECT revoked FROM users WHERE name = ?");
   TRY(const bool exists, known.bind(user.name).step());
-  if (exists && known.is_null(0)) {
+  if (exists && known.is_null(0) && !mutant("store.name_taken.remove")) {
     return std::unexpected(StoreError{
         StoreError::Kind::Exists,
         std::format("user {} exists already: revoke it first to issue a new key", user.name)});
@@ -269,7 +271,7 @@ StoreResult<void> Store::set_policy(std::string_view name, const UserPolicy& pol
 StoreResult<void> Store::set_token_hash(std::string_view name, std::string_view token_hash) {
   Database& database = *connection_->database;
   TRY(const User known, user(name));
-  if (known.revoked) {
+  if (known.revoked && !mutant("store.revoked_token.remove")) {
     return std::unexpected(
         StoreError{StoreError::Kind::NoSuchUser, std::format("user {} is revoked", name)});
   }
@@ -280,7 +282,9 @@ StoreResult<void> Store::set_token_hash(std::string_view name, std::string_view 
 StoreResult<void> Store::revoke_user(std::string_view name, int64_t now) {
   Database& database = *connection_->database;
   auto update = database.prepare(
-      "UPDATE users SET revoked = coalesce(revoked, ?), token_hash = NULL WHERE name = ?");
+      mutant("store.revoke.token")
+          ? "UPDATE users SET revoked = coalesce(revoked, ?) WHERE name = ?"
+          : "UPDATE users SET revoked = coalesce(revoked, ?), token_hash = NULL WHERE name = ?");
   TRY_VOID(update.bind(now).bind(name).run());
   if (database.changes() == 0) return std::unexpected(no_such_user(name));
   return {};

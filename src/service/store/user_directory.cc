@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/store/user_directory.h"
 
+#include "base/mutant.h"
 #include "service/pki/certificate.h"
 
 namespace masque {
@@ -28,9 +29,11 @@ UserDirectory::Admission UserDirectory::by_certificate(std::string_view name,
     return {.verdict = Verdict::OtherKey, .user = &users_[known_key->second]};
   }
   const User& user = users_[known_name->second];
-  if (user.revoked) return {.verdict = Verdict::Revoked, .user = &user};
+  if (user.revoked && !mutant("directory.revoked.remove"))
+    return {.verdict = Verdict::Revoked, .user = &user};
   // A user of a token alone has no certificate at all.
-  if (user.fingerprint.empty() || user.fingerprint != fingerprint)
+  if ((user.fingerprint.empty() || user.fingerprint != fingerprint) &&
+      !mutant("directory.other_key.remove"))
     return {.verdict = Verdict::OtherKey, .user = &user};
   return {.verdict = Verdict::Admitted, .user = &user};
 }

@@ -86,9 +86,9 @@ bool ClientNode::dial() {
   kill();
   ++dials_;
   local_ = {.address = options_.address, .port = next_port_++};
-  auto quic = QuicConnection::create_client(
-      world().now(), options_.quic, *tls_, world().rng(),
-      {.path = {.local = local_, .remote = options_.server}, .token = {}});
+  const NetworkPath path{.local = local_, .remote = options_.server};
+  auto quic = QuicConnection::create_client(world().now(), options_.quic, *tls_, world().rng(),
+                                            {.path = path, .token = tokens_.take(path)});
   if (!quic) return false;
   quic->set_wake([this] { on_wake(); });
   connection_ = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic),
@@ -99,6 +99,7 @@ bool ClientNode::dial() {
 
 void ClientNode::kill() {
   if (!connection_) return;
+  tokens_.keep(connection_->quic().path(), connection_->quic().new_token());
   connection_->on_removed();
   connection_.reset();
 }
@@ -124,8 +125,7 @@ QuicConnection::Flushed ClientNode::transmit(Instant now, TransmitBatch& batch) 
 void ClientNode::finish(Instant now) {
   if (connection_ && connection_->quic().dead()) {
     last_close_ = connection_->quic().close_reason().value_or(CloseReason{.text = "no reason"});
-    connection_->on_removed();
-    connection_.reset();
+    kill();
     on_connection_ended(*last_close_);
   }
   finish_application(now);

@@ -15,6 +15,7 @@
 
 #include "core/http/http3_connection.h"
 #include "core/quic/server_endpoint.h"
+#include "core/quic/token_store.h"
 #include "sim/network.h"
 
 namespace masque {
@@ -118,6 +119,7 @@ class ClientNode : public TurnNode {
   uint16_t next_port_ = 40'000;
   std::optional<CloseReason> last_close_;
   uint64_t dials_ = 0;
+  TokenStore tokens_;
 };
 
 class ServerNode : public TurnNode, private ConnectionFactory {

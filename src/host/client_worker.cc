@@ -202,9 +202,9 @@ Result<void, SysError> ClientWorker::connect_to(const SocketAddress& remote) {
   udp_interest_ = EventLoop::kReadable;
   const bool v4 = remote.address.version() == IpVersion::V4;
   io_.set_sockets(v4 ? &*socket_ : nullptr, v4 ? nullptr : &*socket_);
-  auto quic = QuicConnection::create_client(
-      now_, options_.quic, tls_, rng_,
-      {.path = {.local = socket_->local_address(), .remote = remote}, .token = {}});
+  const NetworkPath path{.local = socket_->local_address(), .remote = remote};
+  auto quic = QuicConnection::create_client(now_, options_.quic, tls_, rng_,
+                                            {.path = path, .token = tokens_.take(path)});
   if (!quic) return std::unexpected(SysError{.code = 0, .operation = "create a QUIC connection"});
   log_info("client.dial",
            {{"remote", remote.to_string()}, {"local", socket_->local_address().to_string()}});
@@ -227,6 +227,7 @@ void ClientWorker::hang_up() {
 void ClientWorker::drop_connection() {
   if (connection_) {
     last_close_ = connection_->quic().close_reason();
+    tokens_.keep(connection_->quic().path(), connection_->quic().new_token());
     connection_->on_removed();
     connection_.reset();
   }

@@ -19,6 +19,7 @@
 
 #include "core/client/tunnel_client.h"
 #include "core/http/http3_connection.h"
+#include "core/quic/token_store.h"
 #include "host/event_loop.h"
 #include "host/packet_io.h"
 #include "host/random.h"
@@ -87,6 +88,7 @@ class ClientWorker {
   std::optional<UdpSocket> socket_;
   std::unique_ptr<Http3Connection> connection_;
   std::optional<CloseReason> last_close_;
+  TokenStore tokens_;
   std::vector<SocketAddress> addresses_;
   size_t next_address_ = 0;
   bool hanging_up_ = false;

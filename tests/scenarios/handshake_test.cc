@@ -90,6 +90,26 @@ SCENARIO(retry_always, 4,
   lab.finish();
 }
 
+// proves: V6t
+SCENARIO(a_token_spares_the_retry, 4,
+         "A restarted gateway with its secret takes the token of the connection before: no Retry") {
+  lab.add_server({.retry = RetryPolicy::Always});
+  SimClient& client = lab.add_client("anna");
+  ASSERT_TRUE(lab.connect(client));
+  lab.run(1s);
+  lab.kill_server();
+  lab.server().start(SimServer::Secret::Kept);
+  ASSERT_TRUE(lab.until([&] { return client.dials() == 2 && client.connected(); }, 60s));
+  EXPECT_EQ(lab.server().endpoint().counters().retries, 0u);
+  EXPECT_EQ(lab.server().endpoint().counters().bad_tokens, 0u);
+  // The token is spent, and the new connection brought another.
+  lab.kill_server();
+  lab.server().start(SimServer::Secret::New);
+  ASSERT_TRUE(lab.until([&] { return client.dials() >= 3 && client.connected(); }, 120s));
+  EXPECT_GE(lab.server().endpoint().counters().retries, 1u) << "a new secret knows no old token";
+  lab.finish();
+}
+
 SCENARIO_WITH(retry_always_openssl, Crypto::Real, 2,
               "Retry with real TLS and a post-quantum ClientHello") {
   lab.add_server({.retry = RetryPolicy::Always});

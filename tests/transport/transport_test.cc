@@ -10,6 +10,7 @@
 
 #include "base/rng.h"
 #include "core/http/http3_connection.h"
+#include "core/quic/token_store.h"
 #include "support/certificates.h"
 
 namespace masque {
@@ -103,8 +104,9 @@ class Pair : public ConnectionFactory {
         std::make_unique<QuicServerEndpoint>(endpoint_options, *server_tls, server_rng, *this);
   }
   void dial() {
-    auto quic =
-        QuicConnection::create_client(now, {}, *client_tls, client_rng, {.path = kClientPath});
+    if (client) tokens.keep(kClientPath, client->quic().new_token());
+    auto quic = QuicConnection::create_client(
+        now, {}, *client_tls, client_rng, {.path = kClientPath, .token = tokens.take(kClientPath)});
     client = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic),
                                                client_events);
   }
@@ -183,6 +185,7 @@ class Pair : public ConnectionFactory {
   SeededRng client_rng, server_rng;
   std::unique_ptr<TlsContext> server_tls, client_tls;
   QuicServerEndpoint::Options endpoint_options;
+  TokenStore tokens;
   Recorder client_events, server_events;
   std::unique_ptr<QuicServerEndpoint> endpoint;
   std::unique_ptr<Http3Connection> client;
@@ -256,6 +259,33 @@ TEST(Transport, a_retry_token_of_another_address_is_refused) {
     pair.endpoint->on_datagram(pair.now, {.path = elsewhere, .bytes = bytes});
   EXPECT_GE(pair.endpoint->counters().bad_tokens, 1u);
   EXPECT_EQ(pair.endpoint->counters().connections_created, 0u);
+}
+
+// proves: V4t, V6t
+TEST(Transport, rfc9000_8_1_3_a_token_of_an_earlier_connection_spares_the_retry) {
+  Pair pair({.retry = RetryPolicy::Always});
+  pair.run();
+  const uint64_t retries = pair.endpoint->counters().retries;
+  ASSERT_GE(retries, 1u);
+  ASSERT_NE(pair.client->quic().new_token(), "");
+  pair.dial();
+  pair.run();
+  EXPECT_TRUE(pair.client->quic().handshake_confirmed());
+  EXPECT_EQ(pair.endpoint->counters().retries, retries);
+  EXPECT_EQ(pair.endpoint->counters().connections_created, 2u);
+}
+
+// proves: V5t
+TEST(Transport, rfc9000_8_1_3_an_old_token_counts_as_none) {
+  Pair pair({.retry = RetryPolicy::Always});
+  pair.run();
+  const uint64_t retries = pair.endpoint->counters().retries;
+  pair.now += 25h;
+  pair.dial();
+  pair.run();
+  EXPECT_TRUE(pair.client->quic().handshake_confirmed());
+  EXPECT_GT(pair.endpoint->counters().retries, retries);
+  EXPECT_GE(pair.endpoint->counters().bad_tokens, 1u);
 }
 
 // proves: V1t

@@ -156,9 +156,9 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
 void QuicConnection::Impl::offer_new_token() {
   std::array<uint8_t, NGTCP2_CRYPTO_MAX_REGULAR_TOKENLEN> token;
   const ngtcp2_addr& remote = ngtcp2_conn_get_path(connection)->remote;
-  const ngtcp2_ssize length = ngtcp2_crypto_generate_regular_token(
-      token.data(), static_secret.data(), static_secret.size(), remote.addr, remote.addrlen,
-      to_ns(called_at));
+  const ngtcp2_ssize length =
+      ngtcp2_crypto_generate_regular_token(token.data(), static_secret.data(), static_secret.size(),
+                                           remote.addr, remote.addrlen, to_ns(called_at));
   if (length <= 0) return;  // the client will do without
   static_cast<void>(
       ngtcp2_conn_submit_new_token(connection, token.data(), static_cast<size_t>(length)));

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sender's side of the erasure codes: a window of the newest source symbols, and repair symbols
+// over any part of it that is still there, at any time and in any order. One arena, allocated at
+// the first add(); nothing else is allocated. The work of make_repair() is one multiplication and
+// one addition a byte of the covered symbols, by their real lengths.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/bytes.h"
+#include "core/fec/erasure_code.h"
+
+namespace masque {
+
+class ErasureEncoder {
+ public:
+  static constexpr size_t kSymbolSizeMax = 65535;
+
+  // symbol_size_max <= 65535, 1 <= window_max <= 255
+  ErasureEncoder(size_t symbol_size_max, size_t window_max);
+
+  // Adds the next source symbol, head|body (at most symbol_size_max together), and returns its ESI;
+  // the first is 0. The oldest leaves a full window.
+  uint32_t add(Bytes head, Bytes body);
+
+  uint32_t next_source() const { return next_; }
+  size_t window() const { return used_; }
+  // Empty when it has left the window. Valid until the next add().
+  Bytes symbol(uint32_t esi) const;
+
+  // What to hand to make_repair(). sliding() covers the newest `count` symbols (fewer if there are
+  // fewer) with the next key; a block has `count` <= `block_size` symbols, block_size out of
+  // kBlockSizes, repair_index < kBlockRepairsMax.
+  RepairId sliding(size_t count);
+  static RepairId reed_solomon(uint32_t first, size_t count, size_t block_size,
+                               size_t repair_index);
+  static RepairId xor_parity(uint32_t first, size_t count);
+
+  // Writes the repair symbol for `id` and returns its length, that of the longest covered symbol.
+  // 0: the id is not valid, a covered symbol is not there, or `out` is too small.
+  size_t make_repair(const RepairId& id, MutableBytes out) const;
+
+ private:
+  bool holds(uint32_t esi) const { return next_ - 1 - esi < used_; }
+  size_t slot(uint32_t esi) const { return esi & (slots_ - 1); }
+
+  size_t symbol_size_max_;
+  size_t window_max_;
+  size_t slots_;   // a power of two, so that the ring survives the wrap of ESIs
+  size_t stride_;  // bytes of a slot
+  size_t used_ = 0;
+  uint32_t next_ = 0;
+  uint16_t next_key_ = 1;
+  std::unique_ptr<uint8_t[]> arena_;  // slots, each symbol followed by zeros up to a whole vector
+  std::unique_ptr<uint16_t[]> lengths_;
+};
+
+}  // namespace masque

@@ -145,6 +145,7 @@ class Pair : public ConnectionFactory {
     now = end;
   }
   void flush() {
+    if (before_flush) before_flush();
     while (client->poll_transmit(now, batch) == QuicConnection::Flushed::Full) send(true);
     send(true);
     while (endpoint->poll_transmit(now, batch) == QuicConnection::Flushed::Full) send(false);
@@ -194,6 +195,7 @@ class Pair : public ConnectionFactory {
   std::deque<Packet> wire;
   Duration one_way = kOneWay;
   std::function<bool(bool, Bytes)> drop;
+  std::function<void()> before_flush;
   size_t bytes_to_server = 0, bytes_to_client = 0;
 };
 
@@ -443,6 +445,33 @@ TEST(Transport, a_datagram_leaves_and_arrives_at_once) {
 }
 
 // proves: N1, N3, N5
+// The congestion window is never enough for the datagrams, and a capsule comes late.
+// proves: G12
+TEST(Transport, rfc9221_5_datagrams_and_streams_have_priorities) {
+  for (const SendPriority priority : {SendPriority::StreamsFirst, SendPriority::DatagramsFirst}) {
+    Pair pair;
+    pair.run();
+    const StreamId stream = *pair.connect();
+    pair.run();
+    pair.client->quic().set_priority(priority);
+    const std::string packet(1000, 'x');
+    pair.before_flush = [&] {
+      while (pair.send_packet(*pair.client, stream, packet) == SendResult::Sent) {
+      }
+    };
+    pair.run(30ms);
+    ASSERT_TRUE(pair.client->send_stream_data(stream, as_bytes("capsule")));
+    const size_t datagrams_before = pair.server_events.datagrams.size();
+    pair.run(60ms);
+    EXPECT_GT(pair.server_events.datagrams.size(), datagrams_before);
+    const bool arrived = pair.server_events.stream_bytes == "capsule";
+    EXPECT_EQ(arrived, priority == SendPriority::StreamsFirst);
+    pair.before_flush = {};
+    pair.run();
+    EXPECT_EQ(pair.server_events.stream_bytes, "capsule") << "later, but whole";
+  }
+}
+
 TEST(Transport, connection_ids_are_random_and_never_issued_twice) {
   struct Ids : ConnectionIdRegistry {
     void add_connection_id(const ConnectionId& id) override { issued.push_back(id); }
@@ -468,8 +497,9 @@ TEST(Transport, datagrams_before_the_answer_wait_in_a_bounded_buffer) {
   Pair pair;
   pair.run();
   const auto stream = pair.connect();
-  for (int i = 0; i < 40; ++i) pair.send_packet(*pair.client, *stream, "early");
   // The datagrams overtake the request.
+  pair.client->quic().set_priority(SendPriority::DatagramsFirst);
+  for (int i = 0; i < 40; ++i) pair.send_packet(*pair.client, *stream, "early");
   pair.run();
   EXPECT_EQ(pair.server_events.datagrams.size(), Http3Limits{}.early_datagrams_max);
 }

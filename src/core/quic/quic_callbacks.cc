@@ -35,6 +35,7 @@ int on_handshake_confirmed(ngtcp2_conn*, void* user_data) {
 int on_stream_data(ngtcp2_conn*, uint32_t flags, int64_t id, uint64_t, const uint8_t* data,
                    size_t length, void* user_data, void*) {
   const bool fin = (flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0;
+  impl_of(user_data).streams_waiting = true;  // it may be answered
   return result_of(
       impl_of(user_data).application->on_stream_data(stream_of(id), Bytes(data, length), fin));
 }
@@ -66,6 +67,7 @@ int on_stream_reset(ngtcp2_conn*, int64_t id, uint64_t, uint64_t code, void* use
 }
 
 int on_stream_unblocked(ngtcp2_conn*, int64_t id, uint64_t, void* user_data, void*) {
+  impl_of(user_data).streams_waiting = true;
   impl_of(user_data).application->on_stream_unblocked(stream_of(id));
   return 0;
 }

@@ -128,7 +128,11 @@ void QuicConnection::set_registry(ConnectionIdRegistry* registry) {
 void QuicConnection::set_wake(std::move_only_function<void()> wake) {
   impl_->wake_function = std::move(wake);
 }
-void QuicConnection::wake() { impl_->wake(); }
+void QuicConnection::wake() {
+  impl_->streams_waiting = true;
+  impl_->wake();
+}
+void QuicConnection::set_priority(SendPriority priority) { impl_->priority = priority; }
 
 void QuicConnection::Impl::wake() {
   if (awake) return;
@@ -253,6 +257,13 @@ MutableBytes QuicConnection::Impl::packet_room(TransmitBatch& batch) {
 }
 
 QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, TransmitBatch& batch) {
+  const Flushed flushed = write_waiting(now, batch);
+  if (flushed == Flushed::All) end_burst(now);
+  return flushed;
+}
+
+// The burst goes on: the pacer would hold back what follows at once.
+QuicConnection::Flushed QuicConnection::Impl::write_waiting(Instant now, TransmitBatch& batch) {
   StreamChunk chunk;
   for (;;) {
     const MutableBytes room = packet_room(batch);
@@ -263,6 +274,7 @@ QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, Transmi
     if (application != nullptr && state == State::Open && !application->next_stream_chunk(chunk)) {
       return close_pending ? write_close(now, batch) : Flushed::All;
     }
+    if (chunk.stream < 0) streams_waiting = false;
     ngtcp2_vec vec[StreamChunk::kPiecesMax];
     for (size_t i = 0; i < chunk.piece_count; ++i) {
       vec[i] = {.base = const_cast<uint8_t*>(chunk.pieces[i].data()),
@@ -292,10 +304,7 @@ QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, Transmi
       fail(static_cast<int>(n));
       return write_close(now, batch);
     }
-    if (n == 0) {
-      end_burst(now);
-      return Flushed::All;
-    }
+    if (n == 0) return Flushed::All;
     commit(batch, static_cast<size_t>(n), info, now);
   }
 }
@@ -502,6 +511,11 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
                                          TransmitBatch& batch) {
   Impl& impl = *impl_;
   if (impl.state != Impl::State::Open || impl.close_pending) return SendResult::Closed;
+  impl.called_at = now;
+  if (impl.streams_waiting && impl.priority == SendPriority::StreamsFirst) {
+    if (impl.write_waiting(now, batch) == Flushed::Full) return SendResult::Blocked;
+    if (impl.state != Impl::State::Open || impl.close_pending) return SendResult::Closed;
+  }
   if (prefix.size() + packet.size() > datagram_size_max()) {
     return datagrams_negotiated() ? SendResult::TooLarge : SendResult::Closed;
   }
@@ -510,7 +524,6 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
       {.base = const_cast<uint8_t*>(packet.head.data()), .len = packet.head.size()},
       {.base = const_cast<uint8_t*>(packet.body.data()), .len = packet.body.size()},
   };
-  impl.called_at = now;
   const size_t packet_size = prefix.size() + packet.size() + datagram_overhead(impl.connection);
   // A packet may go out without our frame (a probe, a handshake flight): then once more.
   constexpr int kPacketsBeforeOurs = 8;

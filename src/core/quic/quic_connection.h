@@ -46,6 +46,10 @@ struct QuicSettings {
   uint64_t request_streams_max = 100;  // RFC 9114 6.1: a server should allow at least 100
 };
 
+// What goes first while both wait for the congestion window (RFC 9221 5). Streams carry capsules,
+// which say what the datagrams mean, and are small: first, unless the owner says otherwise.
+enum class SendPriority : uint8_t { StreamsFirst, DatagramsFirst };
+
 // Who ended the connection and why, for logs, status and exit codes.
 struct CloseReason {
   enum class Cause : uint8_t {
@@ -117,7 +121,9 @@ class QuicConnection {
   // Called at most once between two poll_transmit, when there may be something to send or a new
   // timeout.
   void set_wake(std::move_only_function<void()> wake);
+  // Also said by the application when its streams have something to send.
   void wake();
+  void set_priority(SendPriority priority);
 
   // Server only: Discard the connection silently, or because the first Initial did not hold the
   // start of the ClientHello (keep the packet aside, or answer with Retry).

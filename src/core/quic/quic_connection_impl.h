@@ -36,6 +36,7 @@ struct QuicConnection::Impl {
   void enter_closing(Instant now, State next);
   Flushed write_close(Instant now, TransmitBatch& batch);
   Flushed write_packets(Instant now, TransmitBatch& batch);
+  Flushed write_waiting(Instant now, TransmitBatch& batch);
   void commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info, Instant now);
   void end_burst(Instant now);
   bool rtt_is_stale() const;
@@ -64,6 +65,8 @@ struct QuicConnection::Impl {
   ConnectionIdRegistry* registry = nullptr;
   std::move_only_function<void()> wake_function;
   bool awake = false;
+  SendPriority priority = SendPriority::StreamsFirst;
+  bool streams_waiting = false;  // the application may have stream data
   std::array<uint8_t, 32> static_secret{};
 
   bool confirmed = false;

@@ -55,14 +55,15 @@ void ScriptedClient::act(Action action) {
 
 void ScriptedClient::send_packet(StreamId stream, std::vector<uint8_t> packet) {
   act([this, stream, packet = std::move(packet)](Http3Connection& http, TransmitTarget& out) {
-    static_cast<void>(
-        http.send_packet(world().now(), stream, {.head = packet, .body = {}}, out.batch()));
+    static_cast<void>(http.send_packet(world().now(), stream, {.head = packet, .body = {}},
+                                       TrafficClass::Bulk, out.batch()));
   });
 }
 
 void ScriptedClient::send_raw_datagram(std::vector<uint8_t> frame) {
   act([this, frame = std::move(frame)](Http3Connection& http, TransmitTarget& out) {
-    static_cast<void>(http.quic().send_datagram(world().now(), frame, {}, out.batch()));
+    static_cast<void>(
+        http.quic().send_datagram(world().now(), frame, {}, TrafficClass::Bulk, out.batch()));
   });
 }
 

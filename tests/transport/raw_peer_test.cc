@@ -170,8 +170,9 @@ class RawClient : public ::testing::Test, public ConnectionFactory {
   }
   void datagram(std::string_view bytes) {
     const auto payload = hex(bytes);
-    EXPECT_EQ(client->send_datagram(now, payload, {.head = {}, .body = {}}, batch),
-              SendResult::Sent);
+    EXPECT_EQ(
+        client->send_datagram(now, payload, {.head = {}, .body = {}}, TrafficClass::Bulk, batch),
+        SendResult::Sent);
   }
   void expect_closed(HttpError code) {
     ASSERT_TRUE(client->close_reason());

@@ -171,8 +171,8 @@ class Pair : public ConnectionFactory {
                                       {"capsule-protocol", "?1"}});
   }
   SendResult send_packet(HttpConnection& from, StreamId stream, std::string_view text) {
-    const SendResult result =
-        from.send_packet(now, stream, {.head = as_bytes(text), .body = {}}, batch);
+    const SendResult result = from.send_packet(now, stream, {.head = as_bytes(text), .body = {}},
+                                               TrafficClass::Bulk, batch);
     send(&from == client.get());
     return result;
   }

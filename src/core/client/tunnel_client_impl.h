@@ -36,7 +36,8 @@ struct TunnelClient::Impl {
    public:
     Channel(Impl& client, HttpConnection& connection, StreamId stream)
         : client_(client), connection_(connection), stream_(stream) {}
-    SendResult send_packet(Instant now, const PacketSlices& packet) override;
+    SendResult send_packet(Instant now, const PacketSlices& packet,
+                           TrafficClass traffic_class) override;
     size_t packet_size_max() const override { return connection_.packet_size_max(stream_); }
 
    private:

@@ -30,6 +30,7 @@ struct FakeHttpConnection final : HttpConnection {
     bool datagrams = false;
     std::vector<uint8_t> data;
     std::vector<std::vector<uint8_t>> packets;
+    std::vector<TrafficClass> classes;  // of each packet
   };
 
   std::optional<StreamId> open_request(Instant, const HeaderFields& fields) override {
@@ -58,7 +59,7 @@ struct FakeHttpConnection final : HttpConnection {
   }
   void enable_datagrams(StreamId stream) override { streams[stream].datagrams = true; }
   SendResult send_packet(Instant, StreamId stream, const PacketSlices& packet,
-                         TransmitBatch& batch) override {
+                         TrafficClass traffic_class, TransmitBatch& batch) override {
     if (batch.room().empty()) return SendResult::Blocked;
     if (blocked) return SendResult::Blocked;
     if (packet.size() > limit) return SendResult::TooLarge;
@@ -66,9 +67,11 @@ struct FakeHttpConnection final : HttpConnection {
     std::vector<uint8_t> whole(packet.head.begin(), packet.head.end());
     whole.insert(whole.end(), packet.body.begin(), packet.body.end());
     streams[stream].packets.push_back(std::move(whole));
+    streams[stream].classes.push_back(traffic_class);
     return SendResult::Sent;
   }
   size_t packet_size_max(StreamId) const override { return limit; }
+  DatagramOrigin datagram_origin() const override { return origin; }
   bool usable() const override { return is_usable; }
   std::string why_not() const override { return "no extended CONNECT"; }
   PeerCertificate peer_certificate() const override { return certificate; }
@@ -81,6 +84,7 @@ struct FakeHttpConnection final : HttpConnection {
   }
 
   PeerCertificate certificate;
+  DatagramOrigin origin;  // of what the test hands to on_http_datagram
   std::map<StreamId, Stream> streams;
   uint64_t next_stream = 0;
   size_t limit = 1400;

@@ -619,14 +619,15 @@ void Http3Connection::enable_datagrams(StreamId id) {
 }
 
 SendResult Http3Connection::send_packet(Instant now, StreamId id, const PacketSlices& packet,
-                                        TransmitBatch& batch) {
+                                        TrafficClass traffic_class, TransmitBatch& batch) {
   const RequestStream* stream = impl_->find(id);
   // RFC 9297 2.1: not after the stream is closed, and not before both settings are exchanged.
   if (stream == nullptr || stream->gone || stream->send.fin || !impl_->peer_datagrams)
     return SendResult::Closed;
   impl_->now = now;
   quic_->probe_path_mtu(now, Bytes(stream->probe).first(stream->prefix_size), batch);
-  return quic_->send_datagram(now, Bytes(stream->prefix).first(stream->prefix_size), packet, batch);
+  return quic_->send_datagram(now, Bytes(stream->prefix).first(stream->prefix_size), packet,
+                              traffic_class, batch);
 }
 
 size_t Http3Connection::packet_size_max(StreamId id) const {

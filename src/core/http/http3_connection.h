@@ -49,7 +49,7 @@ class Http3Connection final : public HttpConnection, public EndpointConnection {
   void close(Instant now, HttpError code, std::string_view reason) override;
   void enable_datagrams(StreamId stream) override;
   SendResult send_packet(Instant now, StreamId stream, const PacketSlices& packet,
-                         TransmitBatch& batch) override;
+                         TrafficClass traffic_class, TransmitBatch& batch) override;
   size_t packet_size_max(StreamId stream) const override;
   bool usable() const override;
   std::string why_not() const override;

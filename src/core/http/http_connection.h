@@ -56,8 +56,10 @@ class HttpConnection {
   virtual void enable_datagrams(StreamId stream) = 0;
   // Writes a DATAGRAM frame {quarter stream id, context 0, packet} straight into `batch`.
   virtual SendResult send_packet(Instant now, StreamId stream, const PacketSlices& packet,
-                                 TransmitBatch& batch) = 0;
+                                 TrafficClass traffic_class, TransmitBatch& batch) = 0;
   virtual size_t packet_size_max(StreamId stream) const = 0;
+  // Of the datagram that on_http_datagram is being called with; means nothing at other times.
+  virtual DatagramOrigin datagram_origin() const { return {}; }
 
   // --- state ---
   // Both SETTINGS are exchanged and allow what CONNECT-IP needs; why_not() explains the contrary.

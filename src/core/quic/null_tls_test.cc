@@ -170,8 +170,9 @@ TEST_F(NullTls, every_changed_byte_of_a_packet_is_noticed) {
   ASSERT_TRUE(client_->handshake_confirmed());
   TransmitBatch batch;
   const std::vector<uint8_t> payload(60, 0x5a);
-  ASSERT_EQ(client_->send_datagram(now_, {}, {.head = payload, .body = {}}, batch),
-            SendResult::Sent);
+  ASSERT_EQ(
+      client_->send_datagram(now_, {}, {.head = payload, .body = {}}, TrafficClass::Bulk, batch),
+      SendResult::Sent);
   const Bytes bytes = batch.bytes(batch.runs()[0]);
   const std::vector<uint8_t> packet(bytes.begin(), bytes.end());
   for (size_t i = 0; i < packet.size(); ++i) {
@@ -196,8 +197,9 @@ TEST_F(NullTls, keys_change_with_a_key_update) {
     client_->initiate_key_update(now_);
     TransmitBatch batch;
     const std::vector<uint8_t> payload(10, static_cast<uint8_t>(i));
-    ASSERT_EQ(client_->send_datagram(now_, {}, {.head = payload, .body = {}}, batch),
-              SendResult::Sent);
+    ASSERT_EQ(
+        client_->send_datagram(now_, {}, {.head = payload, .body = {}}, TrafficClass::Bulk, batch),
+        SendResult::Sent);
     const Bytes bytes = batch.bytes(batch.runs()[0]);
     to_server({std::vector<uint8_t>(bytes.begin(), bytes.end())});
     exchange();

@@ -508,7 +508,7 @@ void QuicConnection::probe_path_mtu(Instant now, Bytes frame, TransmitBatch& bat
 }
 
 SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
-                                         TransmitBatch& batch) {
+                                         TrafficClass /*traffic_class*/, TransmitBatch& batch) {
   Impl& impl = *impl_;
   if (impl.state != Impl::State::Open || impl.close_pending) return SendResult::Closed;
   impl.called_at = now;

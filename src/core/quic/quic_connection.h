@@ -143,7 +143,7 @@ class QuicConnection {
 
   // One DATAGRAM frame of `prefix` + packet, written into the batch at once.
   SendResult send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
-                           TransmitBatch& batch);
+                           TrafficClass traffic_class, TransmitBatch& batch);
   // Sends `frame`, padded, when it is time to try a larger packet; whether it arrives matters to
   // nobody, so that the search for the path's limit takes no packet with it.
   void probe_path_mtu(Instant now, Bytes frame, TransmitBatch& batch);

@@ -72,14 +72,15 @@ Gateway::Impl::Impl(GatewayConfig config_in, Rng&, std::unique_ptr<const PolicyS
   reserve_fixed_addresses();
 }
 
-SendResult Gateway::Impl::Channel::send_packet(Instant now, const PacketSlices& packet) {
+SendResult Gateway::Impl::Channel::send_packet(Instant now, const PacketSlices& packet,
+                                               TrafficClass traffic_class) {
   if (gateway_.reading == &connection_) return SendResult::Blocked;
   const SendResult result =
-      connection_.send_packet(now, stream_, packet, gateway_.transmit->batch());
+      connection_.send_packet(now, stream_, packet, traffic_class, gateway_.transmit->batch());
   if (result != SendResult::Blocked || !gateway_.transmit->batch().room().empty()) return result;
   // Only the batch was full.
   gateway_.transmit->flush();
-  return connection_.send_packet(now, stream_, packet, gateway_.transmit->batch());
+  return connection_.send_packet(now, stream_, packet, traffic_class, gateway_.transmit->batch());
 }
 
 Gateway::Impl::Session* Gateway::Impl::find(HttpConnection& connection, StreamId stream) {

@@ -34,7 +34,8 @@ struct Gateway::Impl {
    public:
     Channel(Impl& gateway, HttpConnection& connection, StreamId stream)
         : gateway_(gateway), connection_(connection), stream_(stream) {}
-    SendResult send_packet(Instant now, const PacketSlices& packet) override;
+    SendResult send_packet(Instant now, const PacketSlices& packet,
+                           TrafficClass traffic_class) override;
     size_t packet_size_max() const override { return connection_.packet_size_max(stream_); }
 
    private:

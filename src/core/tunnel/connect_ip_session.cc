@@ -202,7 +202,9 @@ void ConnectIpSession::run_probe(Instant now, DatagramChannel& channel) {
       std::array<uint8_t, MtuProbe::kPacketSize> packet;
       const size_t size = probe_.write(packet);
       const PacketSlices slices{.head = Bytes(packet).first(size), .body = {}};
-      if (channel.send_packet(now, slices) == SendResult::Blocked) enqueue(now, slices);
+      if (channel.send_packet(now, slices, TrafficClass::Bulk) == SendResult::Blocked) {
+        enqueue(now, slices);
+      }
       return;
     }
     case MtuProbe::Due::GaveUp:

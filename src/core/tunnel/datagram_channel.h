@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/time.h"
 #include "core/ip/packet_slices.h"
+#include "core/path/traffic_class.h"
 
 namespace masque {
 
@@ -21,7 +22,8 @@ class DatagramChannel {
  public:
   virtual ~DatagramChannel() = default;
   // Sends `packet` as the payload of an HTTP Datagram with Context ID 0 (RFC 9484 5).
-  virtual SendResult send_packet(Instant now, const PacketSlices& packet) = 0;
+  virtual SendResult send_packet(Instant now, const PacketSlices& packet,
+                                 TrafficClass traffic_class) = 0;
   // Largest IP packet that fits now: it moves with the path MTU of the live tunnel.
   virtual size_t packet_size_max() const = 0;
 };

@@ -154,7 +154,7 @@ SendVerdict ConnectIpSession::decrement_and_send(Instant now, const Outbound& ou
 SendVerdict ConnectIpSession::send_or_queue(Instant now, const PacketSlices& packet,
                                             const Outbound& outbound) {
   if (queue_.empty()) {
-    switch (outbound.channel.send_packet(now, packet)) {
+    switch (outbound.channel.send_packet(now, packet, TrafficClass::Bulk)) {
       case SendResult::Sent:
         ++counters_.packets_sent;
         counters_.bytes_sent += packet.size();
@@ -223,7 +223,7 @@ void ConnectIpSession::flush(Instant now, DatagramChannel& channel) {
   counters_.drops[static_cast<size_t>(DropReason::QueueFull)] += late;
   while (!queue_.empty()) {
     const Bytes packet = queue_.front();
-    switch (channel.send_packet(now, {.head = packet, .body = {}})) {
+    switch (channel.send_packet(now, {.head = packet, .body = {}}, TrafficClass::Bulk)) {
       case SendResult::Blocked:
         return;
       case SendResult::Sent:

@@ -83,18 +83,20 @@ inline std::vector<uint8_t> datagram(const Packet& packet) {
 inline IpPacketView view_of(const Packet& packet) { return parse_ip_packet(Bytes(packet)).value(); }
 
 struct FakeChannel final : DatagramChannel {
-  SendResult send_packet(Instant, const PacketSlices& packet) override {
+  SendResult send_packet(Instant, const PacketSlices& packet, TrafficClass traffic_class) override {
     if (blocked) return SendResult::Blocked;
     if (closed) return SendResult::Closed;
     if (packet.size() > limit) return SendResult::TooLarge;
     Packet whole(packet.head.begin(), packet.head.end());
     whole.insert(whole.end(), packet.body.begin(), packet.body.end());
     sent.push_back(std::move(whole));
+    classes.push_back(traffic_class);
     return SendResult::Sent;
   }
   size_t packet_size_max() const override { return limit; }
 
   std::vector<Packet> sent;
+  std::vector<TrafficClass> classes;  // of each sent
   size_t limit = 1400;
   bool blocked = false;
   bool closed = false;

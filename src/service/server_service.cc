@@ -199,6 +199,7 @@ std::expected<void, StartError> ServerService::start_gateway() {
   }
   gateway.hash_token = hash_token;
   gateway.pools = config_.pools;
+  gateway.lease_kind = config_.lease_kind;
   gateway.sessions_max = config_.limits.clients_max;
   gateway_ = std::make_unique<Gateway>(gateway, rng_, build_policy(config_, users_));
 
@@ -207,6 +208,7 @@ std::expected<void, StartError> ServerService::start_gateway() {
   } else {
     return start_failed(kExitFailed, stored.error().text);
   }
+  if (config_.lease_kind == LeaseKind::Fresh) forget_leases();
   for (const auto& [identity, addresses] : leases_) {
     if (!gateway_->load_lease(identity, addresses)) {
       log_warn("lease.outside_pools", {{"client", identity}, {"addresses", join(addresses)}});
@@ -334,6 +336,14 @@ void ServerService::on_event(GatewayEvent event) {
       worker_->with_gateway([&](Gateway& gateway) { gateway.on_resolved(ticket, addresses); });
     });
   }
+}
+
+// Leases of a time when they were sticky say who had which address: of no use any more.
+void ServerService::forget_leases() {
+  for (const auto& [identity, addresses] : leases_) {
+    for (const IpPrefix& prefix : addresses) writer_->remove_lease(prefix);
+  }
+  leases_.clear();
 }
 
 void ServerService::store_lease(const LeaseChanged& lease) {

@@ -49,6 +49,7 @@ class ServerService {
   Result<void, SysError> apply_interface();
   bool read_users();
   void store_lease(const LeaseChanged& lease);
+  void forget_leases();
 
   void on_signal(int signal);
   void on_event(GatewayEvent event);

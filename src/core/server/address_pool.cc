@@ -193,7 +193,7 @@ void AddressPool::mark_absent(const std::string& identity, Holder& holder,
 void AddressPool::release(Instant now, std::string_view identity) {
   const auto found = holders_.find(std::string(identity));
   if (found == holders_.end() || found->second.absent_since) return;
-  if (mutant("lease.sticky.remove")) return void(remove(identity));
+  if (options_.kind == LeaseKind::Fresh || mutant("lease.sticky.remove")) return void(remove(identity));
   mark_absent(found->first, found->second, now);
 }
 

@@ -2,7 +2,9 @@
 // Inner addresses for clients, IPv4 and IPv6, out of several pools. A lease belongs to an identity,
 // not to a connection: the same identity gets the same address for as long as its lease lives. A
 // lease is given to somebody else only when it is absent for longer than the lease time AND the
-// pool has nothing else left.
+// pool has nothing else left. Where leases are not sticky, one ends with its session instead, and
+// the next session gets the address that is unused for longest (RFC 9484 11: an address that stays
+// lets others follow a client).
 //
 // The gateway owns the first address of each pool. Of an IPv4 pool larger than /31 the network and
 // the broadcast address are never given out. An IPv6 lease is one address, or a whole network when
@@ -25,10 +27,13 @@
 
 namespace masque {
 
+enum class LeaseKind : uint8_t { Sticky, Fresh };
+
 class AddressPool {
  public:
   struct Options {
     std::vector<IpPrefix> pools;
+    LeaseKind kind = LeaseKind::Sticky;
     uint8_t ipv6_lease_length = 128;
     Duration lease_time = 24h * 30;
   };
@@ -43,7 +48,7 @@ class AddressPool {
   // The identity's addresses of a family, from now on in use: what it has, else a fresh one. Empty:
   // the pools are exhausted.
   std::vector<IpPrefix> acquire(Instant now, std::string_view identity, IpVersion version);
-  // The identity is gone; its leases wait for it.
+  // The identity is gone; its leases wait for it, or are free when they are not sticky.
   void release(Instant now, std::string_view identity);
   // Its addresses are free at once. False when it had none.
   bool remove(std::string_view identity);

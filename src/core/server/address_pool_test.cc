@@ -102,6 +102,24 @@ TEST(AddressPool, reserved_addresses_are_never_given_out_by_chance) {
   EXPECT_TRUE(pool.set("d", nets({"10.8.0.2/32"})));  // its owner gets it by name
 }
 
+// proves: Z3
+TEST(AddressPool, rfc9484_11_fresh_leases_follow_nobody) {
+  AddressPool pool({.pools = nets({"10.8.0.0/29", "fd00:8::/64"}), .kind = LeaseKind::Fresh});
+  EXPECT_EQ(pool.acquire(at(0s), "anna", IpVersion::V4), nets({"10.8.0.2/32"}));
+  EXPECT_EQ(pool.acquire(at(0s), "anna", IpVersion::V6), nets({"fd00:8::2/128"}));
+  EXPECT_EQ(pool.acquire(at(0s), "anna", IpVersion::V4), nets({"10.8.0.2/32"})) << "it is here";
+  pool.release(at(1s), "anna");
+  EXPECT_TRUE(pool.leases("anna").empty());
+  EXPECT_EQ(pool.acquire(at(2s), "anna", IpVersion::V4), nets({"10.8.0.3/32"}));
+  EXPECT_EQ(pool.acquire(at(2s), "anna", IpVersion::V6), nets({"fd00:8::3/128"}));
+  pool.release(at(3s), "anna");
+  // Once all were given out, the one that is unused for longest is next.
+  for (const char* address : {"10.8.0.4/32", "10.8.0.5/32", "10.8.0.6/32", "10.8.0.2/32"}) {
+    EXPECT_EQ(pool.acquire(at(4s), "anna", IpVersion::V4), nets({address}));
+    pool.release(at(4s), "anna");
+  }
+}
+
 TEST(AddressPool, stored_leases_come_back_and_bad_ones_do_not) {
   AddressPool pool({.pools = nets({"10.8.0.0/24"})});
   EXPECT_TRUE(pool.load(at(0s), "anna", net("10.8.0.77/32")));

@@ -63,6 +63,7 @@ Gateway::Impl::Impl(GatewayConfig config_in, Rng&, std::unique_ptr<const PolicyS
       policy(std::move(snapshot)),
       denied(policy->denied_destinations),
       pool({.pools = config.pools,
+            .kind = config.lease_kind,
             .ipv6_lease_length = config.ipv6_lease_length,
             .lease_time = config.lease_time}) {
   std::vector<IpPrefix> own_prefixes;
@@ -72,15 +73,14 @@ Gateway::Impl::Impl(GatewayConfig config_in, Rng&, std::unique_ptr<const PolicyS
   reserve_fixed_addresses();
 }
 
-SendResult Gateway::Impl::Channel::send_packet(Instant now, const PacketSlices& packet,
-                                               TrafficClass traffic_class) {
+SendResult Gateway::Impl::Channel::send_packet(Instant now, const PacketSlices& packet) {
   if (gateway_.reading == &connection_) return SendResult::Blocked;
   const SendResult result =
-      connection_.send_packet(now, stream_, packet, traffic_class, gateway_.transmit->batch());
+      connection_.send_packet(now, stream_, packet, gateway_.transmit->batch());
   if (result != SendResult::Blocked || !gateway_.transmit->batch().room().empty()) return result;
   // Only the batch was full.
   gateway_.transmit->flush();
-  return connection_.send_packet(now, stream_, packet, traffic_class, gateway_.transmit->batch());
+  return connection_.send_packet(now, stream_, packet, gateway_.transmit->batch());
 }
 
 Gateway::Impl::Session* Gateway::Impl::find(HttpConnection& connection, StreamId stream) {
@@ -126,6 +126,7 @@ void Gateway::Impl::emit(GatewayEvent event) {
 
 void Gateway::Impl::emit_lease_changes() {
   while (auto identity = pool.poll_changed()) {
+    if (config.lease_kind == LeaseKind::Fresh) continue;
     std::vector<IpPrefix> leases = pool.leases(*identity);
     emit(LeaseChanged{.identity = std::move(*identity), .addresses = std::move(leases)});
   }

@@ -36,6 +36,7 @@
 #include "core/http/http_connection.h"
 #include "core/ip/address.h"
 #include "core/quic/transmit_target.h"
+#include "core/server/address_pool.h"
 #include "core/server/policy.h"
 #include "core/tunnel/counters.h"
 #include "core/tunnel/mtu_probe_policy.h"
@@ -54,6 +55,7 @@ struct GatewayConfig {
   TokenHash (*hash_token)(Bytes token) = nullptr;
 
   std::vector<IpPrefix> pools;      // the gateway itself takes the first address of each
+  LeaseKind lease_kind = LeaseKind::Sticky;
   uint8_t ipv6_lease_length = 128;  // 64 gives each client a network of its own
   Duration lease_time = 24h * 30;   // how long an absent identity keeps its addresses
 
@@ -92,7 +94,8 @@ struct SessionDown {
   SessionEnd end = SessionEnd::ClientClosed;
   std::string detail;
 };
-// The lease of an identity to be stored; no addresses: forget it.
+// The lease of an identity to be stored; no addresses: forget it. Leases that end with their
+// session are not told.
 struct LeaseChanged {
   std::string identity;
   std::vector<IpPrefix> addresses;
@@ -147,7 +150,7 @@ class Gateway final : public RequestHandler {
 
   // The first address of each pool: what the host puts on the TUN, with the pool's prefix length.
   std::vector<IpAddress> own_addresses() const;
-  // A lease from the database, before the first turn. False when it does not fit the pools.
+  // A sticky lease from the database, before the first turn. False when it does not fit the pools.
   bool load_lease(std::string_view identity, const std::vector<IpPrefix>& addresses);
 
   // --- a turn ---

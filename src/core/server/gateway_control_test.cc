@@ -144,6 +144,19 @@ TEST(GatewayControl, whoever_had_a_fixed_address_before_gives_way) {
   EXPECT_EQ(w.capsules(again).assigns[0].addresses[0].prefix, net("10.8.0.3/32"));
 }
 
+// proves: Z3
+TEST(GatewayControl, rfc9484_11_addresses_end_with_the_session_where_leases_are_not_sticky) {
+  GatewayWorld w({.lease_kind = LeaseKind::Fresh});
+  auto& first = w.open("anna");
+  EXPECT_EQ(w.gateway.sessions().at(0).addresses, nets({"10.8.0.2/32", "fd00:8::2/128"}));
+  w.gateway.on_connection_gone(first);
+  w.open("anna");
+  EXPECT_EQ(w.gateway.sessions().at(0).addresses, nets({"10.8.0.3/32", "fd00:8::3/128"}));
+  w.open("anna");  // replaces her session
+  EXPECT_EQ(w.gateway.sessions().at(0).addresses, nets({"10.8.0.4/32", "fd00:8::4/128"}));
+  EXPECT_TRUE(w.events<LeaseChanged>().empty()) << "nothing is written";
+}
+
 TEST(GatewayControl, stored_leases_are_given_to_their_identities) {
   GatewayWorld w;
   EXPECT_TRUE(w.gateway.load_lease("anna", nets({"10.8.0.50/32", "fd00:8::50/128"})));

@@ -16,6 +16,7 @@
 #include "base/time.h"
 #include "core/ip/address.h"
 #include "core/ip/socket_address.h"
+#include "core/server/address_pool.h"
 
 namespace masque {
 
@@ -88,6 +89,9 @@ struct ServerConfig {
     uint32_t clients_max = 10'000;   // admitted sessions
     uint32_t half_open_max = 1'000;  // handshakes under way
   } limits;
+
+  // [leases] sticky: the same user gets the same addresses, or other ones with each session.
+  LeaseKind lease_kind = LeaseKind::Sticky;
 
   QuicConfig quic;
   LogSettings log;

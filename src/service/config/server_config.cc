@@ -256,6 +256,9 @@ ServerConfig read_server(ConfigReader& reader) {
   read_api(reader, config);
   read_forwarding(reader, config);
   read_limits(reader, config);
+  if (const auto sticky = reader.boolean("leases.sticky"); sticky && !sticky->value) {
+    config.lease_kind = LeaseKind::Fresh;
+  }
   read_state(reader, config);
   config.quic = read_quic(reader, QuicRole::Server);
   config.log = read_log(reader);

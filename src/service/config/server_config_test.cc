@@ -132,6 +132,8 @@ retry = "always"
 [limits]
 max_clients = 5
 max_half_open = 7
+[leases]
+sticky = false
 [log]
 format = "json"
 [control]
@@ -152,6 +154,7 @@ database = "users.db"
   EXPECT_EQ(config.quic.retry, RetryChoice::Always);
   EXPECT_EQ(config.limits.clients_max, 5u);
   EXPECT_EQ(config.limits.half_open_max, 7u);
+  EXPECT_EQ(config.lease_kind, LeaseKind::Fresh);
   EXPECT_EQ(config.log.format, LogFormat::Json);
   EXPECT_EQ(config.control_socket, dir.file("ctl.sock"));
   EXPECT_EQ(config.database, dir.file("users.db"));

@@ -144,6 +144,7 @@ struct Http3Connection::Impl final : QuicApplication {
   }
   void reject_malformed(StreamId stream, size_t unread);
   void tell_closed(StreamId stream, uint64_t code);
+  void stop_probes_on(StreamId stream);
   void keep_early(StreamId stream, Bytes payload);
   void deliver_early(StreamId stream);
   void resume(StreamId stream) {
@@ -162,6 +163,7 @@ struct Http3Connection::Impl final : QuicApplication {
   uint64_t last_stream = UINT64_MAX;
   RequestStream* last_record = nullptr;
   std::vector<EarlyDatagram> early;
+  std::optional<StreamId> probe_stream;
   uint64_t next_new_stream = 0;  // request streams below it have been opened
   uint64_t remote_streams_max =
       QuicSettings{}.request_streams_max;  // ever, as granted to the client
@@ -394,10 +396,18 @@ void Http3Connection::Impl::reject_malformed(StreamId stream, size_t unread) {
   tell_closed(stream, static_cast<uint64_t>(HttpError::Message));
 }
 
+// RFC 9297 2.1: no datagrams of a stream that has ended.
+void Http3Connection::Impl::stop_probes_on(StreamId id) {
+  if (probe_stream != id) return;
+  probe_stream.reset();
+  quic.set_probe_frame({});
+}
+
 void Http3Connection::Impl::tell_closed(StreamId id, uint64_t code) {
   RequestStream* stream = find(id);
   if (stream == nullptr || stream->gone) return;
   stream->gone = true;
+  stop_probes_on(id);
   std::erase_if(early, [id](const EarlyDatagram& e) { return e.stream == id; });
   if (stream->headers_done || role == Role::Client) handler.on_stream_closed(owner, id, code);
 }
@@ -591,6 +601,7 @@ void Http3Connection::abort_stream(StreamId id, HttpError code) {
   RequestStream* stream = impl_->find(id);
   if (stream == nullptr) return;
   stream->gone = true;
+  impl_->stop_probes_on(id);
   nghttp3_conn_shutdown_stream_write(impl_->http, raw(id));
   nghttp3_conn_shutdown_stream_read(impl_->http, raw(id));
   quic_->shutdown_stream(id, static_cast<uint64_t>(code));
@@ -615,6 +626,8 @@ void Http3Connection::enable_datagrams(StreamId id) {
   RequestStream* stream = impl_->find(id);
   if (stream == nullptr || stream->gone || stream->datagrams) return;
   stream->datagrams = true;
+  impl_->probe_stream = id;
+  quic_->set_probe_frame(Bytes(stream->probe).first(stream->prefix_size));
   impl_->deliver_early(id);
 }
 
@@ -625,7 +638,6 @@ SendResult Http3Connection::send_packet(Instant now, StreamId id, const PacketSl
   if (stream == nullptr || stream->gone || stream->send.fin || !impl_->peer_datagrams)
     return SendResult::Closed;
   impl_->now = now;
-  quic_->probe_path_mtu(now, Bytes(stream->probe).first(stream->prefix_size), batch);
   return quic_->send_datagram(now, Bytes(stream->prefix).first(stream->prefix_size), packet,
                               traffic_class, batch);
 }

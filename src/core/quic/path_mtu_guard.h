@@ -3,7 +3,8 @@
 // which ngtcp2 does not: it searches upwards once on a path and then trusts the result for ever, so
 // that a tunnel whose outer path shrinks loses every large packet without a word.
 //
-//   Trusting --losses of one size, none acknowledged, for a while--> Searching from 1200 upwards
+//   Trusting --losses of one size, none acknowledged, for a while, or a loss and the probes that
+//      |       looked into it--> Searching from 1200 upwards
 //      ^                                                                |            |
 //      +--------- the whole path limit is acknowledged ----------------+            | a size fails
 //      thrice |                                                                             v
@@ -38,13 +39,19 @@ class PathMtuGuard {
   // The largest packet to be sent now; never above the path limit.
   size_t limit() const { return state_ == State::Trusting ? path_limit_ : confirmed_; }
 
+  // A packet as large was lost, and none has come through since.
+  bool suspects(size_t size) const { return suspicion_ && size >= suspicion_->size; }
+
   void on_acknowledged(size_t size);
   // `pto`: the probe timeout without back-off; losses must span more than one.
   void on_lost(Instant now, size_t size, Duration pto);
 
-  // The size to which the next datagram shall be padded. on_probe_sent when it was.
-  std::optional<size_t> probe(Instant now, Duration pto);
+  // The size of the probe to be sent now; on_probe_sent when it was. `heard` is when the peer was
+  // last heard: a probe has failed only when something came after it.
+  std::optional<size_t> probe(Instant now, Duration pto, Instant heard);
   void on_probe_sent(Instant now);
+  // When probe() must be asked although nothing is sent: a lone packet's sender waits for it.
+  std::optional<Instant> next_timeout(Duration pto, Instant heard) const;
 
   uint64_t black_holes() const { return black_holes_; }
 
@@ -57,7 +64,13 @@ class PathMtuGuard {
     uint32_t losses = 0;
     Instant since{};
   };
+  // A size of which one packet was lost and none acknowledged since.
+  struct Suspicion {
+    size_t size = 0;
+    Instant since{};
+  };
   static size_t class_of(size_t size);
+  void begin_search();
   size_t next_size() const;
   void settle(Instant now);
 
@@ -65,6 +78,7 @@ class PathMtuGuard {
   size_t path_limit_ = kBase;
   size_t confirmed_ = kBase;
   std::array<Evidence, kSizes.size() + 1> evidence_{};
+  std::optional<Suspicion> suspicion_;  // only while trusting
   std::optional<Instant> probe_sent_;
   uint32_t tries_ = 0;
   Instant retry_at_{};

@@ -25,7 +25,7 @@ PathMtuGuard in_a_black_hole() {
 // Returns the end.
 Instant search(PathMtuGuard& guard, Instant now, size_t carries) {
   for (int i = 0; i < 30; ++i, now += kPto) {
-    const auto size = guard.probe(now, kPto);
+    const auto size = guard.probe(now, kPto, now);
     if (!size) continue;
     guard.on_probe_sent(now);
     if (*size <= carries) guard.on_acknowledged(*size);
@@ -37,7 +37,7 @@ TEST(PathMtuGuard, trusts_the_library_at_first) {
   PathMtuGuard guard;
   guard.on_path_limit(1472);
   EXPECT_EQ(guard.limit(), 1472u);
-  EXPECT_EQ(guard.probe(kStart, kPto), std::nullopt);
+  EXPECT_EQ(guard.probe(kStart, kPto, kStart), std::nullopt);
 }
 
 // proves: J5
@@ -100,10 +100,10 @@ TEST(PathMtuGuard, tries_again_later_and_ever_more_rarely) {
   PathMtuGuard guard = in_a_black_hole();
   Instant now = search(guard, kStart + 1s, 1300);
   EXPECT_EQ(guard.limit(), 1280u);
-  EXPECT_EQ(guard.probe(now + PathMtuGuard::kRetryFirst - 3s, kPto), std::nullopt);
+  EXPECT_EQ(guard.probe(now + PathMtuGuard::kRetryFirst - 3s, kPto, now + 1h), std::nullopt);
   now = search(guard, now + PathMtuGuard::kRetryFirst, 1300);
   EXPECT_EQ(guard.limit(), 1280u);
-  EXPECT_EQ(guard.probe(now + 2 * PathMtuGuard::kRetryFirst - 3s, kPto), std::nullopt);
+  EXPECT_EQ(guard.probe(now + 2 * PathMtuGuard::kRetryFirst - 3s, kPto, now + 1h), std::nullopt);
   now = search(guard, now + 2 * PathMtuGuard::kRetryFirst, 1500);
   EXPECT_TRUE(guard.trusting());
 }
@@ -112,12 +112,54 @@ TEST(PathMtuGuard, rfc8899_5_1_2_three_probes_of_a_size) {
   PathMtuGuard guard = in_a_black_hole();
   uint32_t probes = 0;
   for (Instant now = kStart + 1s; now < kStart + 4s; now += kPto) {
-    if (guard.probe(now, kPto)) {
+    if (guard.probe(now, kPto, now)) {
       guard.on_probe_sent(now);
       ++probes;
     }
   }
   EXPECT_EQ(probes, PathMtuGuard::kTriesMax);
+}
+
+// A sender that backs off gives one packet a second and less: six would take a minute.
+TEST(PathMtuGuard, one_lost_packet_is_looked_into) {
+  PathMtuGuard guard;
+  guard.on_path_limit(1472);
+  guard.on_lost(kStart, 1470, kPto);
+  EXPECT_EQ(guard.probe(kStart, kPto, kStart), std::nullopt);
+  EXPECT_EQ(guard.next_timeout(kPto, kStart), kStart + kPto);
+  Instant now = kStart + kPto;
+  for (; guard.trusting() && now < kStart + 3s; now += kPto) {
+    if (const auto size = guard.probe(now, kPto, now)) {
+      EXPECT_EQ(*size, guard.trusting() ? 1470u : 1232u);
+      guard.on_probe_sent(now);
+    }
+  }
+  EXPECT_FALSE(guard.trusting());
+  EXPECT_LE(now, kStart + 1s);
+}
+
+TEST(PathMtuGuard, a_probe_that_passes_clears_the_path) {
+  PathMtuGuard guard;
+  guard.on_path_limit(1472);
+  guard.on_lost(kStart, 1470, kPto);
+  ASSERT_TRUE(guard.probe(kStart + kPto, kPto, kStart));
+  guard.on_probe_sent(kStart + kPto);
+  guard.on_acknowledged(1470);
+  EXPECT_EQ(guard.next_timeout(kPto, kStart), std::nullopt);
+  EXPECT_EQ(guard.probe(kStart + 10s, kPto, kStart + 10s), std::nullopt);
+  EXPECT_TRUE(guard.trusting());
+}
+
+TEST(PathMtuGuard, silence_says_nothing_about_a_size) {
+  PathMtuGuard guard;
+  guard.on_path_limit(1472);
+  guard.on_lost(kStart, 1470, kPto);
+  const Instant sent = kStart + kPto;
+  ASSERT_TRUE(guard.probe(sent, kPto, kStart));
+  guard.on_probe_sent(sent);
+  EXPECT_EQ(guard.probe(sent + 1h, kPto, sent), std::nullopt);
+  EXPECT_EQ(guard.next_timeout(kPto, sent), std::nullopt);
+  EXPECT_EQ(guard.probe(sent + 1h, kPto, sent + 1s), 1470u);
 }
 
 TEST(PathMtuGuard, another_path_starts_anew) {

@@ -157,6 +157,7 @@ QuicConnection::ReadResult QuicConnection::on_datagram(Instant now,
   }
   if (impl.state == Impl::State::Draining || impl.state == Impl::State::Dead) return ReadResult::Ok;
 
+  impl.heard_at = now;
   const PathStorage path(datagram.path);
   const ngtcp2_pkt_info info{.ecn = static_cast<uint8_t>(datagram.ecn)};
   const int rv = ngtcp2_conn_read_pkt(impl.connection, &path.path, &info, datagram.bytes.data(),
@@ -230,6 +231,7 @@ QuicConnection::Flushed QuicConnection::poll_transmit(Instant now, TransmitBatch
     case Impl::State::Handshaking:
     case Impl::State::Open:
       if (impl.close_pending) return impl.write_close(now, batch);
+      impl.probe_path_mtu(now, batch);
       return impl.write_packets(now, batch);
     case Impl::State::Closing:
       if (impl.resend_close && !impl.close_packet.empty()) {
@@ -324,6 +326,14 @@ void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngt
   if (burst >= ngtcp2_conn_get_send_quantum(connection)) end_burst(now);
 }
 
+// All that may go out now is a probe of loss recovery (RFC 9002 6.2.4). Were it large and lost as
+// those before it, its timer would only double: a small packet brings the answer.
+bool QuicConnection::Impl::window_full() const {
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info(connection, &info);
+  return info.bytes_in_flight >= info.cwnd;
+}
+
 bool QuicConnection::Impl::stalled(Instant now) {
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info(connection, &info);
@@ -398,8 +408,9 @@ std::optional<Instant> QuicConnection::next_timeout() const {
     case Impl::State::Handshaking:
     case Impl::State::Open: {
       const uint64_t expiry = ngtcp2_conn_get_expiry(impl.connection);
-      if (expiry == kNever) return std::nullopt;
-      return instant_from_ns(expiry);
+      const auto probe = impl.next_probe();
+      if (expiry == kNever) return probe;
+      return earlier(instant_from_ns(expiry), probe);
     }
     case Impl::State::Closing:
     case Impl::State::Draining:
@@ -487,24 +498,37 @@ ngtcp2_ssize QuicConnection::Impl::write_datagram(Instant now, const Datagram& d
   return n;
 }
 
-void QuicConnection::probe_path_mtu(Instant now, Bytes frame, TransmitBatch& batch) {
-  Impl& impl = *impl_;
-  if (impl.state != Impl::State::Open || impl.close_pending || !datagrams_negotiated()) return;
-  if (impl.mtu_guard.trusting()) return;
-  const auto size = impl.mtu_guard.probe(now, impl.pto());
+void QuicConnection::set_probe_frame(Bytes frame) {
+  impl_->probe_frame.assign(frame.begin(), frame.end());
+}
+
+void QuicConnection::Impl::probe_path_mtu(Instant now, TransmitBatch& batch) {
+  if (state != State::Open || probe_frame.empty() || now < probe_blocked_until) return;
+  const auto size = mtu_guard.probe(now, pto(), heard_at);
   const MutableBytes room = batch.room();
   if (!size || room.size() < *size) return;
-  impl.called_at = now;
-  const ngtcp2_vec piece{.base = const_cast<uint8_t*>(frame.data()), .len = frame.size()};
+  if (window_full()) {
+    probe_blocked_until = now + pto();
+    return;
+  }
+  const ngtcp2_vec piece{.base = probe_frame.data(), .len = probe_frame.size()};
   ngtcp2_pkt_info info{};
   bool accepted = false;
-  const ngtcp2_ssize n = impl.write_datagram(
+  const ngtcp2_ssize n = write_datagram(
       now, {.pieces = {&piece, 1}, .flags = NGTCP2_WRITE_DATAGRAM_FLAG_PADDING, .id = *size},
       room.first(*size), info, accepted);
-  if (n < 0) impl.fail(static_cast<int>(n));
+  if (n < 0) fail(static_cast<int>(n));
+  if (n == 0) probe_blocked_until = now + pto();
   if (n <= 0) return;
-  impl.commit(batch, static_cast<size_t>(n), info, now);
-  if (accepted) impl.mtu_guard.on_probe_sent(now);
+  commit(batch, static_cast<size_t>(n), info, now);
+  if (accepted) mtu_guard.on_probe_sent(now);
+}
+
+std::optional<Instant> QuicConnection::Impl::next_probe() const {
+  if (probe_frame.empty()) return std::nullopt;
+  const auto due = mtu_guard.next_timeout(pto(), heard_at);
+  if (!due) return std::nullopt;
+  return std::max(*due, probe_blocked_until);
 }
 
 SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
@@ -525,6 +549,10 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
       {.base = const_cast<uint8_t*>(packet.body.data()), .len = packet.body.size()},
   };
   const size_t packet_size = prefix.size() + packet.size() + datagram_overhead(impl.connection);
+  if (impl.mtu_guard.suspects(packet_size) && impl.window_full()) {
+    impl.wake();
+    return SendResult::Blocked;
+  }
   // A packet may go out without our frame (a probe, a handshake flight): then once more.
   constexpr int kPacketsBeforeOurs = 8;
   for (int attempt = 0; attempt < kPacketsBeforeOurs; ++attempt) {

@@ -144,9 +144,9 @@ class QuicConnection {
   // One DATAGRAM frame of `prefix` + packet, written into the batch at once.
   SendResult send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
                            TrafficClass traffic_class, TransmitBatch& batch);
-  // Sends `frame`, padded, when it is time to try a larger packet; whether it arrives matters to
-  // nobody, so that the search for the path's limit takes no packet with it.
-  void probe_path_mtu(Instant now, Bytes frame, TransmitBatch& batch);
+  // The payload of the padded datagrams that look for the path's limit: one that means nothing to
+  // the peer, so that the search takes nobody's packet with it. Empty: no search.
+  void set_probe_frame(Bytes frame);
   // Largest DATAGRAM frame payload on the current path; 0 when the peer takes none.
   size_t datagram_size_max() const;
   bool datagrams_negotiated() const;

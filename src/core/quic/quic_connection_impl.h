@@ -43,6 +43,9 @@ struct QuicConnection::Impl {
   void wake();
   // Where the next packet goes: as much of the batch's room as the path carries.
   MutableBytes packet_room(TransmitBatch& batch);
+  void probe_path_mtu(Instant now, TransmitBatch& batch);
+  std::optional<Instant> next_probe() const;
+  bool window_full() const;
   bool stalled(Instant now);
   // One packet, with the datagram if there was room for it; > 0: its size.
   struct Datagram {
@@ -81,6 +84,9 @@ struct QuicConnection::Impl {
 
   PathMtuGuard mtu_guard;
   StallDetector stall;
+  std::vector<uint8_t> probe_frame;
+  Instant probe_blocked_until{};
+  Instant heard_at{};
   Instant called_at{};              // when the verb that runs began, for callbacks
   size_t burst = 0;                 // bytes since pacing was last told
   mutable NetworkPath cached_path;  // what `path_storage` held when it was last converted

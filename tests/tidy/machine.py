@@ -18,6 +18,8 @@ _COMMANDS = [
     ["npm", "config", "get", "registry"],
 ]
 _VARIABLES = re.compile(r"(?i)^(pip_.*|uv_.*|goproxy|gosumdb|npm_config_.*|https?_proxy|all_proxy|.*_(index|mirror|registry).*)$")
+# Folders that every machine has.
+SHARED = ["/tmp", "/var/tmp", "/opt", "/srv", "/mnt", "/usr/src", "/usr/local/src"]
 _FILES = ["/etc/apt/sources.list", "/etc/pip.conf", "~/.config/pip/pip.conf", "~/.npmrc", "~/.config/go/env"]
 
 
@@ -33,9 +35,17 @@ class Machine:
         files = [Path(name).expanduser() for name in _FILES] + sorted(Path("/etc/apt/sources.list.d").glob("*"))
         texts += [path.read_text(errors="replace") for path in files if path.is_file()]
         hosts = {match[1].lower() for text in texts for match in _URL_HOST.finditer(text)}
-        # A checkout at / or /src is a path of many machines.
-        paths = [str(root)] if len(root.parts) > 2 else []
-        return Machine(paths=paths, mirror_hosts=sorted(hosts - LOOPBACK))
+        return Machine(paths=paths_around(root), mirror_hosts=sorted(hosts - LOOPBACK))
+
+
+def paths_around(root: Path) -> list[str]:
+    """The checkout and the folders beside it. One at / or /src is a path of many machines, and so is
+    what lies beside one in /tmp or /opt."""
+    if len(root.parts) <= 2:
+        return []
+    if root.parent in map(Path, SHARED) or not root.parent.is_dir():
+        return [str(root)]
+    return sorted(str(path) for path in root.parent.iterdir() if path.is_dir())
 
 
 def _output(command: list[str]) -> str:

@@ -11,7 +11,7 @@ LICENSED_NAMES = {"CMakeLists.txt", "Dockerfile", "dev"}
 ISSUE = re.compile(r"\(#\d+\)|#\d+")
 # Written in pieces so that this file does not find itself.
 NOTES = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
-HOME_PATHS = re.compile(r"/(?:home|Users)/[a-z][\w.-]*/|(?<![\w.])/root/\w|/work/(?:main|shared)\b")
+HOME_PATHS = re.compile(r"/(?:home|Users)/[a-z][\w.-]*/|(?<![\w.])/root/\w")
 
 
 def licence(file):

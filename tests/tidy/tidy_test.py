@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each rule finds the violation planted for it, and lets the right form pass."""
 
+from pathlib import Path
+
 import pytest
 
+import machine
 import tidy
 from machine import Machine
 
@@ -100,6 +103,16 @@ def test_an_exception_needs_a_reason(tmp_path):
     (tmp_path / "exceptions.txt").write_text("cast src/a.cc --  \n")
     with pytest.raises(SystemExit):
         tidy.read_exceptions(tmp_path / "exceptions.txt")
+
+
+def test_the_folders_beside_a_checkout_are_paths_of_its_machine(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    for name in ("tree", "notes"):
+        (here / name).mkdir(parents=True)
+    assert machine.paths_around(here / "tree") == [str(here / "notes"), str(here / "tree")]
+    monkeypatch.setattr(machine, "SHARED", [str(here)])
+    assert machine.paths_around(here / "tree") == [str(here / "tree")]
+    assert not machine.paths_around(Path("/src"))
 
 
 def test_this_machine_is_read():

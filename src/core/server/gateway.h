@@ -54,7 +54,7 @@ struct GatewayConfig {
   // SHA-256; injected, because the core has no cryptography of its own. Needed for tokens only.
   TokenHash (*hash_token)(Bytes token) = nullptr;
 
-  std::vector<IpPrefix> pools;      // the gateway itself takes the first address of each
+  std::vector<IpPrefix> pools;  // the gateway itself takes the first address of each
   LeaseKind lease_kind = LeaseKind::Sticky;
   uint8_t ipv6_lease_length = 128;  // 64 gives each client a network of its own
   Duration lease_time = 24h * 30;   // how long an absent identity keeps its addresses
@@ -175,8 +175,9 @@ class Gateway final : public RequestHandler {
   size_t revoke(std::string_view identity);
   // Closes the identity's sessions; it may come back.
   size_t kick(std::string_view identity);
-  // Changes live sessions by capsule, without reconnecting. The error is a sentence for the
-  // operator.
+  // Changes live sessions by capsule, without reconnecting: each list replaces what the session has
+  // of the IP versions that it names; an empty list of routes withdraws all. The error is a
+  // sentence for the operator.
   struct SessionChange {
     std::optional<std::vector<IpPrefix>> addresses;
     std::optional<std::vector<IpPrefix>> routes;

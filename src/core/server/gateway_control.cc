@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <format>
 #include <iterator>
+#include <span>
 
 #include "base/mutant.h"
 #include "core/server/gateway_impl.h"
@@ -89,7 +90,6 @@ void Gateway::Impl::set_addresses(Session& session, const std::vector<IpPrefix>&
 
 std::expected<void, std::string> Gateway::Impl::check_addresses(
     const Session& session, const std::vector<IpPrefix>& addresses) const {
-  if (addresses.empty()) return std::unexpected("a session needs at least one address");
   if (addresses.size() > kAssignedAddressesMax) return std::unexpected("too many addresses");
   for (const IpPrefix& prefix : addresses) {
     if (classify(prefix.address()) != AddressClass::Unicast && !mutant("session.special.remove")) {
@@ -113,6 +113,21 @@ std::expected<void, std::string> Gateway::Impl::check_addresses(
   return {};
 }
 
+namespace {
+
+// A change names the families that it is about; the other one stays as it is.
+std::vector<IpPrefix> with_other_families(std::vector<IpPrefix> wanted,
+                                          std::span<const IpPrefix> present) {
+  const std::vector<IpPrefix> named = wanted;
+  std::ranges::copy_if(present, std::back_inserter(wanted), [&](const IpPrefix& kept) {
+    return std::ranges::none_of(
+        named, [&](const IpPrefix& prefix) { return prefix.version() == kept.version(); });
+  });
+  return wanted;
+}
+
+}  // namespace
+
 std::expected<size_t, std::string> Gateway::set_session(std::string_view identity,
                                                         const SessionChange& change) {
   if (change.routes && change.routes->size() > kAddressRangesMax) {
@@ -122,18 +137,27 @@ std::expected<size_t, std::string> Gateway::set_session(std::string_view identit
   for (const auto& session : impl_->slots) {
     if (!session || session->identity != identity) continue;
     if (change.addresses) {
-      auto checked = impl_->check_addresses(*session, *change.addresses);
+      if (change.addresses->empty()) return std::unexpected("a session needs at least one address");
+      const auto addresses = with_other_families(*change.addresses, session->addresses);
+      auto checked = impl_->check_addresses(*session, addresses);
       if (!checked) return std::unexpected(std::move(checked).error());
       std::vector<IpPrefix> leased;
-      std::ranges::copy_if(*change.addresses, std::back_inserter(leased),
+      std::ranges::copy_if(addresses, std::back_inserter(leased),
                            [&](const IpPrefix& prefix) { return impl_->pool.contains(prefix); });
       // An absent identity may hold one of them as its lease.
       if (!impl_->pool.set(identity, leased) && !mutant("session.leased.remove")) {
         return std::unexpected("an address is leased to another client");
       }
-      impl_->set_addresses(*session, *change.addresses);
+      impl_->set_addresses(*session, addresses);
     }
-    if (change.routes) session->routes_override = *change.routes;
+    if (change.routes && change.routes->empty()) {
+      session->routes_override = *change.routes;  // none at all
+    } else if (change.routes) {
+      const auto& present = session->routes_override
+                                ? *session->routes_override
+                                : impl_->policy->routes_for(*impl_->policy->find(identity));
+      session->routes_override = with_other_families(*change.routes, present);
+    }
     if (impl_->routes_for(*session) != session->tunnel.advertised_by_us()) {
       impl_->advertise(*session);
     }

@@ -83,9 +83,10 @@ TEST(GatewayControl, set_session_changes_addresses_and_routes_of_a_live_tunnel) 
   w.gateway.flush();
   const auto log = w.capsules(anna);
   ASSERT_EQ(log.assigns.size(), 2u);
+  ASSERT_EQ(log.assigns[1].addresses.size(), 3u);
   EXPECT_EQ(log.assigns[1].addresses[0].prefix, net("10.8.0.99/32"));
   EXPECT_EQ(log.assigns[1].addresses[1].prefix, net("192.0.2.7/32"));
-  EXPECT_EQ(log.routes.back().ranges, std::vector{route("10.1.0.0/16")});
+  EXPECT_EQ(log.routes.back().ranges, (std::vector{route("10.1.0.0/16"), route("fd00::/16")}));
   const auto kernel = w.events<KernelRoutesChanged>();
   ASSERT_EQ(kernel.size(), 1u);
   EXPECT_EQ(kernel[0].added, nets({"192.0.2.7/32"}));  // outside the pools
@@ -99,6 +100,26 @@ TEST(GatewayControl, set_session_changes_addresses_and_routes_of_a_live_tunnel) 
   EXPECT_EQ(w.packets(anna).size(), 2u);  // this one, and the ICMP error about the old source
   w.gateway.kick("anna");
   EXPECT_EQ(w.events<KernelRoutesChanged>()[0].removed, nets({"192.0.2.7/32"}));
+}
+
+TEST(GatewayControl, set_session_replaces_the_ip_versions_that_it_names) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  const auto set = [&](const Gateway::SessionChange& change) {
+    EXPECT_TRUE(w.gateway.set_session("anna", change));
+    w.gateway.flush();
+    return w.capsules(anna).routes.back().ranges;
+  };
+  const auto addresses = [&] { return w.gateway.sessions().at(0).addresses; };
+  set({.addresses = nets({"10.8.0.9/32"}), .routes = {}});
+  EXPECT_EQ(addresses(), nets({"10.8.0.9/32", "fd00:8::2/128"}));
+  set({.addresses = nets({"fd00:8::9/128"}), .routes = {}});
+  EXPECT_EQ(addresses(), nets({"10.8.0.9/32", "fd00:8::9/128"}));
+  EXPECT_EQ(set({.addresses = {}, .routes = nets({"fd77::/64"})}),
+            (std::vector{route("10.0.0.0/8"), route("fd77::/64")}));
+  EXPECT_EQ(set({.addresses = {}, .routes = nets({"192.0.2.0/24"})}),
+            (std::vector{route("192.0.2.0/24"), route("fd77::/64")}));
+  EXPECT_TRUE(set({.addresses = {}, .routes = std::vector<IpPrefix>{}}).empty());
 }
 
 TEST(GatewayControl, set_session_refuses_what_others_have) {

@@ -207,8 +207,10 @@ void Definition::add_session() {
   CLI::App* c =
       command(session, "set", "Change addresses or routes of a connected user at once", set);
   add_user_name(c, set->user);
-  add_list(c, "--address", set->addresses, "New address instead of the present ones; repeatable");
-  add_list(c, "--route", set->routes, "New route instead of the present ones; repeatable");
+  add_list(c, "--address", set->addresses,
+           "New address instead of the present ones of its IP version; repeatable");
+  add_list(c, "--route", set->routes,
+           "New route instead of the present ones of its IP version; repeatable");
   add_instance(c, set->instance);
 
   SessionListOptions* list = nullptr;

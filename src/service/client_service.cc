@@ -71,7 +71,6 @@ std::expected<void, StartError> ClientService::make_tls() {
                            .key_pem = config_.key.pem};
   if (config_.verify == ClientConfig::Verify::Nothing) {
     options.verify = TlsClientOptions::Verify::InsecureSkip;
-    log_warn("tls.unverified", {{"why", "insecure_skip_verify: anybody can pose as the gateway"}});
   }
   if (!config_.key_log_file.empty()) {
     const mode_t former = ::umask(0077);
@@ -251,6 +250,10 @@ void ClientService::on_state(const ClientStateChanged& change) {
       state_ = ServiceState::Connected;
       last_error_.clear();
       log_info("client.connected", {{"interface", tun_->name()}, {"mtu", client_->mtu()}});
+      if (config_.verify == ClientConfig::Verify::Nothing) {
+        log_warn("tls.unverified",
+                 {{"why", "insecure_skip_verify: this may be anybody who poses as the gateway"}});
+      }
       notifier_.ready("connected to " + config_.server_host);
       return;
     case ClientState::Connecting:

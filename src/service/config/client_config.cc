@@ -85,15 +85,13 @@ void read_identity(ConfigReader& reader, ClientConfig& config) {
 
   const auto insecure = reader.boolean("insecure_skip_verify");
   if (!insecure || !insecure->value) return;
-  if (config.ca.present()) {
-    reader.warn(*insecure,
-                "has no effect beside a CA: the server's certificate is verified with it");
-  } else {
-    config.verify = ClientConfig::Verify::Nothing;
-    reader.warn(
-        *insecure,
-        "unsafe: whoever stands between can read and change all traffic; set ca_file instead");
-  }
+  config.verify = ClientConfig::Verify::Nothing;
+  reader.warn(*insecure,
+              config.ca.present()
+                  ? "unsafe: whoever stands between can read and change all traffic, the CA beside "
+                    "it is not used; remove this line"
+                  : "unsafe: whoever stands between can read and change all traffic; set ca_file "
+                    "instead");
 }
 
 // RFC 6750 2.1: b64token.

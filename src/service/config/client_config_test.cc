@@ -91,13 +91,13 @@ log_level = "info")",
               ElementsAre("cert_pem", "insecure_skip_verify", "tun_ip", "key_log_file"));
 }
 
-TEST_F(ClientConfigTest, a_ca_makes_insecure_skip_verify_void) {
+TEST_F(ClientConfigTest, insecure_skip_verify_counts_beside_a_ca_too) {
   const auto loaded = load(
       "insecure_skip_verify = true\n" +
       upstream_example().replace(upstream_example().find("insecure_skip_verify = false"), 28, ""));
   ASSERT_TRUE(loaded.config) << loaded.errors[0].message();
-  EXPECT_EQ(loaded.config->verify, ClientConfig::Verify::Server);
-  EXPECT_THAT(loaded.warnings[0].text, HasSubstr("no effect"));
+  EXPECT_EQ(loaded.config->verify, ClientConfig::Verify::Nothing);
+  EXPECT_THAT(loaded.warnings[0].text, HasSubstr("the CA beside it is not used"));
 }
 
 TEST_F(ClientConfigTest, tls_cert_and_tls_key_are_files_beside_the_configuration) {

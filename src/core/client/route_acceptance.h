@@ -29,6 +29,9 @@ struct AcceptedRoutes {
   uint64_t refused_count = 0;
 };
 
+// Ranges that touch each other and hold a default route together are one: taken whole where default
+// routes are welcome, else only those among them that are single prefixes, the narrower routes that
+// a gateway marks in it (core/server/client_rules.h).
 AcceptedRoutes accept_routes(std::span<const IpAddressRange> advertised,
                              const RouteAcceptance& rules);
 

@@ -33,6 +33,37 @@ TEST(RouteAcceptance, faults_c5_halves_and_quarters_are_default_routes_too) {
   EXPECT_EQ(accepted.refused_count, 2u);
 }
 
+TEST(RouteAcceptance, faults_c5_a_default_route_in_equal_parts_is_one) {
+  std::vector<IpAddressRange> eighths;
+  for (uint32_t i = 0; i < 8; ++i)
+    eighths.push_back({.range = IpRange::of(IpPrefix::containing(IpAddress::v4(i << 29), 3))});
+  const auto refused = accept_routes(eighths, {});
+  EXPECT_TRUE(refused.prefixes.empty());
+  EXPECT_EQ(refused.refused.front(), net("0.0.0.0/0"));
+  const auto accepted = accept_routes(eighths, {.defaults = Defaults::Accept});
+  EXPECT_EQ(accepted.prefixes, nets({"0.0.0.0/0"}));
+}
+
+TEST(RouteAcceptance, narrower_routes_beside_a_default_one) {
+  const std::vector<IpAddressRange> advertised = {
+      {.range = {ip("0.0.0.0"), ip("9.255.255.255")}},
+      route("10.0.0.0/8"),
+      {.range = {ip("11.0.0.0"), ip("11.0.0.2")}},
+      {.range = {ip("11.0.0.3"), ip("11.255.255.255")}},
+      route("12.0.0.0/8"),
+      {.range = {ip("13.0.0.0"), ip("255.255.255.255")}},
+  };
+  const auto split = accept_routes(advertised, {});
+  EXPECT_EQ(split.prefixes, nets({"10.0.0.0/8", "12.0.0.0/8"}));
+  EXPECT_EQ(split.refused, nets({"0.0.0.0/0"}));
+  const auto full = accept_routes(advertised, {.defaults = Defaults::Accept});
+  EXPECT_EQ(full.prefixes, nets({"0.0.0.0/0"}));
+  EXPECT_EQ(full.refused_count, 0u);
+  const auto listed =
+      accept_routes(advertised, {.only = nets({"12.0.0.0/6"}), .defaults = Defaults::Accept});
+  EXPECT_EQ(listed.prefixes, nets({"12.0.0.0/8"}));
+}
+
 TEST(RouteAcceptance, faults_c5_special_addresses_are_never_taken) {
   const auto accepted =
       accept_routes(std::vector{route("127.0.0.0/8"), route("169.254.0.0/16"), route("224.0.0.0/4"),

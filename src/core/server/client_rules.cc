@@ -15,6 +15,67 @@ bool is_scope_target(const IpAddress& address) {
 
 }  // namespace
 
+namespace {
+
+// 0.0.0.0/0, ::/0, halves and quarters, as clients judge it.
+bool has_default_route(const IpRange& range) {
+  constexpr uint8_t kDefaultLength = 2;
+  return std::ranges::any_of(
+      to_prefixes(range), [](const IpPrefix& prefix) { return prefix.length() <= kDefaultLength; });
+}
+
+void append_piece(const IpRange& piece, uint8_t protocol, std::vector<IpAddressRange>& out) {
+  const auto prefixes = to_prefixes(piece);
+  constexpr uint8_t kBitsMin = 3;  // eight addresses make two pieces that are no prefixes
+  const bool one =
+      prefixes.size() == 1 && address_bits(piece.version()) - prefixes.front().length() >= kBitsMin;
+  if (!one) return out.push_back({.range = piece, .protocol = protocol});
+  const IpAddress third = *piece.first.next()->next();
+  out.push_back({.range = {piece.first, third}, .protocol = protocol});
+  out.push_back({.range = {*third.next(), piece.last}, .protocol = protocol});
+}
+
+// Cuts a range that holds a default route where the narrower routes lie.
+void append_cut(const IpAddressRange& whole, std::span<const IpRange> narrower,
+                std::vector<IpAddressRange>& out) {
+  std::optional<IpAddress> from = whole.range.first;
+  for (const IpRange& inner : narrower) {
+    if (!from || inner.version() != whole.range.version() || inner.first < *from ||
+        inner.last > whole.range.last) {
+      continue;  // of another range, or inside the one before
+    }
+    if (*from < inner.first) append_piece({*from, *inner.first.previous()}, whole.protocol, out);
+    out.push_back({.range = inner, .protocol = whole.protocol});
+    from = inner.last.next();
+  }
+  if (from && *from <= whole.range.last)
+    append_piece({*from, whole.range.last}, whole.protocol, out);
+}
+
+std::vector<IpAddressRange> with_narrower_routes(std::vector<IpAddressRange> ordered,
+                                                 std::vector<IpRange> routes) {
+  std::erase_if(routes, has_default_route);
+  // By their beginning, the widest first.
+  std::ranges::sort(routes, [](const IpRange& a, const IpRange& b) {
+    return a.first != b.first ? a.first < b.first : a.last > b.last;
+  });
+  std::vector<IpAddressRange> out;
+  for (const IpAddressRange& entry : ordered) {
+    const auto inside = [&](const IpRange& route) {
+      return entry.range.version() == route.version() && entry.range.contains(route.first);
+    };
+    if (has_default_route(entry.range) && std::ranges::any_of(routes, inside)) {
+      append_cut(entry, routes, out);
+    } else {
+      out.push_back(entry);
+    }
+  }
+  if (out.size() > kAddressRangesMax) return ordered;
+  return out;
+}
+
+}  // namespace
+
 std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, const Scope& scope,
                                             std::span<const IpAddress> resolved) {
   const uint8_t protocol = scope.protocol.value_or(0);
@@ -41,7 +102,9 @@ std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, co
         break;
     }
   }
-  return in_route_order(std::move(out));
+  std::vector<IpRange> ranges;
+  for (const IpAddressRange& entry : out) ranges.push_back(entry.range);
+  return with_narrower_routes(in_route_order(std::move(out)), std::move(ranges));
 }
 
 bool scope_has(const Scope& scope, IpVersion version, std::span<const IpAddress> resolved) {

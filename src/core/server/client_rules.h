@@ -16,6 +16,11 @@ namespace masque {
 
 // The part of `routes` that lies in the scope, in the RFC's order. `resolved` are the addresses of
 // a scope whose target is a name.
+//
+// Ranges must not overlap (RFC 9484 4.7.3), yet a client that refuses default routes is to see the
+// narrower ones beside 0.0.0.0/0. So a default route is cut where they lie, and its pieces are
+// never a single prefix of eight addresses or more, which would look like a route of their own:
+//   0.0.0.0/0 and 10.0.0.0/8  ->  0.0.0.0-9.255.255.255, 10.0.0.0/8, 11.0.0.0-255.255.255.255
 std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, const Scope& scope,
                                             std::span<const IpAddress> resolved);
 // Whether a scope can use addresses of this family at all.

@@ -115,7 +115,8 @@ void ConnectIpSession::assign_addresses(std::span<const IpPrefix> prefixes) {
 }
 
 void ConnectIpSession::advertise_routes(std::vector<IpAddressRange> ranges) {
-  advertised_by_us_ = in_route_order(std::move(ranges));
+  // Adjacent ranges that are told apart on purpose stay so.
+  advertised_by_us_ = check_routes(ranges) ? std::move(ranges) : in_route_order(std::move(ranges));
   encode(RouteAdvertisement{.ranges = advertised_by_us_}, output_);
   filter_.set_our_routes(advertised_by_us_);
 }

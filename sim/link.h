@@ -80,9 +80,13 @@ class Link {
 
   Link(const LinkOptions& options, Rng& rng)
       : Link(options, LinkRandom{.loss = rng, .walk = rng, .jitter = rng, .content = rng}) {}
-  // `origin`: where the times of a trace begin.
+  // `origin`: where the times of a trace and the steps of the walk begin.
   Link(const LinkOptions& options, const LinkRandom& random, Instant origin = {})
-      : options_(options), random_(random), origin_(origin), walked_(options.walk_start) {}
+      : options_(options),
+        random_(random),
+        origin_(origin),
+        walked_at_(origin),
+        walked_(options.walk_start) {}
 
   // `size` counts from the IP header on. The answer is valid until the next call; empty: dropped.
   std::span<const Delivery> on_packet(Instant now, size_t size);

@@ -21,6 +21,8 @@ namespace {
 constexpr uint64_t kSignalTag = ~uint64_t{0};
 constexpr int kEventsMax = 64;
 constexpr Duration kBlindMax = 200us;
+constexpr Duration kWakeLatencyMax = 100us;  // more than that is a busy machine, not its habit
+constexpr int kWakeLatencyWeight = 8;
 constexpr int kBlindShare = 4;  // of the smallest delay
 
 timespec to_timespec(Duration duration) {
@@ -122,6 +124,11 @@ void Emulator::release(Instant now) {
   send(Direction::Down);
 }
 
+void Emulator::on_wake(Instant wanted, Instant now) {
+  const Duration late = std::clamp(now - wanted, Duration::zero(), kWakeLatencyMax);
+  wake_latency_ += (late - wake_latency_) / kWakeLatencyWeight;
+}
+
 Result<bool, SysError> Emulator::read(Duration wait) {
   std::array<epoll_event, kEventsMax> events{};
   const timespec timeout = to_timespec(std::max(wait, Duration::zero()));
@@ -165,14 +172,18 @@ Result<void, SysError> Emulator::run(const std::function<void(Instant)>& report)
       report_at = std::max(report_at + options_.interval, now);
     }
     Instant wake = std::min(report_at, end_at);
-    if (!queue_.empty()) wake = std::min(wake, queue_.first().at);
+    if (!queue_.empty()) wake = std::min(wake, queue_.first().at - wake_latency_);
     if (!more_ && look_again > now && wake > now) {
-      sleep_until(std::min(look_again, wake));
-      if (wake < look_again) continue;
-      now = look_again;
+      const Instant until = std::min(look_again, wake);
+      sleep_until(until);
+      now = monotonic_now();
+      on_wake(until, now);
+      if (wake <= now) continue;
     }
     constexpr Duration kWaitMax = 10s;
-    TRY(const bool any, read(std::min(wake - now, kWaitMax)));
+    const Instant until = std::min(wake, now + kWaitMax);
+    TRY(const bool any, read(until - now));
+    if (!any && until > now && !stopped_) on_wake(until, monotonic_now());
     // Looking at an empty socket ends it: then the next packet wakes the loop up at once.
     look_again = any ? monotonic_now() + blind_ : Instant{};
   }

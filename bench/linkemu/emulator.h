@@ -59,6 +59,7 @@ class Emulator final : private PacketSink {
   void hold(Instant at, Direction direction, Slot slot, Link::Delivery::Content content);
   void release(Instant now);
   void send(Direction direction);
+  void on_wake(Instant wanted, Instant now);
   Result<bool, SysError> read(Duration wait);  // whether anything came
 
   const Options& options_;
@@ -74,6 +75,8 @@ class Emulator final : private PacketSink {
     size_t count = 0;
   };
   std::array<Outgoing, 2> outgoing_;
+  // A wake-up comes so much too late on average; the loop asks for it that much earlier.
+  Duration wake_latency_{};
   Duration blind_{};  // how long the loop may sleep without looking
   bool stopped_ = false;
   bool more_ = false;

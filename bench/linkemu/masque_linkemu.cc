@@ -110,10 +110,9 @@ Result<void, SysError> emulate(const Settings& settings, File stats) {
 
 int run(const Settings& settings) {
   if (settings.priority == Priority::Realtime) {
+    // Where that is not allowed it goes on without; the report tells the delay error.
     const sched_param parameter{.sched_priority = 1};
-    if (::sched_setscheduler(0, SCHED_FIFO, &parameter) < 0) {
-      std::println(stderr, "masque-linkemu: no real-time priority here, going on without");
-    }
+    ::sched_setscheduler(0, SCHED_FIFO, &parameter);
   }
   File stats;
   if (!settings.stats_file.empty()) {

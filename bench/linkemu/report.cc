@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "linkemu/report.h"
 
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <format>
@@ -65,11 +66,12 @@ std::string emulator_json(const ReportSource& source) {
       R"({{"held":{},"held_max":{},"held_dropped":{},"receive_dropped":{},"send_failed":{},)"
       R"("unreadable":{},"control":{},"super_packets":{},"checksums":{},"flows":{},)"
       R"("flows_refused":{},"delay_error_us":{{"p50":{},"p99":{},"max":{}}},)"
-      R"("cpu_s":{{"user":{:.3f},"system":{:.3f}}},"wakeups":{}}})",
+      R"("cpu_s":{{"user":{:.3f},"system":{:.3f}}},"wakeups":{},"priority":"{}"}})",
       source.emulator.held(), own.held_max, own.held_dropped, io.receive_dropped, io.send_failed,
       io.unreadable, io.control, io.super_packets, io.checksums, io.flows, io.flows_refused,
       error.percentile_us(0.50), error.percentile_us(0.99), error.max_us(), seconds(usage.ru_utime),
-      seconds(usage.ru_stime), usage.ru_nvcsw);
+      seconds(usage.ru_stime), usage.ru_nvcsw,
+      ::sched_getscheduler(0) == SCHED_FIFO ? "realtime" : "ordinary");
 }
 
 std::string options_json(const LinkPlan& plan) {

@@ -161,10 +161,6 @@ Outcome Parser::option(std::string_view word) {
     settings_.output = Output::Json;
     return {};
   }
-  if (name == "realtime") {
-    settings_.priority = Priority::Realtime;
-    return {};
-  }
   const Target target = target_of(name);
   if (target.key == "at" && equals == std::string_view::npos) return change(name);
   const auto value =
@@ -230,6 +226,11 @@ Outcome Parser::own_option(std::string_view name, std::string_view value, bool& 
   } else if (name == "precision") {
     TRY(settings_.precision, parse_duration(value));
     if (settings_.precision > kPrecisionMax) return std::unexpected("more than 10ms");
+  } else if (name == "priority") {
+    if (value != "realtime" && value != "ordinary") {
+      return std::unexpected(std::format("'{}' is not 'realtime' or 'ordinary'", value));
+    }
+    settings_.priority = value == "realtime" ? Priority::Realtime : Priority::Ordinary;
   } else if (name == "stats-file") {
     settings_.stats_file = value;
   } else {
@@ -352,7 +353,8 @@ std::string help_text() {
       "  --precision TIME           how early a packet may leave to share a wake-up (50us)\n"
       "  --packets-max N            packets held at once (65536)\n"
       "  --flows-max N              clients of a relay at once (1024)\n"
-      "  --realtime                 run before all ordinary processes (SCHED_FIFO)\n";
+      "  --priority CLASS           realtime (default, where allowed): not to be late on a busy\n"
+      "                             machine; or ordinary\n";
   return text;
 }
 

@@ -18,7 +18,7 @@ namespace masque::linkemu {
 
 enum class Mode : uint8_t { Bridge, Relay, Profiles, Help, Version };
 enum class Output : uint8_t { Text, Json };
-enum class Priority : uint8_t { Ordinary, Realtime };
+enum class Priority : uint8_t { Ordinary, Realtime };  // Realtime: where it is allowed
 
 struct Settings {
   Mode mode = Mode::Help;
@@ -31,7 +31,7 @@ struct Settings {
   Duration interval{};  // zero: live counters only on a terminal
   std::string stats_file;
   Output output = Output::Text;
-  Priority priority = Priority::Ordinary;
+  Priority priority = Priority::Realtime;
   Duration precision = 50us;
   size_t packets_max = 65'536;
   size_t flows_max = 1'024;

@@ -2,58 +2,60 @@
 // The receiver's side of the erasure codes. It keeps the newest source symbols and, as they came,
 // the repair symbols whose window has something missing. No symbol is touched until the counts say
 // that some set of equations determines its unknowns; then the coefficients alone are solved, and
-// each lost symbol is computed in one pass over what it depends on. So a repair nobody needs costs
-// a look at its window (and a copy while sources are still on their way), and sources that come
-// late cost a counter.
+// each lost symbol is computed in one pass over what it depends on. So a repair that nobody needs
+// costs a look at its window (and a copy while sources are still on their way), and a source that
+// comes late costs a counter.
 //
 // What the peer sends is not trusted: any id and any symbol change counters and what is recovered,
-// nothing else. Who uses recovered bytes must be able to verify them (QUIC's AEAD does). Bounds:
-//   memory  window_max (rounded up to a power of two) + equations_max symbols, one matrix of
-//           equations_max x (kColumnsMax + equations_max) bytes, allocated at the first add;
-//   work    per call kMatrixWorkPerCall byte operations on the matrix in the long run (what is not
-//           used is saved up to the cost of one full matrix), and for each recovered symbol one
-//           pass over at most window_max + equations_max symbols. Every recovered symbol uses up a
-//           repair symbol, so the long run costs at most that much for each repair received.
+// nothing else. Who uses recovered bytes must be able to verify them (QUIC's AEAD does). Bounds,
+// with W = window_max rounded up to a power of two, E = equations_max, S = symbol_size_max:
+//   memory  (W + E) * S + E * (255 + 512 + E) bytes and small tables, allocated at the first add;
+//   work    a source or a repair: O(W + E) steps; kMatrixWorkPerCall byte operations on the matrix
+//           in the long run (what is not used is saved up for the largest matrix, E x (512 + E));
+//           each recovered symbol: E * 255 byte operations on coefficients at most and one pass
+//           over at most W + E symbols. Every recovered symbol uses up one repair.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "base/bytes.h"
 #include "core/fec/erasure_code.h"
+#include "core/fec/erasure_solver.h"
+#include "core/fec/symbol_ring.h"
 
 namespace masque {
 
 class ErasureDecoder {
  public:
-  static constexpr size_t kSymbolSizeMax = 65535;
-  static constexpr size_t kWindowLimit = 1 << 16;
-  static constexpr size_t kEquationsLimit = 1 << 10;
+  static constexpr size_t kSymbolSizeMax = SymbolRing::kSymbolSizeMax;
+  static constexpr size_t kWindowLimit = 8192;
+  static constexpr size_t kEquationsLimit = 256;
   static constexpr size_t kColumnsMax = 512;  // unknowns solved for at once
-  static constexpr size_t kMatrixWorkPerCall = 1 << 16;
+  static constexpr size_t kMatrixWorkPerCall = size_t{1} << 16;
 
   struct Counters {
     uint64_t sources = 0;
     uint64_t duplicates = 0;  // sources known already, recovered ones included
     uint64_t too_old = 0;     // sources and repairs behind the window
     uint64_t too_new = 0;     // repairs further ahead than the window is long
-    uint64_t oversized = 0;   // longer than symbol_size_max, or an empty repair
+    uint64_t bad_size = 0;    // empty repairs, symbols longer than symbol_size_max
     uint64_t repairs = 0;
-    uint64_t invalid = 0;   // repairs whose id breaks a limit
-    uint64_t unneeded = 0;  // repairs with nothing missing, at once or later
-    uint64_t useless = 0;   // repairs that said nothing new about what is missing
-    uint64_t given_up = 0;  // repairs with an unknown that was forgotten or has left the window
-    uint64_t evicted = 0;   // repairs that made room for newer ones
+    uint64_t invalid = 0;    // repairs whose id breaks a limit
+    uint64_t unneeded = 0;   // repairs with nothing missing, at once or later
+    uint64_t useless = 0;    // repairs that say nothing new about what is missing
+    uint64_t given_up = 0;   // repairs with an unknown that was forgotten or has left the window
+    uint64_t evicted = 0;    // repairs that made room for newer ones
+    uint64_t postponed = 0;  // systems not solved yet because the matrix work was used up
+    uint64_t used = 0;       // repairs whose last unknowns were recovered
     uint64_t recovered = 0;
-    uint64_t postponed = 0;  // solutions put off because the work of this call was used up
   };
 
-  // window_max: how many ESIs back sources are kept (255..65536); equations_max: repairs (1..1024).
+  // window_max: how many symbols are kept, 255..8192; equations_max: repairs that wait, 1..256.
   ErasureDecoder(size_t symbol_size_max, size_t window_max, size_t equations_max);
-  ErasureDecoder(ErasureDecoder&&) noexcept;
-  ErasureDecoder& operator=(ErasureDecoder&&) noexcept;
-  ~ErasureDecoder();
 
   // The symbol is head|body. Either call may recover symbols: poll_recovered() until it is empty.
   void add_source(uint32_t esi, Bytes head, Bytes body);
@@ -61,26 +63,87 @@ class ErasureDecoder {
 
   struct Recovered {
     uint32_t esi = 0;
-    // As long as the shortest repair symbol it was computed from: zeros may follow the symbol sent.
+    // As long as the shortest repair symbol that covers it: zeros may follow the symbol sent.
     Bytes symbol;
   };
   std::optional<Recovered> poll_recovered();  // valid until the next add
 
-  bool has(uint32_t esi) const;
-  // Nobody waits for what is missing before `esi` any more: the equations with such unknowns go,
-  // and no new ones are taken. Does nothing when it is behind an earlier one.
+  bool has(uint32_t esi) const { return !tags_.empty() && tags_[slot(esi)] == esi; }
+  // Nobody waits any more for what is missing before `esi`: equations with such an unknown go, and
+  // no new ones are taken. Never moves back.
   void forget_before(uint32_t esi);
 
-  size_t equations() const;  // repairs waiting for more
+  size_t equations() const { return equations_.size(); }  // repairs that wait
   const Counters& counters() const { return counters_; }
 
  private:
-  struct State;  // the arenas
+  struct Equation {
+    RepairId id;
+    uint16_t missing = 0;  // unknowns in its window
+    uint16_t place = 0;    // of its symbol and coefficients
+    bool has_coefficients = false;
+    bool gone = false;  // to be removed by the next sweep()
+  };
+  // Equations by position in candidates_, [first, last].
+  struct Range {
+    size_t first = 0;
+    size_t last = 0;
+  };
+  enum class Progress : uint8_t { None, Some };
+
+  size_t slot(uint32_t esi) const { return esi & (sources_.slots() - 1); }
+  int32_t slots_signed() const { return static_cast<int32_t>(sources_.slots()); }
+  void begin_call();
+  void allocate_sources();
+  void allocate_equations();
+  bool behind_window(uint32_t esi) const;
+  size_t count_missing(uint32_t first, uint32_t end) const;
+  void know(uint32_t esi, uint64_t& counter);
+  void move_window(uint32_t newest);
+  size_t sweep(uint64_t& counter);
+  bool admits(const RepairId& id);
+  void keep(const RepairId& id, Bytes symbol, size_t missing);
+
+  // erasure_decoder_solve.cc
+  void solve();
+  void choose_candidates();
+  Progress try_candidates();
+  Progress attempt(Range range);
+  bool collect_unknowns(Range range);
+  void eliminate(Range range);
+  void compute(uint32_t esi, Range range, Bytes factors);
+  Bytes coefficients(Equation& equation);
+  uint32_t first_of(Range range) const;
+  const Equation& candidate(size_t i) const { return equations_[candidates_[i]]; }
+  Equation& candidate(size_t i) { return equations_[candidates_[i]]; }
 
   size_t symbol_size_max_;
-  size_t window_max_;
   size_t equations_max_;
-  std::unique_ptr<State> state_;
+  bool started_ = false;               // newest_ is set
+  bool source_seen_ = false;           // by a source, not by the first repair
+  uint32_t newest_ = 0;                // newest ESI known
+  std::optional<uint32_t> floor_;      // forget_before()
+  SymbolRing sources_;                 // by ESI
+  std::vector<uint32_t> tags_;         // by slot: the ESI that is known there
+  SymbolRing values_;                  // repair symbols, by Equation::place
+  std::vector<uint8_t> coefficients_;  // kRepairSourcesMax for each place
+  std::vector<uint16_t> free_places_;
+  std::vector<Equation> equations_;  // by end of their windows
+  std::optional<ErasureSolver> solver_;
+
+  bool touched_ = false;  // an equation came or lost an unknown
+  size_t quiet_ = 0;      // at least so many of these until something can be solved
+  size_t matrix_work_ = 0;
+  // Scratch of the solving functions, allocated once.
+  std::vector<uint16_t> candidates_;      // indices of equations_
+  std::vector<uint16_t> missing_before_;  // by ESI from the first candidate's window on
+  std::vector<uint32_t> unknowns_;
+  std::vector<uint8_t> row_;
+  std::vector<uint8_t> weights_;
+  std::vector<gf256::Term> terms_;
+
+  std::vector<uint32_t> recovered_;
+  size_t next_recovered_ = 0;
   Counters counters_;
 };
 

@@ -6,16 +6,16 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "base/bytes.h"
 #include "core/fec/erasure_code.h"
+#include "core/fec/symbol_ring.h"
 
 namespace masque {
 
 class ErasureEncoder {
  public:
-  static constexpr size_t kSymbolSizeMax = 65535;
+  static constexpr size_t kSymbolSizeMax = SymbolRing::kSymbolSizeMax;
 
   // symbol_size_max <= 65535, 1 <= window_max <= 255
   ErasureEncoder(size_t symbol_size_max, size_t window_max);
@@ -43,17 +43,13 @@ class ErasureEncoder {
 
  private:
   bool holds(uint32_t esi) const { return next_ - 1 - esi < used_; }
-  size_t slot(uint32_t esi) const { return esi & (slots_ - 1); }
 
   size_t symbol_size_max_;
   size_t window_max_;
-  size_t slots_;   // a power of two, so that the ring survives the wrap of ESIs
-  size_t stride_;  // bytes of a slot
   size_t used_ = 0;
   uint32_t next_ = 0;
   uint16_t next_key_ = 1;
-  std::unique_ptr<uint8_t[]> arena_;  // slots, each symbol followed by zeros up to a whole vector
-  std::unique_ptr<uint16_t[]> lengths_;
+  SymbolRing ring_;
 };
 
 }  // namespace masque

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "base/bytes.h"
@@ -49,7 +50,10 @@ constexpr uint8_t power_of_two(unsigned n) { return kTables.exp[n % 255]; }
 // The argument is not zero.
 constexpr uint8_t inverse(uint8_t a) { return kTables.exp[255u - kTables.log[a]]; }
 
-enum class Kernel : uint8_t { Reference, Ssse3, Avx2 };
+enum class Kernel : uint8_t { Reference, Ssse3, Avx2, Avx2Gfni, Avx512Gfni };
+inline constexpr Kernel kKernels[] = {Kernel::Reference, Kernel::Ssse3, Kernel::Avx2,
+                                      Kernel::Avx2Gfni, Kernel::Avx512Gfni};
+bool supported(Kernel kernel);
 Kernel best_kernel();
 std::string_view to_string(Kernel kernel);
 
@@ -58,5 +62,21 @@ void add_scaled(MutableBytes target, Bytes source, uint8_t factor, Kernel kernel
 void add_scaled(MutableBytes target, Bytes source, uint8_t factor);
 // data *= factor.
 void scale(MutableBytes data, uint8_t factor);
+
+// One product of a long sum. The bytes after `size` up to a multiple of kVectorSize are readable
+// and zero.
+inline constexpr size_t kVectorSize = 64;
+struct Term {
+  const uint8_t* data = nullptr;
+  uint32_t size = 0;
+  uint8_t factor = 0;
+};
+constexpr size_t padded_size(size_t size) {
+  return (size + kVectorSize - 1) / kVectorSize * kVectorSize;
+}
+// out = the sum of the terms; shorter terms count as followed by zeros, longer ones are cut. `out`
+// is none of the terms. Each byte of a term is read once and sums stay in registers.
+void combine(MutableBytes out, std::span<const Term> terms, Kernel kernel);
+void combine(MutableBytes out, std::span<const Term> terms);
 
 }  // namespace masque::gf256

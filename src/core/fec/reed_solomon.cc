@@ -2,8 +2,8 @@
 #include "core/fec/reed_solomon.h"
 
 #include <algorithm>
-#include <bitset>
 
+#include "base/assert.h"
 #include "core/fec/gf256.h"
 
 namespace masque {
@@ -50,41 +50,6 @@ ReedSolomon::ReedSolomon(size_t k, size_t n) : k_(k), n_(n), matrix_(k * n) {
   for (size_t i = 0; i < k; ++i) {
     for (size_t j = 0; j < n; ++j) matrix_[j * k + i] = wide[i * n + j];
   }
-}
-
-void ReedSolomon::encode(std::span<const Bytes> sources, size_t esi, MutableBytes out) const {
-  MASQUE_ASSERT(sources.size() == k_ && esi >= k_ && esi < n_);
-  std::ranges::fill(out, uint8_t{0});
-  for (size_t i = 0; i < k_; ++i) gf256::add_scaled(out, sources[i], column(esi)[i]);
-}
-
-std::expected<void, ReedSolomon::Fault> ReedSolomon::decode(
-    std::span<const Symbol> received, std::span<const MutableBytes> out) const {
-  MASQUE_ASSERT(out.size() == k_);
-  if (received.size() < k_) return std::unexpected(Fault::TooFew);
-  const std::span<const Symbol> used = received.first(k_);
-  std::bitset<256> seen;
-  for (const Symbol& symbol : used) {
-    if (symbol.esi >= n_) return std::unexpected(Fault::BadEsi);
-    if (seen.test(symbol.esi)) return std::unexpected(Fault::Duplicate);
-    if (symbol.bytes.size() != out[0].size()) return std::unexpected(Fault::BadSize);
-    seen.set(symbol.esi);
-  }
-  // Row r says: the sum over i of column(esi_r)[i] * source_i is symbol r. Invert once, apply to
-  // the bytes.
-  std::vector<uint8_t> system(k_ * k_);
-  std::vector<uint8_t> inverse(k_ * k_, 0);
-  for (size_t r = 0; r < k_; ++r) {
-    std::ranges::copy(column(used[r].esi), &system[r * k_]);
-    inverse[r * k_ + r] = 1;
-  }
-  // Any k columns are independent: that is what makes the code MDS.
-  MASQUE_ASSERT(solve_in_place(system, inverse, k_, k_));
-  for (size_t i = 0; i < k_; ++i) {
-    std::ranges::fill(out[i], uint8_t{0});
-    for (size_t r = 0; r < k_; ++r) gf256::add_scaled(out[i], used[r].bytes, inverse[i * k_ + r]);
-  }
-  return {};
 }
 
 }  // namespace masque

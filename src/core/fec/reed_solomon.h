@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Systematic Reed-Solomon over GF(2^8) with the generator matrix of RFC 5510 8.2-8.4, as RFC 6865
-// uses it: V[i][j] = alpha^(i*j), GM = V[k,k]^-1 * V[k,n]. Any k of the n symbols give the k source
-// symbols back. Not the matrix of other libraries (Cauchy, powers of the row): those are not
-// compatible on the wire.
+// The generator matrix of systematic Reed-Solomon over GF(2^8), RFC 5510 8.2-8.4 as RFC 6865 uses
+// it: V[i][j] = alpha^(i*j), GM = V[k,k]^-1 * V[k,n]. Any k of the n symbols give the k source
+// symbols back, since any k columns are independent. Not the matrix of other libraries (Cauchy,
+// powers of the row): those are not compatible on the wire.
 #pragma once
 
 #include <cstdint>
-#include <expected>
 #include <span>
 #include <vector>
-
-#include "base/bytes.h"
 
 namespace masque {
 
@@ -25,18 +22,6 @@ class ReedSolomon {
   size_t n() const { return n_; }
   // Column `esi` of the generator matrix, k values.
   std::span<const uint8_t> column(size_t esi) const { return {&matrix_[esi * k_], k_}; }
-
-  // Repair symbol `esi` (k..n-1) over k source symbols of one size.
-  void encode(std::span<const Bytes> sources, size_t esi, MutableBytes out) const;
-
-  struct Symbol {
-    uint8_t esi = 0;
-    Bytes bytes;
-  };
-  enum class Fault : uint8_t { TooFew, Duplicate, BadEsi, BadSize };
-  // Fills `out` (k buffers of the symbol size) from any k different symbols.
-  std::expected<void, Fault> decode(std::span<const Symbol> received,
-                                    std::span<const MutableBytes> out) const;
 
  private:
   size_t k_;

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/fec/erasure_code.h"
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+
+#include "base/assert.h"
+#include "core/fec/reed_solomon.h"
+#include "core/fec/rlc_coefficients.h"
+
+namespace masque {
+
+namespace {
+
+constexpr ErasureCode kCodes[] = {ErasureCode::Xor, ErasureCode::ReedSolomon,
+                                  ErasureCode::SlidingWindow};
+
+// Made when the first block is coded; about 10 KiB in all.
+const ReedSolomon& block_code(size_t index) {
+  static const std::array<ReedSolomon, std::size(kBlockSizes)> codes{
+      ReedSolomon(kBlockSizes[0], kBlockSizes[0] + kBlockRepairsMax),
+      ReedSolomon(kBlockSizes[1], kBlockSizes[1] + kBlockRepairsMax),
+      ReedSolomon(kBlockSizes[2], kBlockSizes[2] + kBlockRepairsMax),
+      ReedSolomon(kBlockSizes[3], kBlockSizes[3] + kBlockRepairsMax),
+      ReedSolomon(kBlockSizes[4], kBlockSizes[4] + kBlockRepairsMax),
+  };
+  return codes[index];
+}
+
+}  // namespace
+
+std::string_view to_string(ErasureCode code) {
+  switch (code) {
+    case ErasureCode::Xor:
+      return "xor";
+    case ErasureCode::ReedSolomon:
+      return "reed-solomon";
+    case ErasureCode::SlidingWindow:
+      return "sliding-window";
+  }
+  return "unknown";  // a number of the peer's
+}
+
+std::optional<ErasureCode> parse_erasure_code(std::string_view name) {
+  for (const ErasureCode code : kCodes) {
+    if (name == to_string(code)) return code;
+  }
+  return std::nullopt;
+}
+
+std::optional<uint8_t> block_size_index(size_t count) {
+  for (uint8_t i = 0; i < std::size(kBlockSizes); ++i) {
+    if (count <= kBlockSizes[i]) return i;
+  }
+  return std::nullopt;
+}
+
+bool RepairId::valid() const {
+  if (count == 0) return false;
+  switch (code) {
+    case ErasureCode::Xor:
+      return key == 0;
+    case ErasureCode::ReedSolomon: {
+      const size_t size_index = key >> 8;
+      return size_index < std::size(kBlockSizes) && count <= kBlockSizes[size_index] &&
+             (key & 0xff) < kBlockRepairsMax;
+    }
+    case ErasureCode::SlidingWindow:
+      return true;
+  }
+  return false;
+}
+
+void repair_coefficients(const RepairId& id, std::span<uint8_t, kRepairSourcesMax> out) {
+  MASQUE_ASSERT(id.valid());
+  const auto used = out.first(id.count);
+  switch (id.code) {
+    case ErasureCode::Xor:
+      std::ranges::fill(used, uint8_t{1});
+      return;
+    case ErasureCode::ReedSolomon: {
+      const ReedSolomon& code = block_code(id.key >> 8);
+      std::ranges::copy(code.column(code.k() + (id.key & 0xff)).first(id.count), used.begin());
+      return;
+    }
+    case ErasureCode::SlidingWindow:
+      rlc_coefficients(id.key, 15, used);
+      return;
+  }
+}
+
+}  // namespace masque

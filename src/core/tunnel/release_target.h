@@ -24,7 +24,7 @@ class ReleaseTarget {
  public:
   static constexpr Duration kBucket = 250ms;
   static constexpr size_t kBuckets = 40;
-  static constexpr size_t kPeakBuckets = 20;
+  static constexpr size_t kPeakBuckets = 32;
   static constexpr Duration kPeakWindow = kBucket * kPeakBuckets;
   static constexpr Duration kMinimumWindow = kBucket * kBuckets;
   static constexpr Duration kStartMargin = 20ms;

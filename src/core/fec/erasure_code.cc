@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <utility>
 
 #include "base/assert.h"
 #include "core/fec/reed_solomon.h"
-#include "core/fec/rlc_coefficients.h"
 
 namespace masque {
 
@@ -72,22 +72,24 @@ bool RepairId::valid() const {
   return false;
 }
 
-void repair_coefficients(const RepairId& id, std::span<uint8_t, kRepairSourcesMax> out) {
+Bytes RepairCoefficients::of(const RepairId& id) {
+  static constexpr auto kOnes = [] {
+    std::array<uint8_t, kRepairSourcesMax> ones;
+    ones.fill(1);
+    return ones;
+  }();
   MASQUE_ASSERT(id.valid());
-  const auto used = out.first(id.count);
   switch (id.code) {
     case ErasureCode::Xor:
-      std::ranges::fill(used, uint8_t{1});
-      return;
+      return Bytes(kOnes).first(id.count);
     case ErasureCode::ReedSolomon: {
       const ReedSolomon& code = block_code(id.key >> 8);
-      std::ranges::copy(code.column(code.k() + (id.key & 0xff)).first(id.count), used.begin());
-      return;
+      return code.column(code.k() + (id.key & 0xff)).first(id.count);
     }
     case ErasureCode::SlidingWindow:
-      rlc_coefficients(id.key, 15, used);
-      return;
+      return sliding_window_.row(id.key).first(id.count);
   }
+  std::unreachable();
 }
 
 }  // namespace masque

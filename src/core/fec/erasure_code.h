@@ -10,8 +10,10 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string_view>
+
+#include "base/bytes.h"
+#include "core/fec/rlc_coefficients.h"
 
 namespace masque {
 
@@ -41,7 +43,13 @@ struct RepairId {
   friend bool operator==(const RepairId&, const RepairId&) = default;
 };
 
-// The coefficients of a valid id: the first id.count bytes of `out`, none of them zero.
-void repair_coefficients(const RepairId& id, std::span<uint8_t, kRepairSourcesMax> out);
+// The coefficients of a valid id: id.count bytes, none of them zero, valid until the next call.
+class RepairCoefficients {
+ public:
+  Bytes of(const RepairId& id);
+
+ private:
+  RlcCoefficientCache sliding_window_;
+};
 
 }  // namespace masque

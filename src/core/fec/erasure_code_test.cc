@@ -57,10 +57,10 @@ TEST(ErasureCode, limits_of_repair_ids) {
 }
 
 TEST(ErasureCode, no_coefficient_is_zero) {
-  std::array<uint8_t, kRepairSourcesMax> out;
+  RepairCoefficients coefficients;
   const auto all_set = [&](const RepairId& id) {
-    repair_coefficients(id, out);
-    return std::ranges::all_of(std::span(out).first(id.count), [](uint8_t c) { return c != 0; });
+    const Bytes out = coefficients.of(id);
+    return out.size() == id.count && !std::ranges::contains(out, 0);
   };
   for (unsigned key = 0; key < 65536; key += 7) {
     EXPECT_TRUE(all_set(
@@ -101,6 +101,15 @@ TEST(RlcCoefficients, rfc8681_3_6) {
   std::vector<uint8_t> sparse(8);
   rlc_coefficients(1, 7, sparse);
   EXPECT_EQ(sparse, (std::vector<uint8_t>{225, 176, 246, 139, 0, 0, 187, 0}));
+}
+
+TEST(RlcCoefficients, keys_side_by_side_give_the_same) {
+  RlcCoefficientCache cache;
+  std::vector<uint8_t> expected(RlcCoefficientCache::kCoefficients);
+  for (unsigned key = 0; key < 65536; ++key) {
+    rlc_coefficients(static_cast<uint16_t>(key), 15, expected);
+    ASSERT_TRUE(std::ranges::equal(cache.row(static_cast<uint16_t>(key)), expected)) << key;
+  }
 }
 
 TEST(ReedSolomon, rfc5510_generator_matrix) {

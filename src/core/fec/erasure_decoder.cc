@@ -34,7 +34,7 @@ void ErasureDecoder::allocate_sources() {
 
 void ErasureDecoder::allocate_equations() {
   values_.allocate();
-  coefficients_.resize(equations_max_ * kRepairSourcesMax);
+  equation_coefficients_.resize(equations_max_ * kRepairSourcesMax);
   for (size_t i = equations_max_; i-- > 0;) free_places_.push_back(static_cast<uint16_t>(i));
   equations_.reserve(equations_max_);
   solver_.emplace(equations_max_, kColumnsMax);

@@ -119,14 +119,15 @@ class ErasureDecoder {
 
   size_t symbol_size_max_;
   size_t equations_max_;
-  bool started_ = false;               // newest_ is set
-  bool source_seen_ = false;           // by a source, not by the first repair
-  uint32_t newest_ = 0;                // newest ESI known
-  std::optional<uint32_t> floor_;      // forget_before()
-  SymbolRing sources_;                 // by ESI
-  std::vector<uint32_t> tags_;         // by slot: the ESI that is known there
-  SymbolRing values_;                  // repair symbols, by Equation::place
-  std::vector<uint8_t> coefficients_;  // kRepairSourcesMax for each place
+  bool started_ = false;                        // newest_ is set
+  bool source_seen_ = false;                    // by a source, not by the first repair
+  uint32_t newest_ = 0;                         // newest ESI known
+  std::optional<uint32_t> floor_;               // forget_before()
+  SymbolRing sources_;                          // by ESI
+  std::vector<uint32_t> tags_;                  // by slot: the ESI that is known there
+  SymbolRing values_;                           // repair symbols, by Equation::place
+  std::vector<uint8_t> equation_coefficients_;  // kRepairSourcesMax for each place
+  RepairCoefficients coefficients_;
   std::vector<uint16_t> free_places_;
   std::vector<Equation> equations_;  // by end of their windows
   std::optional<ErasureSolver> solver_;

@@ -101,11 +101,11 @@ bool ErasureDecoder::collect_unknowns(Range range) {
 }
 
 Bytes ErasureDecoder::coefficients(Equation& equation) {
-  const std::span<uint8_t, kRepairSourcesMax> out(
-      &coefficients_[equation.place * kRepairSourcesMax], kRepairSourcesMax);
-  if (!equation.has_coefficients) repair_coefficients(equation.id, out);
+  const MutableBytes out(&equation_coefficients_[equation.place * kRepairSourcesMax],
+                         equation.id.count);
+  if (!equation.has_coefficients) std::ranges::copy(coefficients_.of(equation.id), out.begin());
   equation.has_coefficients = true;
-  return out.first(equation.id.count);
+  return out;
 }
 
 void ErasureDecoder::eliminate(Range range) {

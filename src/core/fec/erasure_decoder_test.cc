@@ -205,7 +205,8 @@ TEST(ErasureDecoder, recovers_what_the_reference_recovers) {
     }
     for (const auto& [esi, symbol] : recovered)
       ASSERT_EQ(without_padding(symbol), without_padding(stream.sent.at(esi))) << seed;
-    for (const auto& [esi, symbol] : reference.solve()) missed += static_cast<size_t>(!decoder.has(esi));
+    for (const auto& [esi, symbol] : reference.solve())
+      missed += static_cast<size_t>(!decoder.has(esi));
     recovered_in_all += recovered.size();
   }
   EXPECT_GT(recovered_in_all, 2000u);

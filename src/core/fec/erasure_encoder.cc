@@ -51,8 +51,7 @@ RepairId ErasureEncoder::xor_parity(uint32_t first, size_t count) {
 
 size_t ErasureEncoder::make_repair(const RepairId& id, MutableBytes out) const {
   if (!id.valid() || !holds(id.first) || !holds(id.end() - 1) || id.count > used_) return 0;
-  std::array<uint8_t, kRepairSourcesMax> coefficients;
-  repair_coefficients(id, coefficients);
+  const Bytes coefficients = coefficients_.of(id);
   std::array<gf256::Term, kRepairSourcesMax> terms;
   size_t longest = 0;
   for (uint32_t i = 0; i < id.count; ++i) {

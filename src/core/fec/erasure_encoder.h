@@ -50,6 +50,7 @@ class ErasureEncoder {
   uint32_t next_ = 0;
   uint16_t next_key_ = 1;
   SymbolRing ring_;
+  mutable RepairCoefficients coefficients_;  // a cache
 };
 
 }  // namespace masque

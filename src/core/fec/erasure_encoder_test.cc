@@ -96,8 +96,8 @@ TEST(ErasureEncoder, a_full_window_of_packets_equals_the_definition) {
                                                  kBlockSizes[*k], 31));
     }
     for (const RepairId& id : ids) {
-      std::array<uint8_t, kRepairSourcesMax> coefficients;
-      repair_coefficients(id, coefficients);
+      RepairCoefficients all;
+      const Bytes coefficients = all.of(id);
       Symbol expected;
       for (size_t i = 0; i < id.count; ++i)
         test::add_slowly(expected, symbols[id.first + i], coefficients[i]);

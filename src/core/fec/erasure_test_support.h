@@ -73,8 +73,8 @@ class ReferenceDecoder {
   };
 
   Row substitute(const RepairId& id, const Symbol& symbol) const {
-    std::array<uint8_t, kRepairSourcesMax> coefficients;
-    repair_coefficients(id, coefficients);
+    RepairCoefficients all;
+    const Bytes coefficients = all.of(id);
     Row row{.factors = {}, .sum = symbol};
     for (uint32_t i = 0; i < id.count; ++i) {
       const auto known = known_.find(id.first + i);

@@ -2,6 +2,7 @@
 #include "core/fec/gf256.h"
 
 #include <algorithm>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -130,7 +131,7 @@ __attribute__((target("avx512f,avx512bw,gfni"))) void combine_avx512(uint8_t* ou
                                                                      std::span<const Term> terms,
                                                                      size_t offset) {
   __m512i sums[kUnits];
-#pragma GCC unroll 16
+#pragma GCC unroll 24
   for (size_t i = 0; i < kUnits; ++i) sums[i] = _mm512_setzero_si512();
   for (const Term& term : terms) {
     if (term.size <= offset) continue;
@@ -138,21 +139,21 @@ __attribute__((target("avx512f,avx512bw,gfni"))) void combine_avx512(uint8_t* ou
     const uint8_t* data = term.data + offset;
     const size_t length = term.size - offset;
     if (length > (kUnits - 1) * 64) [[likely]] {
-#pragma GCC unroll 16
+#pragma GCC unroll 24
       for (size_t i = 0; i < kUnits; ++i) {
         sums[i] = _mm512_xor_si512(
             sums[i], _mm512_gf2p8affine_epi64_epi8(_mm512_loadu_si512(data + i * 64), matrix, 0));
       }
       continue;
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 24
     for (size_t i = 0; i < kUnits; ++i) {
       if (length <= i * 64) continue;
       sums[i] = _mm512_xor_si512(
           sums[i], _mm512_gf2p8affine_epi64_epi8(_mm512_loadu_si512(data + i * 64), matrix, 0));
     }
   }
-#pragma GCC unroll 16
+#pragma GCC unroll 24
   for (size_t i = 0; i < kUnits; ++i) _mm512_storeu_si512(out + i * 64, sums[i]);
 }
 
@@ -210,12 +211,14 @@ __attribute__((target("avx2"))) void combine_avx2(uint8_t* out, std::span<const 
 }
 
 using CombineUnits = void (*)(uint8_t*, std::span<const Term>, size_t);
-// Index: how many 64-byte units at once. As many sums as leave registers for the rest.
-constexpr CombineUnits kCombineAvx512[] = {
-    nullptr,           combine_avx512<1>, combine_avx512<2>,  combine_avx512<3>,
-    combine_avx512<4>, combine_avx512<5>, combine_avx512<6>,  combine_avx512<7>,
-    combine_avx512<8>, combine_avx512<9>, combine_avx512<10>, combine_avx512<11>,
-    combine_avx512<12>};
+// Index: how many 64-byte units at once, as many sums as leave registers for the rest. One pass
+// over a whole packet is worth it: it reads each term in one go.
+template <size_t... kUnits>
+constexpr auto avx512_table(std::index_sequence<kUnits...>) {
+  return std::array<CombineUnits, sizeof...(kUnits) + 1>{nullptr, combine_avx512<kUnits + 1>...};
+}
+constexpr size_t kUnitsMax = 24;
+constexpr auto kCombineAvx512 = avx512_table(std::make_index_sequence<kUnitsMax>());
 constexpr CombineUnits kCombineGfni[] = {nullptr,         combine_gfni<1>, combine_gfni<2>,
                                          combine_gfni<3>, combine_gfni<4>, combine_gfni<5>,
                                          combine_gfni<6>};
@@ -313,7 +316,7 @@ void scale(MutableBytes data, uint8_t factor) {
 void combine(MutableBytes out, std::span<const Term> terms, Kernel kernel) {
 #if defined(__x86_64__)
   if (const auto units = combine_units(kernel); !units.empty()) {
-    // Passes of nearly the same width: 22 vectors are 11 + 11, not 12 + 10.
+    // Passes of nearly the same width: 32 vectors are 16 + 16, not 24 + 8.
     const size_t all = padded_size(out.size()) / kVectorSize;
     const size_t passes = (all + units.size() - 2) / (units.size() - 1);
     for (size_t pass = 0, done = 0; pass < passes; ++pass) {
@@ -324,7 +327,7 @@ void combine(MutableBytes out, std::span<const Term> terms, Kernel kernel) {
         units[count](out.data() + offset, terms, offset);
         continue;
       }
-      alignas(kVectorSize) std::array<uint8_t, 12 * kVectorSize> last;
+      alignas(kVectorSize) std::array<uint8_t, kUnitsMax * kVectorSize> last;
       units[count](last.data(), terms, offset);
       std::memcpy(out.data() + offset, last.data(), out.size() - offset);
     }

@@ -16,4 +16,28 @@ void rlc_coefficients(uint16_t repair_key, uint8_t density_threshold, std::span<
   }
 }
 
+std::span<const uint8_t> RlcCoefficientCache::row(uint16_t repair_key) {
+  const auto first_key = static_cast<uint16_t>(repair_key & ~(kKeys - 1));
+  if (first_key_ != first_key) fill(first_key);
+  return std::span(rows_[repair_key % kKeys]).first(kCoefficients);
+}
+
+void RlcCoefficientCache::fill(uint16_t first_key) {
+  first_key_ = first_key;
+  std::array<std::array<uint8_t, kKeys>, kDraws> draws;
+  TinyMt32Lanes<kKeys> generators(first_key);
+  for (auto& draw : draws) generators.next_bytes(draw);
+  for (size_t key = 0; key < kKeys; ++key) {
+    size_t count = 0;
+    for (size_t i = 0; i < kDraws; ++i) {
+      rows_[key][count] = draws[i][key];
+      count += static_cast<size_t>(draws[i][key] != 0);
+    }
+    if (count < kCoefficients) {
+      rlc_coefficients(static_cast<uint16_t>(first_key + key), 15,
+                       std::span(rows_[key]).first(kCoefficients));
+    }
+  }
+}
+
 }  // namespace masque

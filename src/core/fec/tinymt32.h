@@ -31,6 +31,9 @@ class TinyMt32 {
   constexpr uint8_t rand256() { return static_cast<uint8_t>(next() & 255); }
 
  private:
+  template <size_t kLanes>
+  friend class TinyMt32Lanes;
+
   static constexpr uint32_t kMat1 = 0x8f7011ee;
   static constexpr uint32_t kMat2 = 0xfc78ff1f;
   static constexpr uint32_t kTmat = 0x3793fdff;
@@ -51,6 +54,38 @@ class TinyMt32 {
   }
 
   std::array<uint32_t, 4> state_;
+};
+
+// Generators of kLanes seeds that follow each other, in step; loops that compilers turn into vector
+// instructions.
+template <size_t kLanes>
+class TinyMt32Lanes {
+ public:
+  explicit TinyMt32Lanes(uint32_t first_seed) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const auto state = TinyMt32(first_seed + static_cast<uint32_t>(lane)).state_;
+      for (size_t i = 0; i < 4; ++i) state_[i][lane] = state[i];
+    }
+  }
+  // TinyMt32::rand256() of each.
+  void next_bytes(std::array<uint8_t, kLanes>& out) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      uint32_t y = state_[3][lane];
+      uint32_t x = (state_[0][lane] & 0x7fffffff) ^ state_[1][lane] ^ state_[2][lane];
+      x ^= x << 1;
+      y ^= (y >> 1) ^ x;
+      const uint32_t odd = 0u - (y & 1);
+      state_[0][lane] = state_[1][lane];
+      state_[1][lane] = state_[2][lane] ^ (odd & TinyMt32::kMat1);
+      state_[2][lane] = x ^ (y << 10) ^ (odd & TinyMt32::kMat2);
+      state_[3][lane] = y;
+      const uint32_t t1 = state_[0][lane] + (state_[2][lane] >> 8);
+      out[lane] = static_cast<uint8_t>(y ^ t1 ^ ((0u - (t1 & 1)) & TinyMt32::kTmat));
+    }
+  }
+
+ private:
+  std::array<std::array<uint32_t, kLanes>, 4> state_;
 };
 
 }  // namespace masque

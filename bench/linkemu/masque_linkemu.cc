@@ -11,6 +11,7 @@
 #include "host/clock.h"
 #include "linkemu/bridge.h"
 #include "linkemu/emulator.h"
+#include "linkemu/help.h"
 #include "linkemu/relay.h"
 #include "linkemu/report.h"
 #include "linkemu/settings.h"
@@ -37,8 +38,9 @@ Result<size_t, SysError> slot_bytes(const Settings& settings) {
 
 Result<std::unique_ptr<PacketIo>, SysError> open_io(const Settings& settings, PacketPool& pool) {
   if (settings.mode == Mode::Relay) {
-    TRY(auto relay, Relay::create({.listen = settings.places[0],
-                                   .target = settings.places[1],
+    // The command line was refused if these were none.
+    TRY(auto relay, Relay::create({.listen = *SocketAddress::parse(settings.places[0]),
+                                   .target = *SocketAddress::parse(settings.places[1]),
                                    .flows_max = settings.flows_max},
                                   pool));
     return relay;
@@ -129,6 +131,16 @@ int run(const Settings& settings) {
   return 0;
 }
 
+int print_completion(const std::string& shell) {
+  const auto script = completion(shell);
+  if (!script) {
+    std::println(stderr, "masque-linkemu: {}", script.error());
+    return kUsage;
+  }
+  std::print("{}", *script);
+  return 0;
+}
+
 int run_command(int argc, char** argv) {
   const auto settings = parse_arguments(argc, argv);
   if (!settings) {
@@ -139,6 +151,11 @@ int run_command(int argc, char** argv) {
     case Mode::Help:
       std::print("{}", help_text());
       return 0;
+    case Mode::Man:
+      std::print("{}", man_page());
+      return 0;
+    case Mode::Completion:
+      return print_completion(settings->places[0]);
     case Mode::Version:
       std::println("masque-linkemu {}", MASQUE_LINKEMU_VERSION);
       return 0;

@@ -46,14 +46,6 @@ Result<UniqueFd, SysError> udp_socket(const SocketAddress& like) {
   return fd;
 }
 
-Result<SocketAddress, SysError> parse_address(const std::string& text) {
-  const auto address = SocketAddress::parse(text);
-  if (!address) {
-    return sys::failure(EINVAL, "'" + text + "' as 192.0.2.1:443 or [2001:db8::1]:443");
-  }
-  return *address;
-}
-
 }  // namespace
 
 struct Relay::Outgoing {
@@ -76,12 +68,10 @@ size_t Relay::datagram_size_max(const std::array<LinkPlan, 2>& plans) {
 }
 
 Result<std::unique_ptr<Relay>, SysError> Relay::create(const Options& options, PacketPool& pool) {
-  TRY(const SocketAddress listen, parse_address(options.listen));
-  TRY(const SocketAddress target, parse_address(options.target));
-  TRY(UniqueFd fd, udp_socket(listen));
-  const SocketName name = to_socket_name(listen);
+  TRY(UniqueFd fd, udp_socket(options.listen));
+  const SocketName name = to_socket_name(options.listen);
   TRY_VOID(sys::bind(fd.get(), &name.any, name.length));
-  return std::unique_ptr<Relay>(new Relay(std::move(fd), target, options.flows_max, pool));
+  return std::unique_ptr<Relay>(new Relay(std::move(fd), options.target, options.flows_max, pool));
 }
 
 Relay::Relay(UniqueFd listening, const SocketAddress& target, size_t flows_max, PacketPool& pool)

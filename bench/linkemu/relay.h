@@ -11,7 +11,6 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "core/ip/socket_address.h"
@@ -27,8 +26,8 @@ class Relay final : public PacketIo {
   static constexpr Duration kIdleMin = 30s;
 
   struct Options {
-    std::string listen;
-    std::string target;
+    SocketAddress listen;
+    SocketAddress target;
     size_t flows_max = 0;
   };
 

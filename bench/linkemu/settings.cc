@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "core/ip/socket_address.h"
 #include "linkemu/packet_io.h"
 #include "sim/link_profiles.h"
 #include "sim/link_text.h"
@@ -22,6 +23,7 @@ constexpr size_t kTraceFileMax = 128 * 1024 * 1024;
 constexpr size_t kPacketsLimit = 4'000'000;
 constexpr size_t kFlowsLimit = 100'000;
 constexpr Duration kPrecisionMax = 10ms;
+constexpr Duration kIntervalMin = 10ms;
 
 using Outcome = std::expected<void, std::string>;
 
@@ -86,6 +88,7 @@ class Parser {
   };
 
   Outcome mode();
+  Outcome check_places(size_t count) const;
   Outcome option(std::string_view word);
   Outcome change(std::string_view name);
   Outcome own_option(std::string_view name, std::string_view value, bool& known);
@@ -111,13 +114,18 @@ class Parser {
 
 Outcome Parser::mode() {
   const auto word = next();
-  if (!word) return std::unexpected("a command is missing: bridge, relay or profiles");
+  if (!word)
+    return std::unexpected("a command is missing: bridge, relay, profiles, completion or man");
   if (*word == "--help" || *word == "-h" || *word == "help") {
     settings_.mode = Mode::Help;
   } else if (*word == "--version") {
     settings_.mode = Mode::Version;
   } else if (*word == "profiles") {
     settings_.mode = Mode::Profiles;
+  } else if (*word == "man") {
+    settings_.mode = Mode::Man;
+  } else if (*word == "completion") {
+    settings_.mode = Mode::Completion;
   } else if (*word == "bridge" || *word == "relay") {
     settings_.mode = *word == "bridge" ? Mode::Bridge : Mode::Relay;
   } else {
@@ -142,16 +150,35 @@ std::expected<Settings, std::string> Parser::parse() {
       return std::unexpected(std::format("one word too many: '{}'", *word));
     }
   }
-  const bool runs = settings_.mode == Mode::Bridge || settings_.mode == Mode::Relay;
-  if (!runs && places > 0) return std::unexpected("this command takes no names");
-  if (settings_.mode == Mode::Bridge && places < 2) {
-    return std::unexpected("bridge wants two interfaces");
-  }
-  if (settings_.mode == Mode::Relay && places < 2) {
-    return std::unexpected("relay wants LISTEN_ADDR:PORT and TARGET_ADDR:PORT");
-  }
+  TRY_VOID(check_places(places));
   TRY_VOID(assemble());
   return std::move(settings_);
+}
+
+Outcome Parser::check_places(size_t count) const {
+  switch (settings_.mode) {
+    case Mode::Bridge:
+      if (count < 2) return std::unexpected("bridge wants two interfaces");
+      break;
+    case Mode::Relay:
+      if (count < 2) return std::unexpected("relay wants LISTEN_ADDR:PORT and TARGET_ADDR:PORT");
+      for (const std::string& place : settings_.places) {
+        if (SocketAddress::parse(place)) continue;
+        return std::unexpected(std::format(
+            "'{}' is not an address such as 192.0.2.1:443 or [2001:db8::1]:443", place));
+      }
+      break;
+    case Mode::Completion:
+      if (count != 1) return std::unexpected("completion wants one of bash, zsh, fish");
+      break;
+    case Mode::Profiles:
+    case Mode::Man:
+    case Mode::Help:
+    case Mode::Version:
+      if (count > 0) return std::unexpected("this command takes no names");
+      break;
+  }
+  return {};
 }
 
 Outcome Parser::option(std::string_view word) {
@@ -223,6 +250,7 @@ Outcome Parser::own_option(std::string_view name, std::string_view value, bool& 
     TRY(settings_.run_for, parse_duration(value));
   } else if (name == "interval") {
     TRY(settings_.interval, parse_duration(value));
+    if (settings_.interval < kIntervalMin) return std::unexpected("less than 10ms");
   } else if (name == "precision") {
     TRY(settings_.precision, parse_duration(value));
     if (settings_.precision > kPrecisionMax) return std::unexpected("more than 10ms");
@@ -326,36 +354,6 @@ Outcome Parser::apply_change(const ChangeOptions& change) {
 
 std::expected<Settings, std::string> parse_arguments(int argc, char** argv) {
   return Parser(std::span(argv, static_cast<size_t>(argc)).subspan(1)).parse();
-}
-
-std::string help_text() {
-  std::string text =
-      "usage: masque-linkemu bridge IF_A IF_B [OPTION]...\n"
-      "       masque-linkemu relay LISTEN_ADDR:PORT TARGET_ADDR:PORT [OPTION]...\n"
-      "       masque-linkemu profiles [--json]\n\n"
-      "Makes a bad link: joins two interfaces of this network namespace, or relays UDP. \"Up\" is\n"
-      "from IF_A to IF_B, or from clients to the target.\n\n"
-      "Options of the link, for both directions; --up-KEY and --down-KEY set one of them:\n"
-      "  --profile NAME             a link by name; other options change what they name of it\n";
-  for (const LinkKey& key : link_keys()) {
-    text += std::format("  {:<26} {}\n", std::format("--{} {}", key.name, key.form), key.help);
-  }
-  text +=
-      "  --trace FILE               instead of a rate: each line is a time in ms at which 1500\n"
-      "                             bytes may leave (mahimahi's form); repeats\n"
-      "  --at TIME KEY=VALUE...     from TIME on, these options are otherwise; repeatable\n\n"
-      "Options of the run:\n"
-      "  --seed N                   decides all chances (1)\n"
-      "  --run-for TIME             ends by itself\n"
-      "  --json                     report as JSON on standard output at the end\n"
-      "  --interval TIME            live counters on standard error (on a terminal: 1s)\n"
-      "  --stats-file FILE          a line of JSON each interval (1s)\n"
-      "  --precision TIME           how early a packet may leave to share a wake-up (50us)\n"
-      "  --packets-max N            packets held at once (65536)\n"
-      "  --flows-max N              clients of a relay at once (1024)\n"
-      "  --priority CLASS           realtime (default, where allowed): not to be late on a busy\n"
-      "                             machine; or ordinary\n";
-  return text;
 }
 
 }  // namespace masque::linkemu

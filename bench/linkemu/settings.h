@@ -16,13 +16,13 @@
 
 namespace masque::linkemu {
 
-enum class Mode : uint8_t { Bridge, Relay, Profiles, Help, Version };
+enum class Mode : uint8_t { Bridge, Relay, Profiles, Completion, Man, Help, Version };
 enum class Output : uint8_t { Text, Json };
 enum class Priority : uint8_t { Ordinary, Realtime };  // Realtime: where it is allowed
 
 struct Settings {
   Mode mode = Mode::Help;
-  std::array<std::string, 2> places;  // interfaces, or addresses of the relay
+  std::array<std::string, 2> places;  // interfaces, addresses of the relay, or a shell
   std::array<LinkPlan, 2> plans;      // by Direction
   std::array<std::string, 2> profiles{"clean", "clean"};
   std::vector<std::unique_ptr<LinkTrace>> traces;  // that the plans point to
@@ -39,6 +39,5 @@ struct Settings {
 
 // The error is a whole sentence, without an end of line.
 std::expected<Settings, std::string> parse_arguments(int argc, char** argv);
-std::string help_text();
 
 }  // namespace masque::linkemu

@@ -111,11 +111,15 @@ TEST(Settings, traces_are_read) {
 TEST(Settings, refuses_in_one_line) {
   using Words = std::vector<std::string>;
   for (const auto& [words, error] : std::initializer_list<std::pair<Words, const char*>>{
-           {{}, "a command is missing: bridge, relay or profiles"},
+           {{}, "a command is missing: bridge, relay, profiles, completion or man"},
            {{"brigde"}, "no such command: 'brigde'"},
            {{"bridge", "a"}, "bridge wants two interfaces"},
            {{"relay", "a"}, "relay wants LISTEN_ADDR:PORT and TARGET_ADDR:PORT"},
            {{"bridge", "a", "b", "c"}, "one word too many: 'c'"},
+           {{"relay", "192.0.2.1", "192.0.2.1:1"},
+            "'192.0.2.1' is not an address such as 192.0.2.1:443 or [2001:db8::1]:443"},
+           {{"completion"}, "completion wants one of bash, zsh, fish"},
+           {{"bridge", "a", "b", "--interval", "1ms"}, "--interval: less than 10ms"},
            {{"profiles", "x"}, "this command takes no names"},
            {{"bridge", "a", "b", "--rte", "1mbit"}, "no such option: --rte"},
            {{"bridge", "a", "b", "--rate"}, "--rate wants a value"},

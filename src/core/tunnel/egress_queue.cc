@@ -86,25 +86,19 @@ void EgressQueue::push(Instant now, TrafficClass traffic_class, uint64_t flow,
 // the shortest flow of it.
 EgressQueue::FlowIndex EgressQueue::find_flow(uint64_t flow) {
   if (!flows_) flows_ = std::make_unique_for_overwrite<Flow[]>(kFlows);
-  const size_t set = flow % kSets;
-  const auto tag = static_cast<uint32_t>(flow >> 32);
-  const size_t first = set * kWays;
-  uint64_t& used = set_used_[set / 64];
-  if ((used >> set % 64 & 1) == 0) {
-    used |= uint64_t{1} << set % 64;
-    std::fill_n(&flows_[first], kWays, Flow{});
-  }
+  const size_t first = flow % kSets * kWays;
+  const uint32_t tag = static_cast<uint32_t>(flow >> 32) | 1;
   size_t best = first;
   for (size_t i = first; i < first + kWays; ++i) {
     // Also an idle one: its CoDel remembers.
-    if (flows_[i].tag == tag) return static_cast<FlowIndex>(i);
-    const bool idle = flows_[i].turn == Turn::Idle;
-    const bool best_idle = flows_[best].turn == Turn::Idle;
+    if (tags_[i] == tag) return static_cast<FlowIndex>(i);
+    const bool idle = turns_[i] == Turn::Idle;
+    const bool best_idle = turns_[best] == Turn::Idle;
     if (idle != best_idle ? idle : flow_bytes_[i] < flow_bytes_[best]) best = i;
   }
-  if (flows_[best].turn == Turn::Idle) {
+  if (turns_[best] == Turn::Idle) {
     flows_[best] = Flow{};
-    flows_[best].tag = tag;
+    tags_[best] = tag;
   }
   return static_cast<FlowIndex>(best);
 }
@@ -114,8 +108,8 @@ void EgressQueue::push_bulk(uint64_t number, Handle packet) {
   Flow& flow = flows_[index];
   append(flow.packets, packet);
   flow_bytes_[index] += static_cast<uint32_t>(arena_.size_of(packet));
-  if (flow.turn != Turn::Idle) return;
-  flow.turn = Turn::New;
+  if (turns_[index] != Turn::Idle) return;
+  turns_[index] = Turn::New;
   flow.deficit = kQuantum;
   append(new_flows_, index);
 }
@@ -201,7 +195,7 @@ EgressQueue::Handle EgressQueue::next_bulk(Instant now) {
     Flow& flow = flows_[index];
     if (flow.deficit <= 0) {
       flow.deficit += kQuantum;
-      flow.turn = Turn::Old;
+      turns_[index] = Turn::Old;
       append(old_flows_, take_head(list));
       continue;
     }
@@ -212,10 +206,10 @@ EgressQueue::Handle EgressQueue::next_bulk(Instant now) {
     }
     take_head(list);
     if (from_new && old_flows_.head != kNoFlow) {
-      flow.turn = Turn::Old;
+      turns_[index] = Turn::Old;
       append(old_flows_, index);
     } else {
-      flow.turn = Turn::Idle;
+      turns_[index] = Turn::Idle;
     }
   }
 }

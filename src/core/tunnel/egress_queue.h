@@ -47,8 +47,8 @@ struct EgressCounters {
 
 class EgressQueue {
  public:
-  static constexpr size_t kSets = 256;
-  static constexpr size_t kWays = 8;
+  static constexpr size_t kSets = 64;
+  static constexpr size_t kWays = 32;
   static constexpr size_t kFlows = kSets * kWays;
   static constexpr int32_t kQuantum = 1514;
   static constexpr size_t kRealTimeShare = 4;  // real time gets a quarter of bytes_max at most
@@ -93,10 +93,8 @@ class EgressQueue {
   enum class Turn : uint8_t { Idle, New, Old };
   struct Flow {
     Fifo packets;
-    uint32_t tag = 0;  // of the flow's number
     int32_t deficit = 0;
     FlowIndex next = kNoFlow;
-    Turn turn = Turn::Idle;
     Codel codel;
   };
   struct FlowList {
@@ -120,9 +118,11 @@ class EgressQueue {
   EgressQueueOptions options_;
   PacketArena arena_;
   std::unique_ptr<Meta[]> meta_;   // by handle
-  std::unique_ptr<Flow[]> flows_;  // of the sets in use
-  std::array<uint64_t, kSets / 64> set_used_{};
+  std::unique_ptr<Flow[]> flows_;  // those with a tag
+  // What is searched lies close together.
+  std::array<uint32_t, kFlows> tags_{};  // of the flow's number; 0: never used
   std::array<uint32_t, kFlows> flow_bytes_{};
+  std::array<Turn, kFlows> turns_{};
   FlowList new_flows_;
   FlowList old_flows_;
   Fifo realtime_;

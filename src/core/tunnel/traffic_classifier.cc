@@ -64,25 +64,32 @@ bool TrafficClassifier::is_realtime_port(const IpPacketView& view, Bytes head) c
   });
 }
 
+// Free ones first, then the longest idle; a live call only when the whole set is calls.
+bool TrafficClassifier::is_better_victim(Instant now, const Flow& flow, const Flow& other) {
+  const auto worth = [now](const Flow& f) {
+    if (f.tag == 0) return 0;
+    const bool is_call = f.by_pace == TrafficClass::RealTime && now - f.last_seen <= kForgetAfter;
+    return is_call ? 2 : 1;
+  };
+  if (worth(flow) != worth(other)) return worth(flow) < worth(other);
+  return flow.last_seen < other.last_seen;
+}
+
 TrafficClassifier::Flow& TrafficClassifier::find(Instant now, uint64_t hash) {
   if (!flows_) flows_ = std::make_unique<Flow[]>(kFlowsMax);
   const uint64_t tag = hash | 1;  // 0 marks a free entry
   Flow* const set = &flows_[(hash >> 32) % kSets * kWays];
-  Flow* oldest = set;
+  Flow* victim = set;
   for (Flow* flow = set; flow != set + kWays; ++flow) {
     if (flow->tag == tag) {
       if (now - flow->last_seen > kForgetAfter) *flow = {.tag = tag};
       return *flow;
     }
-    if (flow->tag == 0) {
-      if (oldest->tag != 0) oldest = flow;
-    } else if (oldest->tag != 0 && flow->last_seen < oldest->last_seen) {
-      oldest = flow;
-    }
+    if (is_better_victim(now, *flow, *victim)) victim = flow;
   }
-  if (oldest->tag != 0 && now - oldest->last_seen <= kForgetAfter) ++counters_.flows_evicted;
-  *oldest = {.tag = tag};
-  return *oldest;
+  if (victim->tag != 0 && now - victim->last_seen <= kForgetAfter) ++counters_.flows_evicted;
+  *victim = {.tag = tag};
+  return *victim;
 }
 
 void TrafficClassifier::observe(Instant now, uint32_t size, Flow& flow) {

@@ -16,7 +16,7 @@
 // has been outside the limits for a while: a change of class costs the order of a few packets.
 // Pauses (silence in a call) change nothing until kForgetAfter. The table of flows is allocated
 // once, when the first packet needs it; a new flow takes the place of the one in its set that was
-// idle longest.
+// idle longest, but not that of a live call.
 #pragma once
 
 #include <cstdint>
@@ -90,6 +90,7 @@ class TrafficClassifier {
   };
 
   bool is_realtime_port(const IpPacketView& view, Bytes head) const;
+  static bool is_better_victim(Instant now, const Flow& flow, const Flow& other);
   Flow& find(Instant now, uint64_t hash);
   void observe(Instant now, uint32_t size, Flow& flow);
   void judge(Flow& flow);

@@ -158,7 +158,7 @@ void SimClient::on_event(const ClientEvent& event) {
                           routes_ = change.routes;
                           refused_routes_ = change.refused;
                         },
-                        [&](const MtuChanged&) {}},
+                        [&](const MtuChanged&) {}, [&](const Ipv6Dropped&) { ++ipv6_drops_; }},
              event);
 }
 

@@ -51,6 +51,7 @@ class SimClient final : public ClientNode, private PacketSink {
   const std::vector<StateRecord>& states() const { return states_; }
   const std::vector<IpPrefix>& routes() const { return routes_; }
   const std::vector<IpPrefix>& refused_routes() const { return refused_routes_; }
+  uint64_t ipv6_drops() const { return ipv6_drops_; }
   uint64_t address_changes() const { return address_changes_; }
   uint64_t route_changes() const { return route_changes_; }
 
@@ -77,6 +78,7 @@ class SimClient final : public ClientNode, private PacketSink {
   std::vector<StateRecord> states_;
   std::vector<IpPrefix> routes_;
   std::vector<IpPrefix> refused_routes_;
+  uint64_t ipv6_drops_ = 0;
   uint64_t address_changes_ = 0;
   uint64_t route_changes_ = 0;
 };

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/client_worker.h"
 
+#include <net/if.h>
+
+#include <algorithm>
 #include <format>
 
 #include "base/log.h"
@@ -71,6 +74,7 @@ ClientWorker::ClientWorker(EventLoop& loop, TunDevice& tun, TunnelClient& client
 
 ClientWorker::~ClientWorker() {
   loop_.remove(tun_.fd());
+  if (network_) loop_.remove(network_->fd());
   drop_connection();
 }
 
@@ -78,8 +82,44 @@ Result<void, SysError> ClientWorker::start() {
   TRY_VOID(loop_.add(tun_.fd(), tun_interest_, [this](EventLoop::Ready ready) { on_tun(ready); }));
   loop_.set_on_deadline([this](Instant now) { on_deadline(now); });
   loop_.set_on_turn([this] { end_turn(); });
+  TRY_VOID(watch_network());
   with_client([](TunnelClient& client) { client.start(); });
   return {};
+}
+
+// ---- the network ------------------------------------------------------------------------------
+
+Result<void, SysError> ClientWorker::watch_network() {
+  TRY(NetworkMonitor monitor, NetworkMonitor::create());
+  network_ = std::move(monitor);
+  return loop_.add(network_->fd(), EventLoop::kReadable,
+                   [this](EventLoop::Ready) { on_network(); });
+}
+
+void ClientWorker::on_network() {
+  network_events_.clear();
+  if (!network_->poll_events(network_events_)) return;
+  // What only goes away is no way out, and what happens to the tunnel is our own doing.
+  const uint32_t own = ::if_nametoindex(tun_.name().c_str());
+  const auto promises = [own](const NetworkEvent& event) {
+    if (event.interface == own && event.kind != NetworkEvent::Kind::Overrun) return false;
+    switch (event.kind) {
+      case NetworkEvent::Kind::LinkChanged:
+        return event.link_up;
+      case NetworkEvent::Kind::AddressAdded:
+      case NetworkEvent::Kind::RouteChanged:
+      case NetworkEvent::Kind::Overrun:
+        return true;
+      case NetworkEvent::Kind::LinkRemoved:
+      case NetworkEvent::Kind::AddressRemoved:
+      case NetworkEvent::Kind::RouteRemoved:
+        return false;
+    }
+    return false;
+  };
+  if (!std::ranges::any_of(network_events_, promises)) return;
+  begin_turn();
+  client_.on_network_changed();
 }
 
 // ---- a turn -----------------------------------------------------------------------------------

@@ -7,6 +7,8 @@
 //   -> receive_batch -> Http3Connection -> TunnelClient -> TUN end of turn -> queued packets,
 //   acknowledgements, timers; one send, one TUN write
 //
+// A change of this host's links, addresses or routes ends the wait for the next attempt.
+//
 // The TUN outlives connections: addresses and inner flows stay while the client dials again. When a
 // name has several addresses, each attempt takes the next one.
 #pragma once
@@ -21,6 +23,7 @@
 #include "core/http/http3_connection.h"
 #include "core/quic/token_store.h"
 #include "host/event_loop.h"
+#include "host/network_monitor.h"
 #include "host/packet_io.h"
 #include "host/random.h"
 #include "host/resolver.h"
@@ -62,6 +65,8 @@ class ClientWorker {
   const std::optional<CloseReason>& last_close() const { return last_close_; }
 
  private:
+  Result<void, SysError> watch_network();
+  void on_network();
   void begin_turn();
   void end_turn();
   void on_udp(EventLoop::Ready ready);
@@ -85,6 +90,8 @@ class ClientWorker {
   PacketIo io_;
   ReceiveBatch received_;
   TunReadBatch tun_batch_;
+  std::optional<NetworkMonitor> network_;
+  std::vector<NetworkEvent> network_events_;
   std::optional<UdpSocket> socket_;
   std::unique_ptr<Http3Connection> connection_;
   std::optional<CloseReason> last_close_;

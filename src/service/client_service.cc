@@ -238,6 +238,12 @@ void ClientService::on_event(const ClientEvent& event) {
     // Below 1280 the kernel would take IPv6 off the interface; Packet Too Big serves the gap.
     wanted_.mtu = std::max<uint32_t>(static_cast<uint32_t>(mtu->mtu), kIpv6MinimumMtu);
     apply_interface();
+  } else if (const auto* dropped = std::get_if<Ipv6Dropped>(&event)) {
+    log_warn("client.ipv6_dropped",
+             {{"why", std::format("the path carries {} bytes, IPv6 needs {}", dropped->mtu,
+                                  kIpv6MinimumMtu)},
+              {"retry_after_s",
+               std::chrono::duration_cast<std::chrono::seconds>(dropped->retry_after).count()}});
   }
 }
 

@@ -63,6 +63,36 @@ SCENARIO(
   lab.finish();
 }
 
+SCENARIO(
+    network_change_ends_the_back_off, 4,
+    "C10: the only network is gone for minutes; when another comes, the client dials at once") {
+  lab.add_server();
+  SimClient& client = lab.add_client("anna");
+  ASSERT_TRUE(lab.connect(client));
+  lab.network.set_links(client.id(), {.path = LinkOptions::Path::Blackhole});
+  ASSERT_TRUE(lab.until([&] { return client.dials() >= 6; }, 600s));
+  // Between two attempts: the next one is half a minute away.
+  ASSERT_TRUE(lab.until([&] { return client.connection() == nullptr; }, 60s));
+  lab.run(100ms);
+  ASSERT_EQ(client.connection(), nullptr);
+  lab.network.set_links(client.id(), {});
+  const Instant back = lab.world.now();
+  client.control([](TunnelClient& tunnel) { tunnel.on_network_changed(); });
+  ASSERT_TRUE(lab.until([&] { return client.connected(); }, 60s));
+  EXPECT_LE(lab.world.now() - back, 1s);
+  // A storm of changes is no storm of attempts.
+  lab.network.set_links(client.id(), {.path = LinkOptions::Path::Blackhole});
+  ASSERT_TRUE(lab.until([&] { return !client.connected(); }, 120s));
+  const uint64_t dials = client.dials();
+  for (int i = 0; i < 100; ++i) {
+    client.control([](TunnelClient& tunnel) { tunnel.on_network_changed(); });
+    lab.run(100ms);
+  }
+  EXPECT_LE(client.dials() - dials, 4u);
+  lab.network.set_links(client.id(), {});
+  lab.finish();
+}
+
 SCENARIO(server_restart_many_clients, 3,
          "L10: twenty clients come back after a restart, few dials each") {
   lab.add_server();

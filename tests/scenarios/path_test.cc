@@ -223,7 +223,7 @@ SCENARIO(
 SCENARIO(
     mtu_drop_to_1280_aborts_ipv6, 5,
     "C14: an outer path of 1280 cannot carry IPv6: abort with a reason, come back when it heals") {
-  SimClient& client = connected_client(lab);
+  SimClient& client = connected_client(lab, {.tunnel = {.ipv4_only_first = 20s}});
   lab.run(2s);
   lab.network.set_links(client.id(), {.mtu = 1280});
   Flow& large = lab.stream(client.inner(), lab.internet(),
@@ -240,8 +240,41 @@ SCENARIO(
   EXPECT_TRUE(lab.until(aborted, 60s));
   large.stop();
   lab.network.set_links(client.id(), {});
-  EXPECT_TRUE(lab.until([&] { return client.connected() && client.tunnel().mtu() >= 1280; }, 60s));
+  // The wider path is noticed once there is a new connection over it.
+  const auto back = [&] {
+    return client.connected() && client.inner_address(IpVersion::V6) &&
+           client.tunnel().mtu() >= 1280;
+  };
+  EXPECT_TRUE(lab.until(back, 60s));
   EXPECT_TRUE(lab.ping_works(client, kRecovery, IpVersion::V6));
+  lab.finish();
+}
+
+// proves: U4
+SCENARIO(narrow_path_keeps_ipv4, 4,
+         "A path of 1280 from the start: after the grace IPv4 alone, for as long as it stays so") {
+  SimClient& client = connected_client(
+      lab, {.tunnel = {.ipv4_only_first = 120s}, .up = {.mtu = 1280}, .down = {.mtu = 1280}});
+  ASSERT_TRUE(lab.until([&] { return client.ipv6_drops() == 1; }, 30s));
+  ASSERT_TRUE(lab.until([&] { return client.connected(); }, 5s));
+  EXPECT_FALSE(client.inner_address(IpVersion::V6));
+  const uint64_t dials = client.dials();
+  Flow& flow = lab.ping(client.inner(), lab.internet(), {.interval = 100ms});
+  lab.run(100s);
+  EXPECT_EQ(client.dials(), dials) << "it is content";
+  EXPECT_LT(flow.figures().loss(), 0.01);
+  // It asks again when the time is over, and once more learns that IPv6 does not fit.
+  ASSERT_TRUE(lab.until([&] { return client.ipv6_drops() == 2; }, 60s));
+  ASSERT_TRUE(lab.until([&] { return client.connected(); }, 5s));
+  EXPECT_EQ(client.dials(), dials + 2);
+  // Another network may be wider.
+  lab.network.set_links(client.id(), {});
+  client.control([](TunnelClient& tunnel) { tunnel.on_network_changed(); });
+  lab.run(1s);
+  lab.kill_server();
+  lab.server().start(SimServer::Secret::Kept);
+  ASSERT_TRUE(lab.until([&] { return client.dials() > dials + 2 && client.connected(); }, 60s));
+  EXPECT_TRUE(lab.ping_works(client, 5s, IpVersion::V6));
   lab.finish();
 }
 

@@ -21,6 +21,16 @@ void Reconnector::on_refused(Instant now) {
   dial_at_ = now + jittered(options_.refused);
 }
 
+void Reconnector::on_network_changed(Instant now) {
+  if (!dial_at_) return;
+  delay_ = options_.first;
+  const Instant earliest = hurried_at_ ? *hurried_at_ + kHurryInterval : now;
+  const Instant when = std::max(now, earliest);
+  if (when >= *dial_at_) return;
+  dial_at_ = when;
+  hurried_at_ = when;
+}
+
 void Reconnector::cancel() {
   dial_at_.reset();
   connected_at_.reset();

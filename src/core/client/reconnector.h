@@ -27,6 +27,10 @@ class Reconnector {
   void on_lost(Instant now);
   void on_refused(Instant now);
   void dial_at(Instant when) { dial_at_ = when; }
+  // Another network may be the way out: the planned attempt is made now, and those after it are
+  // quick again. Networks come in bursts of changes: not more often than every kHurryInterval.
+  static constexpr Duration kHurryInterval = 3s;
+  void on_network_changed(Instant now);
   void cancel();
 
   std::optional<Instant> next_timeout() const { return dial_at_; }
@@ -43,6 +47,7 @@ class Reconnector {
   Duration delay_;
   std::optional<Instant> connected_at_;
   std::optional<Instant> dial_at_;
+  std::optional<Instant> hurried_at_;
 };
 
 }  // namespace masque

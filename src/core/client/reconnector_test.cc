@@ -61,5 +61,23 @@ TEST(Reconnector, a_refusal_waits_long_and_cancel_forgets) {
   EXPECT_EQ(reconnector.next_timeout(), std::nullopt);
 }
 
+TEST(Reconnector, another_network_is_tried_at_once_but_not_all_the_time) {
+  SeededRng rng(1);
+  Reconnector reconnector({.first = 8s, .max = 60s}, rng);
+  reconnector.on_network_changed(at(0s));
+  EXPECT_FALSE(reconnector.next_timeout()) << "nothing is planned";
+  for (int i = 0; i < 4; ++i) reconnector.on_lost(at(0s));
+  EXPECT_GT(reconnector.next_timeout(), at(10s));
+  reconnector.on_network_changed(at(1s));
+  EXPECT_EQ(reconnector.next_timeout(), at(1s));
+  EXPECT_TRUE(reconnector.on_timeout(at(1s)));
+  reconnector.on_lost(at(1100ms));
+  EXPECT_LE(*reconnector.next_timeout(), at(1100ms) + 8s) << "the back-off begins anew";
+  reconnector.on_network_changed(at(1200ms));
+  EXPECT_EQ(reconnector.next_timeout(), at(1s) + Reconnector::kHurryInterval);
+  reconnector.on_network_changed(at(1300ms));
+  EXPECT_EQ(reconnector.next_timeout(), at(1s) + Reconnector::kHurryInterval);
+}
+
 }  // namespace
 }  // namespace masque

@@ -38,7 +38,8 @@ TunnelClient::Impl::Impl(TunnelClientConfig config_in, UriTemplate uri_template_
       reconnector({.first = config.backoff_first,
                    .max = config.backoff_max,
                    .refused = config.backoff_refused},
-                  rng) {}
+                  rng),
+      fallback({.first = config.ipv4_only_first}) {}
 
 TunnelClient::TunnelClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TunnelClient::~TunnelClient() = default;
@@ -89,6 +90,7 @@ void TunnelClient::Impl::dial() {
 void TunnelClient::Impl::drop_tunnel() {
   if (tunnel) totals.add(tunnel->session.counters());
   tunnel.reset();
+  narrow_since.reset();
   stream.reset();
   answer_deadline.reset();
   routes_deadline.reset();
@@ -113,6 +115,7 @@ void TunnelClient::Impl::lose(std::string reason, Loss loss, unsigned status) {
   last_error = reason;
   if (was_up) ++reconnects;
   if (loss == Loss::Refused) {
+    if (ipv4_only) fallback.on_network_changed();  // perhaps it was that
     reconnector.on_refused(now);
     set_state(ClientState::Failed, std::move(reason), status);
     return;
@@ -141,6 +144,7 @@ void TunnelClient::stop() {
   impl_->drop_tunnel();
   impl_->hang_up("the client stops");
   impl_->reconnector.cancel();
+  impl_->fallback.on_network_changed();
   impl_->phase = Impl::Phase::Stopped;
   impl_->addresses.clear();
   impl_->routes.clear();
@@ -148,8 +152,9 @@ void TunnelClient::stop() {
   impl_->set_state(ClientState::Idle, {});
 }
 
-void TunnelClient::retry_now() {
-  if (impl_->phase == Impl::Phase::Waiting) impl_->reconnector.dial_at(impl_->now);
+void TunnelClient::on_network_changed() {
+  impl_->fallback.on_network_changed();
+  if (impl_->phase == Impl::Phase::Waiting) impl_->reconnector.on_network_changed(impl_->now);
 }
 
 void TunnelClient::on_dialed(HttpConnection& connection) {
@@ -201,12 +206,17 @@ bool TunnelClient::wants_more() const {
 std::optional<Instant> TunnelClient::next_timeout() const {
   auto next = earlier(impl_->reconnector.next_timeout(),
                       earlier(impl_->answer_deadline, impl_->routes_deadline));
+  next = earlier(next, impl_->fallback.next_timeout());
   if (impl_->tunnel) next = earlier(next, impl_->tunnel->session.next_timeout());
   return next;
 }
 
 void TunnelClient::on_timeout(Instant now) {
   impl_->now = now;
+  if (impl_->fallback.on_timeout(now) && impl_->ipv4_only && impl_->tunnel) {
+    impl_->lose("asking for IPv6 again", Impl::Loss::Passing);
+    impl_->reconnector.dial_at(now);
+  }
   if (impl_->reconnector.on_timeout(now)) {
     if (impl_->state == ClientState::Failed)
       impl_->set_state(ClientState::Connecting, impl_->last_error);

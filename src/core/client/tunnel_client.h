@@ -17,8 +17,12 @@
 // A turn: begin_turn(now, transmit, tun); received datagrams into the connection; on_tun_packet
 // ...; on_timeout(now) when due; flush(); poll_transmit of the connection; poll_event.
 //
-// Timers: back-off, answer to the request, wait for an unprompted ADDRESS_ASSIGN, those of the
-// session.
+// A path that cannot carry 1280 bytes (RFC 9484 7.2) ends a tunnel with IPv6; the next one asks for
+// IPv4 alone, where there is any. The IPv6 routes of before stay: their packets are refused with
+// ICMP instead of leaving past the tunnel.
+//
+// Timers: back-off, IPv4 alone, answer to the request, wait for an unprompted ADDRESS_ASSIGN, those
+// of the session.
 #pragma once
 
 #include <cstdint>
@@ -76,6 +80,8 @@ struct TunnelClientConfig {
   size_t mtu_max = 0;  // 0: what the path carries
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;
   Duration ipv6_mtu_grace = 15s;
+  // On a path too narrow for IPv6 the client asks for IPv4 alone, so long at first, then for both.
+  Duration ipv4_only_first = 10min;
 };
 
 enum class ClientState : uint8_t { Idle, Connecting, Connected, Reconnecting, Failed };
@@ -102,8 +108,13 @@ struct RoutesChanged {
 struct MtuChanged {
   size_t mtu = 0;  // largest inner packet that fits now
 };
-using ClientEvent =
-    std::variant<Dial, HangUp, ClientStateChanged, AddressesChanged, RoutesChanged, MtuChanged>;
+// The path carries too little for IPv6: the tunnel goes on with IPv4 alone.
+struct Ipv6Dropped {
+  size_t mtu = 0;
+  Duration retry_after{};
+};
+using ClientEvent = std::variant<Dial, HangUp, ClientStateChanged, AddressesChanged, RoutesChanged,
+                                 MtuChanged, Ipv6Dropped>;
 
 class TunnelClient final : public RequestHandler {
  public:
@@ -116,8 +127,9 @@ class TunnelClient final : public RequestHandler {
   void start();
   // Ends the request with FIN and goes to Idle; a HangUp event follows.
   void stop();
-  // The network changed: dial at once instead of waiting for the back-off.
-  void retry_now();
+  // Links, addresses or routes of this host changed: dial at once instead of waiting for the
+  // back-off, though not more often than every few seconds, and ask for IPv6 again.
+  void on_network_changed();
   // The host has a connection (its handshake may still run), in answer to Dial.
   void on_dialed(HttpConnection& connection);
   // The dial failed, or the connection of on_dialed has ended, for any reason.

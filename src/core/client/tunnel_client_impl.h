@@ -12,6 +12,7 @@
 
 #include "core/capsule/scope.h"
 #include "core/capsule/uri_template.h"
+#include "core/client/ipv6_fallback.h"
 #include "core/client/reconnector.h"
 #include "core/client/route_acceptance.h"
 #include "core/client/tunnel_client.h"
@@ -87,11 +88,14 @@ struct TunnelClient::Impl {
   // tunnel_session.cc
   void open_request();
   HeaderFields request_fields() const;
+  UriTemplate::Values template_values() const;
   void on_response(const HeaderFields& fields, bool fin);
   void start_session();
   void settle();
   void process_events();
   void on_session_aborted();
+  void watch_width();
+  void fall_back_to_ipv4();
   void on_addresses();
   void on_routes();
   void become_up_when_ready();
@@ -101,6 +105,7 @@ struct TunnelClient::Impl {
   Scope scope;
   RouteAcceptance acceptance;
   Reconnector reconnector;
+  Ipv6Fallback fallback;
 
   ClientState state = ClientState::Idle;
   Phase phase = Phase::Stopped;
@@ -111,7 +116,9 @@ struct TunnelClient::Impl {
   std::optional<Instant> answer_deadline;  // dial to Up
   std::optional<Instant> routes_deadline;  // addresses are there, routes may follow
   std::optional<Instant> connected_since;
-  bool was_connected = false;  // since start()
+  bool was_connected = false;           // since start()
+  bool ipv4_only = false;               // the present attempt
+  std::optional<Instant> narrow_since;  // IPv6 is assigned and does not fit
 
   // The last known values outlive a connection: inner flows wait while we dial again.
   std::vector<IpPrefix> addresses;

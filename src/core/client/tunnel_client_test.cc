@@ -454,14 +454,14 @@ TEST(TunnelClient, stop_ends_the_stream_and_the_connection) {
   EXPECT_EQ(w.only<Dial>(w.events()).size(), 1u);
 }
 
-TEST(TunnelClient, retry_now_skips_the_back_off) {
+TEST(TunnelClient, another_network_skips_the_back_off) {
   World w;
   w.client->start();
   for (int i = 0; i < 5; ++i) {
     w.client->on_connection_lost("unreachable");
     w.turn(100s * i);
-    w.client->retry_now();
-    EXPECT_EQ(w.client->next_timeout(), at(100s * i));
+    w.client->on_network_changed();
+    EXPECT_LE(w.client->next_timeout(), at(100s * i));
     w.timeout(100s * i);
   }
   EXPECT_EQ(w.only<Dial>(w.events()).size(), 6u);
@@ -504,6 +504,51 @@ TEST(TunnelClient, rfc9484_7_2_ipv6_on_a_small_path_ends_with_a_reason) {
   EXPECT_EQ(w.client->state(), ClientState::Reconnecting);
   EXPECT_THAT(w.client->last_error(), testing::HasSubstr("1280"));
   EXPECT_TRUE(connection.streams[kStream].aborted);
+  EXPECT_TRUE(w.only<Ipv6Dropped>(w.events()).empty()) << "there is no IPv4 to go on with";
+}
+
+// proves: U4
+TEST(TunnelClient, rfc9484_7_2_a_small_path_is_used_for_ipv4_alone) {
+  constexpr std::string_view kBoth =
+      "011a 00 04 0a080002 20 00 06 fd000000000000000000000000000002 80";
+  World w;
+  w.client->start();
+  auto& first = w.dial();
+  first.limit = 1166;
+  w.settings(first);
+  w.answer(first, "200");
+  w.feed(first, kBoth);
+  w.feed(first,
+         "032c 04 0a000000 0affffff 00 06 fd000000000000000000000000000000 "
+         "fd00ffffffffffffffffffffffffffff 00");
+  w.client->flush();
+  // The gateway is the first to notice.
+  w.turn(15s);
+  w.client->on_stream_closed(first, kStream, static_cast<uint64_t>(HttpError::RequestCancelled));
+  EXPECT_THAT(w.client->last_error(), testing::HasSubstr("1280"));
+  const auto dropped = w.only<Ipv6Dropped>(w.events());
+  ASSERT_EQ(dropped.size(), 1u);
+  EXPECT_EQ(dropped[0].mtu, 1166u);
+  EXPECT_EQ(dropped[0].retry_after, 10min);
+
+  w.timeout(16s);
+  auto& second = w.dial();
+  second.limit = 1166;
+  w.settings(second);
+  EXPECT_THAT(*find_field(second.streams[kStream].request, ":path"),
+              testing::HasSubstr("0.0.0.0%2F0"));
+  w.answer(second, "200");
+  w.feed(second, kBoth);  // a gateway that does not care
+  w.feed(second, kRoutes);
+  w.client->flush();
+  EXPECT_EQ(w.client->state(), ClientState::Connected);
+  EXPECT_EQ(w.client->addresses(), nets({"10.8.0.2/32"}));
+  EXPECT_EQ(w.client->routes(), nets({"10.0.0.0/8", "fd00::/16"})) << "IPv6 leaves not past it";
+  w.timeout(5min);
+  EXPECT_EQ(w.client->state(), ClientState::Connected) << "nothing asks for 1280 bytes";
+  w.timeout(11min);
+  w.dial();
+  EXPECT_THAT(w.client->last_error(), testing::HasSubstr("IPv6 again"));
 }
 
 // proves: Q8

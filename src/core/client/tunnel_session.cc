@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // One connection of the client: request, answer, session, packets.
+#include <algorithm>
 #include <format>
 #include <utility>
 
 #include "core/client/response.h"
 #include "core/client/tunnel_client_impl.h"
+#include "core/ip/packet.h"
 
 namespace masque {
 namespace {
 
 // ROUTE_ADVERTISEMENT follows ADDRESS_ASSIGN at once, if it comes at all.
 constexpr Duration kRoutesWait = 1s;
+
+constexpr std::string_view kTooNarrow = "the path cannot carry IPv6 packets of 1280 bytes";
+
+bool is_v4(const IpPrefix& prefix) { return prefix.version() == IpVersion::V4; }
+bool is_v6(const IpPrefix& prefix) { return prefix.version() == IpVersion::V6; }
 
 const IpPrefix kAnyV4 = IpPrefix::host(IpAddress::any(IpVersion::V4));
 const IpPrefix kAnyV6 = IpPrefix::host(IpAddress::any(IpVersion::V6));
@@ -41,13 +48,20 @@ void TunnelClient::on_settings(HttpConnection& connection) {
   impl_->open_request();
 }
 
+UriTemplate::Values TunnelClient::Impl::template_values() const {
+  UriTemplate::Values values = to_values(scope);
+  // RFC 9484 4.6: a prefix implies its IP version.
+  if (ipv4_only && uri_template.has_variable("target")) values.target = "0.0.0.0/0";
+  return values;
+}
+
 HeaderFields TunnelClient::Impl::request_fields() const {
   // RFC 9484 4.5; the authority keeps its port exactly as it is configured.
   HeaderFields fields = {{":method", "CONNECT"},
                          {":protocol", config.protocol_name},
                          {":scheme", uri_template.scheme()},
                          {":authority", uri_template.authority()},
-                         {":path", uri_template.expand_path(to_values(scope))},
+                         {":path", uri_template.expand_path(template_values())},
                          {"capsule-protocol", "?1"}};
   if (!config.bearer_token.empty()) {
     fields.push_back({"authorization", "Bearer " + config.bearer_token});
@@ -56,6 +70,7 @@ HeaderFields TunnelClient::Impl::request_fields() const {
 }
 
 void TunnelClient::Impl::open_request() {
+  ipv4_only = fallback.ipv4_only();
   stream = connection->open_request(now, request_fields());
   if (!stream) return lose("the gateway takes no requests", Loss::Passing);
   phase = Phase::Answer;
@@ -88,17 +103,19 @@ void TunnelClient::Impl::on_response(const HeaderFields& fields, bool fin) {
 }
 
 void TunnelClient::Impl::start_session() {
-  SessionOptions options{.role = SessionOptions::Role::Client,
-                         .peer_sources = PacketFilter::PeerSources::Unknown,
-                         .our_sources = PacketFilter::OurSources::Ours,
-                         .local_echo = config.local_echo == TunnelClientConfig::LocalEcho::Answer
-                                           ? SessionOptions::LocalEcho::Answer
-                                           : SessionOptions::LocalEcho::Kernel,
-                         .wanted = config.wanted_addresses,
-                         .address_wait = config.address_wait,
-                         .queue_bytes_max = config.queue_bytes_max,
-                         .ipv6_probe = config.ipv6_probe,
-                         .ipv6_mtu_grace = config.ipv6_mtu_grace};
+  SessionOptions options{
+      .role = SessionOptions::Role::Client,
+      .peer_sources = PacketFilter::PeerSources::Unknown,
+      .our_sources = PacketFilter::OurSources::Ours,
+      .local_echo = config.local_echo == TunnelClientConfig::LocalEcho::Answer
+                        ? SessionOptions::LocalEcho::Answer
+                        : SessionOptions::LocalEcho::Kernel,
+      .wanted = config.wanted_addresses,
+      .address_wait = config.address_wait,
+      .queue_bytes_max = config.queue_bytes_max,
+      .ipv6 = ipv4_only ? SessionOptions::Ipv6::Refused : SessionOptions::Ipv6::Carried,
+      .ipv6_probe = config.ipv6_probe,
+      .ipv6_mtu_grace = config.ipv6_mtu_grace};
   if (config.mtu_max > 0) options.packet_size_max = config.mtu_max;
   for (const IpPrefix& prefix : config.static_addresses) {
     options.own_addresses.push_back(prefix.address());
@@ -108,6 +125,7 @@ void TunnelClient::Impl::start_session() {
   } else if (options.wanted.empty()) {
     options.wanted = {kAnyV4, kAnyV6};
   }
+  if (ipv4_only) std::erase_if(options.wanted, is_v6);
   tunnel = std::make_unique<Tunnel>(*this, *connection, *stream, now, std::move(options));
   phase = Phase::Addresses;
   if (!config.site_subnets.empty()) {
@@ -153,6 +171,13 @@ void TunnelClient::on_stream_closed(HttpConnection& connection, StreamId stream,
                                     uint64_t error_code) {
   if (!impl_->is_ours(connection, stream)) return;
   const Impl::Reading reading(*impl_);
+  // Both ends watch the width of the path, and either may be the first to end the tunnel.
+  constexpr Duration kSlack = 2s;
+  if (impl_->narrow_since &&
+      impl_->now - *impl_->narrow_since + kSlack >= impl_->config.ipv6_mtu_grace) {
+    impl_->fall_back_to_ipv4();
+    return impl_->lose(std::string(kTooNarrow), Impl::Loss::Passing);
+  }
   impl_->lose(std::format("the gateway aborted the tunnel ({})",
                           to_string(static_cast<HttpError>(error_code))),
               Impl::Loss::Passing);
@@ -218,7 +243,8 @@ void TunnelClient::Impl::on_session_aborted() {
       text = "a capsule was not finished in time";
       break;
     case SessionAbort::Cause::MtuTooSmall:
-      text = "the path cannot carry IPv6 packets of 1280 bytes";
+      text = kTooNarrow;
+      fall_back_to_ipv4();
       break;
     case SessionAbort::Cause::ProbeUnanswered:
       text = "the gateway did not answer IPv6 pings of 1280 bytes";
@@ -228,8 +254,32 @@ void TunnelClient::Impl::on_session_aborted() {
   lose(std::move(text), Loss::Passing);
 }
 
+void TunnelClient::Impl::watch_width() {
+  const ConnectIpSession& session = tunnel->session;
+  const bool narrow = !ipv4_only && session.mtu() > 0 && session.mtu() < kIpv6MinimumMtu &&
+                      std::ranges::any_of(session.assigned_to_us(), is_v6);
+  if (ipv4_only && session.mtu() >= kIpv6MinimumMtu) fallback.on_wide_enough(now);
+  if (!narrow) {
+    narrow_since.reset();
+  } else if (!narrow_since) {
+    narrow_since = now;
+  }
+}
+
+// From the next attempt on; only where IPv4 is something to fall back to.
+void TunnelClient::Impl::fall_back_to_ipv4() {
+  if (ipv4_only || scope.target != Scope::Target::Any || !config.static_addresses.empty() ||
+      std::ranges::none_of(tunnel->session.assigned_to_us(), is_v4)) {
+    return;
+  }
+  fallback.on_too_narrow(now);
+  events.push_back(
+      Ipv6Dropped{.mtu = tunnel->session.mtu(), .retry_after = *fallback.next_timeout() - now});
+}
+
 void TunnelClient::Impl::on_addresses() {
   std::vector<IpPrefix> list = tunnel->session.assigned_to_us();
+  if (ipv4_only) std::erase_if(list, is_v6);
   list.insert(list.end(), config.static_addresses.begin(), config.static_addresses.end());
   if (list != addresses) {
     addresses = std::move(list);
@@ -244,6 +294,11 @@ void TunnelClient::Impl::on_addresses() {
 void TunnelClient::Impl::on_routes() {
   AcceptedRoutes accepted = accept_routes(tunnel->session.advertised_by_peer(), acceptance);
   tunnel->session.accept_routes(std::move(accepted.ranges));
+  if (ipv4_only) {
+    // What IPv6 was in the tunnel must not leave past it.
+    std::erase_if(accepted.prefixes, is_v6);
+    std::ranges::copy_if(routes, std::back_inserter(accepted.prefixes), is_v6);
+  }
   if (accepted.prefixes != routes || accepted.refused_count > 0) {
     routes = std::move(accepted.prefixes);
     events.push_back(RoutesChanged{.routes = routes, .refused = std::move(accepted.refused)});
@@ -284,6 +339,7 @@ SendResult TunnelClient::Impl::Channel::send_packet(Instant now, const PacketSli
 void TunnelClient::Impl::settle() {
   ConnectIpSession& session = tunnel->session;
   session.update_mtu(now, tunnel->channel);
+  watch_width();
   if (session.mtu() != mtu && session.mtu() > 0) {
     mtu = session.mtu();
     events.push_back(MtuChanged{.mtu = mtu});

@@ -204,8 +204,11 @@ std::vector<IpPrefix> Gateway::Impl::lease_for(const Admitted& admitted, const C
 
 Gateway::Impl::Session& Gateway::Impl::make_session(HttpConnection& connection, StreamId stream,
                                                     const Admitted& admitted) {
-  const bool scoped =
-      admitted.scope.target != Scope::Target::Any || admitted.scope.protocol.has_value();
+  // 0.0.0.0/0 only says which IP version is wanted.
+  const bool whole =
+      admitted.scope.target == Scope::Target::Any ||
+      (admitted.scope.target == Scope::Target::Prefix && admitted.scope.prefix.length() == 0);
+  const bool scoped = !whole || admitted.scope.protocol.has_value();
   SessionOptions options{
       .role = SessionOptions::Role::Proxy,
       .own_addresses = pool.own_addresses(),

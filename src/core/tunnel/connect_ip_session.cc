@@ -143,6 +143,7 @@ std::optional<IpAddress> ConnectIpSession::our_address(IpVersion version) const 
 }
 
 bool ConnectIpSession::carries_ipv6() const {
+  if (options_.ipv6 == SessionOptions::Ipv6::Refused) return false;
   const auto is_v6 = [](const IpPrefix& p) { return p.version() == IpVersion::V6; };
   return book_.has_ours(IpVersion::V6) || std::ranges::any_of(book_.theirs(), is_v6);
 }

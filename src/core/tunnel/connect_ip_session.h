@@ -56,6 +56,9 @@ struct SessionOptions {
   size_t queue_bytes_max = 256 * 1024;
   Duration queue_delay_max = 200ms;
   size_t packet_size_max = 65535;
+  // Refused: whatever the peer assigns, we use no IPv6, so that the path need not carry 1280 bytes.
+  enum class Ipv6 : uint8_t { Carried, Refused };
+  Ipv6 ipv6 = Ipv6::Carried;
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;
   Duration ipv6_mtu_grace = 15s;
   Duration capsule_deadline = 30s;

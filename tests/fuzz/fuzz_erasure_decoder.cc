@@ -37,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         break;
       }
       default:
-        decoder.forget_before(esi);
+        (operation & 4) == 0 ? decoder.forget_before(esi) : decoder.expect_from(esi);
         break;
     }
     MASQUE_ASSERT(decoder.equations() <= kEquations);

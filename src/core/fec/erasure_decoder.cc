@@ -101,7 +101,7 @@ void ErasureDecoder::know(uint32_t esi, uint64_t& counter) {
     --equation->missing;
     equation->gone = equation->missing == 0;
     any_gone = any_gone || equation->gone;
-    touched_ = true;
+    touched_ = touched_ || ready(*equation);
   }
   if (any_gone) sweep(counter);
 }
@@ -189,15 +189,38 @@ void ErasureDecoder::keep(const RepairId& id, Bytes symbol, size_t missing) {
   const uint16_t place = free_places_.back();
   free_places_.pop_back();
   values_.store(place, {}, symbol);
+  const Equation equation{.id = id,
+                          .missing = static_cast<uint16_t>(missing),
+                          .place = place,
+                          .has_coefficients = false,
+                          .gone = false};
   const auto position = std::ranges::partition_point(
       equations_, [&](const Equation& e) { return !serial_less(id.end(), e.id.end()); });
-  equations_.insert(position, Equation{.id = id,
-                                       .missing = static_cast<uint16_t>(missing),
-                                       .place = place,
-                                       .has_coefficients = false});
+  equations_.insert(position, equation);
+  if (!ready(equation)) return;
   // Alone it needs all but one of its unknowns; with others, it brings them one closer.
   quiet_ = std::min(quiet_, missing);
   touched_ = true;
+}
+
+bool ErasureDecoder::ready(const Equation& equation) const {
+  return !expected_ || !serial_less(*expected_, equation.id.end());
+}
+
+size_t ErasureDecoder::ready_equations() const {
+  const auto end = std::ranges::partition_point(
+      equations_, [&](const Equation& equation) { return ready(equation); });
+  return static_cast<size_t>(end - equations_.begin());
+}
+
+void ErasureDecoder::expect_from(uint32_t esi) {
+  begin_call();
+  const size_t before = ready_equations();
+  expected_ = esi;
+  if (ready_equations() <= before) return;
+  quiet_ = 0;
+  touched_ = true;
+  solve();
 }
 
 void ErasureDecoder::forget_before(uint32_t esi) {

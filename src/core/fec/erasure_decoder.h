@@ -68,6 +68,11 @@ class ErasureDecoder {
   };
   std::optional<Recovered> poll_recovered();  // valid until the next add
 
+  // Sources from `esi` on may still be on their way: repairs whose window reaches beyond it wait
+  // and cost nothing, so that what is only late is not computed. Without a call, none wait. Call it
+  // as sources arrive, with the newest ESI + 1 less the reordering seen. May recover, as an add.
+  void expect_from(uint32_t esi);
+
   bool has(uint32_t esi) const { return !tags_.empty() && tags_[slot(esi)] == esi; }
   // Nobody waits any more for what is missing before `esi`: equations with such an unknown go, and
   // no new ones are taken. Never moves back.
@@ -101,6 +106,8 @@ class ErasureDecoder {
   void know(uint32_t esi, uint64_t& counter);
   void move_window(uint32_t newest);
   size_t sweep(uint64_t& counter);
+  bool ready(const Equation& equation) const;
+  size_t ready_equations() const;
   bool admits(const RepairId& id);
   void keep(const RepairId& id, Bytes symbol, size_t missing);
 
@@ -123,6 +130,7 @@ class ErasureDecoder {
   bool source_seen_ = false;                    // by a source, not by the first repair
   uint32_t newest_ = 0;                         // newest ESI known
   std::optional<uint32_t> floor_;               // forget_before()
+  std::optional<uint32_t> expected_;            // expect_from()
   SymbolRing sources_;                          // by ESI
   std::vector<uint32_t> tags_;                  // by slot: the ESI that is known there
   SymbolRing values_;                           // repair symbols, by Equation::place
@@ -132,7 +140,7 @@ class ErasureDecoder {
   std::vector<Equation> equations_;  // by end of their windows
   std::optional<ErasureSolver> solver_;
 
-  bool touched_ = false;  // an equation came or lost an unknown
+  bool touched_ = false;  // a ready equation came or lost an unknown
   size_t quiet_ = 0;      // at least so many of these until something can be solved
   size_t matrix_work_ = 0;
   // Scratch of the solving functions, allocated once.

@@ -198,6 +198,30 @@ TEST(ErasureDecoderLimits, forget_before) {
   EXPECT_TRUE(decoder.has(7));
 }
 
+TEST(ErasureDecoderLimits, repairs_wait_for_what_is_expected) {
+  ErasureDecoder decoder(kSize, 256, 8);
+  decoder.add_source(0, zeros(), {});
+  decoder.expect_from(0);
+  decoder.add_repair(sliding(0, 3, 1), zeros());
+  decoder.add_source(1, zeros(), {});
+  EXPECT_FALSE(decoder.has(2));
+  decoder.expect_from(2);
+  EXPECT_FALSE(decoder.has(2));
+  decoder.expect_from(3);
+  EXPECT_TRUE(decoder.has(2));
+  ASSERT_TRUE(decoder.poll_recovered());
+  decoder.add_repair(sliding(1, 3, 2), zeros());  // reaches beyond 3
+  EXPECT_FALSE(decoder.has(3));
+  decoder.add_source(3, zeros(), {});
+  EXPECT_EQ(decoder.equations(), 0u);
+  // Back and forth, as the reordering changes; what became ready meanwhile counts at once.
+  decoder.expect_from(5);
+  decoder.add_repair(sliding(4, 2, 3), zeros());
+  decoder.expect_from(8);
+  decoder.add_repair(sliding(4, 2, 4), zeros());
+  EXPECT_TRUE(decoder.has(4) && decoder.has(5));
+}
+
 TEST(ErasureDecoderLimits, unneeded_and_repeated_repairs) {
   ErasureDecoder decoder(kSize, 256, 8);
   for (uint32_t esi = 0; esi < 4; ++esi) decoder.add_source(esi, zeros(), {});

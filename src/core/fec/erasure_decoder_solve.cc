@@ -30,7 +30,8 @@ void ErasureDecoder::solve() {
 // there are fewer equations, and so on.
 void ErasureDecoder::choose_candidates() {
   candidates_.clear();
-  for (size_t i = 0; i < equations_.size(); ++i) candidates_.push_back(static_cast<uint16_t>(i));
+  const size_t ready = ready_equations();
+  for (size_t i = 0; i < ready; ++i) candidates_.push_back(static_cast<uint16_t>(i));
   quiet_ = std::numeric_limits<size_t>::max();
   for (;;) {
     const size_t count = candidates_.size();

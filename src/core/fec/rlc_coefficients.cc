@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/fec/rlc_coefficients.h"
 
+#include <algorithm>
+
 #include "core/fec/tinymt32.h"
 
 namespace masque {
@@ -27,16 +29,15 @@ void RlcCoefficientCache::fill(uint16_t first_key) {
   std::array<std::array<uint8_t, kKeys>, kDraws> draws;
   TinyMt32Lanes<kKeys> generators(first_key);
   for (auto& draw : draws) generators.next_bytes(draw);
+  for (size_t i = 0; i < kDraws; ++i) {
+    for (size_t key = 0; key < kKeys; ++key) rows_[key][i] = draws[i][key];
+  }
   for (size_t key = 0; key < kKeys; ++key) {
-    size_t count = 0;
-    for (size_t i = 0; i < kDraws; ++i) {
-      rows_[key][count] = draws[i][key];
-      count += static_cast<size_t>(draws[i][key] != 0);
-    }
-    if (count < kCoefficients) {
-      rlc_coefficients(static_cast<uint16_t>(first_key + key), 15,
-                       std::span(rows_[key]).first(kCoefficients));
-    }
+    auto& row = rows_[key];
+    const auto end = std::remove(std::ranges::find(row, 0), row.end(), 0);
+    if (static_cast<size_t>(end - row.begin()) >= kCoefficients) continue;
+    rlc_coefficients(static_cast<uint16_t>(first_key + key), 15,
+                     std::span(row).first(kCoefficients));
   }
 }
 

@@ -3,7 +3,8 @@
 # usage: ./dev test [PATTERN] [CTEST OPTION...]
 #
 # Builds and runs all tests; with PATTERN, a regular expression, those whose name matches. Without
-# one the fast tests, the simulations and the fuzzers' corpora run a second time under sanitizers.
+# one the fast tests, the simulations and the fuzzers' corpora run a second time under sanitizers, and
+# there every mutant of tests/mutants must be noticed.
 # Reports in JUnit's format: build/junit-PRESET.xml.
 
 if [[ ${1--} != -* ]]; then
@@ -13,15 +14,7 @@ else
   build_preset release
   build_preset dev
   sanitized=0
-  run_tests dev -L '^(fast|sim|fuzz)$' "$@" || sanitized=$?
-  run_tests release --no-tests=error -R "$@"
-else
-  build_preset release
-  build_preset dev
-  sanitized=0
-  run_tests dev -L '^(fast|sim|fuzz)$' "$@" || sanitized=$?
-  # Once more for what failed: these tests share real kernels and clocks with whatever else the machine does,
-  # and ctest shows both runs.
+  run_tests dev -L '^(fast|sim|fuzz|mutants)$' "$@" || sanitized=$?
   run_tests release "$@" || {
     status=$?
     ((sanitized == 0)) || say "tests failed under sanitizers too: build/junit-dev.xml"

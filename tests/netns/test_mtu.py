@@ -6,12 +6,13 @@
 """
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from networks import (CLIENT_TUN, INNER, PING_HEADERS, Network, address_of, link_mtu, network,
-                      wait_for)
+from networks import (CLIENT_TUN, INNER, PING_HEADERS, Network, address_of, family_of, link_mtu,
+                      network, wait_for)
 
 SETTLE_LIMIT_S = 30
 # Fields of IP, UDP, QUIC and HTTP Datagram around an inner packet: never fewer, never more.
@@ -175,8 +176,9 @@ def test_ipv4_over_paths_too_narrow_for_ipv6(outer_mtu):
         net.lab.transfer(net.inner, net.client_ns, address_of(net.client, 4), 5_000_000)
 
 
-def test_a_path_that_cannot_carry_1280_ends_an_ipv6_tunnel_with_the_reason():
-    """RFC 9484 7.1, rows U1 and U4."""
+# proves: U4
+def test_a_path_that_cannot_carry_1280_goes_on_with_ipv4_alone():
+    """RFC 9484 7.2: an IPv6 tunnel ends with the reason; the next one is for IPv4."""
     with network("u4") as net:
         net.start_gateway()
         set_outer_mtu(net, 1280)
@@ -185,4 +187,15 @@ def test_a_path_that_cannot_carry_1280_ends_an_ipv6_tunnel_with_the_reason():
         status = wait_for(lambda: (s := client.status()).get("last_error") and s, 60,
                           "the client to give the reason", [client.process])
         assert re.search(r"1280|MTU", status["last_error"]), status
+        wait_for(lambda: (s := client.status())["state"] == "connected" and all(
+            family_of(address) == 4 for address in s["addresses"]), 20, "a tunnel for IPv4 alone",
+            [client.process])
+        assert client.process.wait_line("client.ipv6_dropped", 5)
+        net.lab.transfer(net.client_ns, net.inner, INNER[4], 1_000_000)
+        # IPv6 goes into the tunnel as before and is refused there, not past it.
+        assert CLIENT_TUN in net.client_ns.ip("-6", "route", "get", INNER[6])
         assert not net.client_ns.ping(INNER[6], wait=1).ok
+        reconnects = client.status()["reconnects"]
+        time.sleep(20)  # longer than the patience with a narrow path
+        assert client.status()["reconnects"] == reconnects
+        assert net.client_ns.ping(INNER[4]).ok

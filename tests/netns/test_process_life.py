@@ -105,6 +105,24 @@ def test_both_are_killed(net):
     same_as_before(net)
 
 
+def test_another_network_ends_the_wait(net):
+    """The link is gone until the next attempt is far away; with its return the client dials at once."""
+    client = net.client
+    client.stop()
+    net.client_ns.ip("link", "set", "dev", "router", "down")
+    client.start()
+    time.sleep(20)  # attempts fail at once without a route; the waits between them double
+    assert client.status()["state"] == "connecting"
+    net.client_ns.ip("link", "set", "dev", "router", "up")
+    net.client_ns.ip("address", "replace", "2001:db8:1::2/64", "dev", "router", "nodad")
+    net.client_ns.route("default", via="192.0.2.1")
+    net.client_ns.route("::/0", via="2001:db8:1::1")
+    started = time.monotonic()
+    client.wait_connected()
+    assert time.monotonic() - started < 5
+    assert net.client_ns.ping(INNER[4]).ok
+
+
 def test_the_client_says_goodbye(net):
     assert net.session()
     started = time.monotonic()

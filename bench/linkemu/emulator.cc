@@ -20,7 +20,7 @@ namespace {
 
 constexpr uint64_t kSignalTag = ~uint64_t{0};
 constexpr int kEventsMax = 64;
-constexpr Duration kBlindMax = 200us;
+constexpr Duration kBlindMax = 1ms;
 constexpr Duration kWakeLatencyMax = 100us;  // more than that is a busy machine, not its habit
 constexpr int kWakeLatencyWeight = 8;
 constexpr int kBlindShare = 4;  // of the smallest delay

@@ -144,6 +144,41 @@ void measure(const Trace& trace) {
       size_t{c.unneeded}, size_t{c.used}, size_t{c.given_up}, size_t{c.evicted});
 }
 
+// A peer that sends whatever costs us most of what we could think of: overlapping windows of all
+// codes with few sources. Per packet of its, mean and worst.
+void measure_hostile() {
+  SeededRng rng(7);
+  std::vector<uint8_t> symbol(kPacketSize);
+  rng.fill(symbol);
+  for (const size_t spread : {6u, 30u, 255u}) {
+    ErasureDecoder decoder(kPacketSize, 2048, 256);
+    double worst = 0;
+    const double start = cpu_seconds();
+    for (uint32_t i = 0; i < kPackets; ++i) {
+      const double before = cpu_seconds();
+      const uint32_t near = i / 8 + static_cast<uint32_t>(rng.below(2 * spread));
+      if (rng.below(8) == 0) {
+        decoder.add_source(near, symbol, {});
+      } else {
+        decoder.add_repair(
+            {.code = rng.below(2) == 0 ? ErasureCode::Xor : ErasureCode::SlidingWindow,
+             .first = near,
+             .count = static_cast<uint8_t>(1 + rng.below(spread)),
+             .key = 0},
+            symbol);
+      }
+      worst = std::max(worst, cpu_seconds() - before);
+    }
+    const double used = cpu_seconds() - start;
+    const auto& c = decoder.counters();
+    std::printf(
+        "hostile, windows up to %-3zu mean %.2f us worst %.0f us a packet; recovered %zu "
+        "useless %zu evicted %zu postponed %zu\n",
+        spread, used * 1e6 / kPackets, worst * 1e6, size_t{c.recovered}, size_t{c.useless},
+        size_t{c.evicted}, size_t{c.postponed});
+  }
+}
+
 }  // namespace
 }  // namespace masque
 
@@ -189,4 +224,5 @@ int main() {
        .send_window = 64},
   };
   for (const Trace& trace : traces) masque::measure(trace);
+  masque::measure_hostile();
 }

@@ -21,7 +21,7 @@ void ErasureDecoder::begin_call() {
   next_recovered_ = 0;
   matrix_work_ =
       std::min(matrix_work_ + kMatrixWorkPerCall,
-               std::max(kMatrixWorkPerCall, ErasureSolver::work(equations_max_, kColumnsMax)));
+               std::max(kMatrixWorkPerCall, ErasureSolver::work(equations_max_, equations_max_)));
 }
 
 void ErasureDecoder::allocate_sources() {
@@ -37,11 +37,13 @@ void ErasureDecoder::allocate_equations() {
   equation_coefficients_.resize(equations_max_ * kRepairSourcesMax);
   for (size_t i = equations_max_; i-- > 0;) free_places_.push_back(static_cast<uint16_t>(i));
   equations_.reserve(equations_max_);
-  solver_.emplace(equations_max_, kColumnsMax);
+  solver_.emplace(equations_max_, equations_max_);
   candidates_.reserve(equations_max_);
+  by_first_.reserve(equations_max_);
+  chosen_.reserve(equations_max_);
   missing_before_.resize(2 * sources_.slots() + 1);
-  unknowns_.reserve(kColumnsMax);
-  row_.reserve(kColumnsMax);
+  unknowns_.reserve(equations_max_);
+  row_.reserve(equations_max_);
   weights_.resize(sources_.slots());
   terms_.reserve(sources_.slots() + equations_max_);
   recovered_.reserve(equations_max_);

@@ -9,9 +9,9 @@
 // What the peer sends is not trusted: any id and any symbol change counters and what is recovered,
 // nothing else. Who uses recovered bytes must be able to verify them (QUIC's AEAD does). Bounds,
 // with W = window_max rounded up to a power of two, E = equations_max, S = symbol_size_max:
-//   memory  (W + E) * S + E * (255 + 512 + E) bytes and small tables, allocated at the first add;
+//   memory  (W + E) * S + E * (255 + 2 * E) bytes and small tables, allocated at the first add;
 //   work    a source or a repair: O(W + E) steps; kMatrixWorkPerCall byte operations on the matrix
-//           in the long run (what is not used is saved up for the largest matrix, E x (512 + E));
+//           in the long run (what is not used is saved up for the largest matrix, E x 2E);
 //           each recovered symbol: E * 255 byte operations on coefficients at most and one pass
 //           over at most W + E symbols. Every recovered symbol uses up one repair.
 #pragma once
@@ -34,8 +34,8 @@ class ErasureDecoder {
   static constexpr size_t kSymbolSizeMax = SymbolRing::kSymbolSizeMax;
   static constexpr size_t kWindowLimit = 8192;
   static constexpr size_t kEquationsLimit = 256;
-  static constexpr size_t kColumnsMax = 512;  // unknowns solved for at once
   static constexpr size_t kMatrixWorkPerCall = size_t{1} << 16;
+  static constexpr size_t kWorkPerCandidate = 64;  // to look for a set, in the same unit
 
   struct Counters {
     uint64_t sources = 0;
@@ -89,11 +89,6 @@ class ErasureDecoder {
     bool has_coefficients = false;
     bool gone = false;  // to be removed by the next sweep()
   };
-  // Equations by position in candidates_, [first, last].
-  struct Range {
-    size_t first = 0;
-    size_t last = 0;
-  };
   enum class Progress : uint8_t { None, Some };
 
   size_t slot(uint32_t esi) const { return esi & (sources_.slots() - 1); }
@@ -114,15 +109,15 @@ class ErasureDecoder {
   // erasure_decoder_solve.cc
   void solve();
   void choose_candidates();
+  void count_unknowns();
+  int unknowns_before(uint32_t esi) const { return missing_before_[esi - start_]; }
   Progress try_candidates();
-  Progress attempt(Range range);
-  bool collect_unknowns(Range range);
-  void eliminate(Range range);
-  void compute(uint32_t esi, Range range, Bytes factors);
+  bool choose_set(size_t j);
+  Progress solve_chosen();
+  void eliminate();
+  void compute(uint32_t esi, Bytes factors);
   Bytes coefficients(Equation& equation);
-  uint32_t first_of(Range range) const;
   const Equation& candidate(size_t i) const { return equations_[candidates_[i]]; }
-  Equation& candidate(size_t i) { return equations_[candidates_[i]]; }
 
   size_t symbol_size_max_;
   size_t equations_max_;
@@ -144,8 +139,11 @@ class ErasureDecoder {
   size_t quiet_ = 0;      // at least so many of these until something can be solved
   size_t matrix_work_ = 0;
   // Scratch of the solving functions, allocated once.
-  std::vector<uint16_t> candidates_;      // indices of equations_
-  std::vector<uint16_t> missing_before_;  // by ESI from the first candidate's window on
+  std::vector<uint16_t> candidates_;      // indices of equations_, by end
+  std::vector<uint16_t> by_first_;        // positions in candidates_, the last to begin first
+  std::vector<uint16_t> chosen_;          // indices of equations_
+  uint32_t start_ = 0;                    // where the first candidate's window begins
+  std::vector<uint16_t> missing_before_;  // by ESI from there on
   std::vector<uint32_t> unknowns_;
   std::vector<uint8_t> row_;
   std::vector<uint8_t> weights_;

@@ -3,8 +3,10 @@
 // them as unknowns (rarely not, when coefficients happen to be dependent; the equation that is
 // found dependent goes). The windows are intervals, so candidates sorted by the end of their window
 // are searched for such a set in one pass: with M(e) unknowns before e, the equations i..j can be
-// enough when j + 1 - M(end j) >= i - M(first i). How far the best set is from it says for how many
-// events nothing needs to be looked at.
+// enough only when j + 1 - M(end j) >= i - M(first i). How far the best set is from it says for how
+// many events nothing needs to be looked at. Where windows lie within windows, that is not
+// sufficient, and the sets that end with j are counted one by one. So whatever is attempted either
+// recovers something or removes an equation.
 #include <algorithm>
 #include <limits>
 
@@ -27,13 +29,14 @@ void ErasureDecoder::solve() {
 }
 
 // An equation with more unknowns than there are equations cannot be in a solvable set; without it
-// there are fewer equations, and so on.
+// there are fewer equations, and so on, but not without end.
 void ErasureDecoder::choose_candidates() {
+  constexpr int kPassesMax = 6;
   candidates_.clear();
+  quiet_ = std::numeric_limits<size_t>::max();
   const size_t ready = ready_equations();
   for (size_t i = 0; i < ready; ++i) candidates_.push_back(static_cast<uint16_t>(i));
-  quiet_ = std::numeric_limits<size_t>::max();
-  for (;;) {
+  for (int pass = 0; pass < kPassesMax; ++pass) {
     const size_t count = candidates_.size();
     std::erase_if(candidates_, [&](uint16_t i) {
       const size_t missing = equations_[i].missing;
@@ -45,60 +48,76 @@ void ErasureDecoder::choose_candidates() {
   }
 }
 
-uint32_t ErasureDecoder::first_of(Range range) const {
-  uint32_t first = candidate(range.first).id.first;
-  for (size_t i = range.first + 1; i <= range.last; ++i) {
-    if (serial_less(candidate(i).id.first, first)) first = candidate(i).id.first;
+// M, for the candidates' windows; the first of them begins at start_.
+void ErasureDecoder::count_unknowns() {
+  start_ = candidate(0).id.first;
+  for (size_t i = 1; i < candidates_.size(); ++i) {
+    if (serial_less(candidate(i).id.first, start_)) start_ = candidate(i).id.first;
   }
-  return first;
+  const uint32_t span = candidate(candidates_.size() - 1).id.end() - start_;
+  MASQUE_ASSERT(span < missing_before_.size());  // admits() and move_window() see to it
+  uint16_t missing = 0;
+  for (uint32_t i = 0; i < span; ++i) {
+    missing_before_[i] = missing;
+    missing = static_cast<uint16_t>(missing + static_cast<uint16_t>(!has(start_ + i)));
+  }
+  missing_before_[span] = missing;
 }
 
 ErasureDecoder::Progress ErasureDecoder::try_candidates() {
   choose_candidates();
   if (candidates_.empty()) return Progress::None;
-  const uint32_t start = first_of({.first = 0, .last = candidates_.size() - 1});
-  const uint32_t span = candidate(candidates_.size() - 1).id.end() - start;
-  MASQUE_ASSERT(span < missing_before_.size());  // admits() and move_window() see to it
-  uint16_t missing = 0;
-  for (uint32_t i = 0; i < span; ++i) {
-    missing_before_[i] = missing;
-    if (!has(start + i)) ++missing;
-  }
-  missing_before_[span] = missing;
-
+  count_unknowns();
+  by_first_.clear();
   int best = std::numeric_limits<int>::max();
-  size_t best_first = 0;
   for (size_t j = 0; j < candidates_.size(); ++j) {
     const RepairId& id = candidate(j).id;
-    const int from = static_cast<int>(j) - missing_before_[id.first - start];
-    if (from < best) {
-      best = from;
-      best_first = j;
-    }
-    const int lacking = best - static_cast<int>(j + 1) + missing_before_[id.end() - start];
-    if (lacking <= 0) {
-      if (attempt({.first = best_first, .last = j}) == Progress::Some) return Progress::Some;
-      // Windows within windows: the set may be another one.
-      if (best_first > 0 && attempt({.first = 0, .last = j}) == Progress::Some)
-        return Progress::Some;
-    }
+    best = std::min(best, static_cast<int>(j) - unknowns_before(id.first));
+    const int lacking = best - static_cast<int>(j + 1) + unknowns_before(id.end());
     quiet_ = std::min(quiet_, static_cast<size_t>(std::max(lacking, 1)));
+    if (lacking > 0) continue;
+    const size_t looking = kWorkPerCandidate * candidates_.size();
+    if (looking > matrix_work_) break;
+    matrix_work_ -= looking;
+    if (!choose_set(j)) continue;
+    const size_t work = ErasureSolver::work(chosen_.size(), unknowns_.size());
+    if (work > matrix_work_) {
+      ++counters_.postponed;
+      break;
+    }
+    matrix_work_ -= work;
+    if (solve_chosen() == Progress::Some) return Progress::Some;
   }
   return Progress::None;
 }
 
-// False: too many unknowns to solve for at once, or too far apart.
-bool ErasureDecoder::collect_unknowns(Range range) {
-  const uint32_t start = first_of(range);
-  const uint32_t end = candidate(range.last).id.end();
-  unknowns_.clear();
-  if (end - start > sources_.slots()) return false;
-  for (uint32_t esi = start; esi != end; ++esi) {
-    if (has(esi)) continue;
-    if (unknowns_.size() == kColumnsMax) return false;
-    unknowns_.push_back(esi);
+// The smallest set of equations, candidate j the last of them, that has as many equations as
+// unknowns; and its unknowns. False: there is none.
+bool ErasureDecoder::choose_set(size_t j) {
+  if (by_first_.empty()) {
+    for (size_t i = 0; i < candidates_.size(); ++i) by_first_.push_back(static_cast<uint16_t>(i));
+    std::ranges::sort(by_first_, [&](uint16_t a, uint16_t b) {
+      return serial_less(candidate(b).id.first, candidate(a).id.first);
+    });
   }
-  return true;
+  const uint32_t end = candidate(j).id.end();
+  const int before_end = unknowns_before(end);
+  chosen_.clear();
+  unknowns_.clear();
+  for (const uint16_t i : by_first_) {
+    if (i > j) continue;
+    chosen_.push_back(candidates_[i]);
+    const uint32_t first = candidate(i).id.first;
+    const int unknowns = before_end - unknowns_before(first);
+    if (static_cast<int>(chosen_.size()) < unknowns) continue;
+    if (end - first > sources_.slots()) return false;  // would need the same slots twice
+    for (uint32_t esi = first; esi != end; ++esi) {
+      if (!has(esi)) unknowns_.push_back(esi);
+    }
+    std::ranges::sort(chosen_);  // by age: of dependent equations the newest goes
+    return true;
+  }
+  return false;
 }
 
 Bytes ErasureDecoder::coefficients(Equation& equation) {
@@ -109,11 +128,11 @@ Bytes ErasureDecoder::coefficients(Equation& equation) {
   return out;
 }
 
-void ErasureDecoder::eliminate(Range range) {
-  solver_->start(range.last - range.first + 1, unknowns_.size());
+void ErasureDecoder::eliminate() {
+  solver_->start(chosen_.size(), unknowns_.size());
   row_.resize(unknowns_.size());
-  for (size_t i = range.first; i <= range.last; ++i) {
-    Equation& equation = candidate(i);
+  for (const uint16_t index : chosen_) {
+    Equation& equation = equations_[index];
     const Bytes factors = coefficients(equation);
     for (size_t column = 0; column < unknowns_.size(); ++column) {
       const uint32_t offset = unknowns_[column] - equation.id.first;
@@ -123,22 +142,23 @@ void ErasureDecoder::eliminate(Range range) {
   }
 }
 
-// One unknown: the sum of equations times factors, and of the known symbols in their windows.
-void ErasureDecoder::compute(uint32_t esi, Range range, Bytes factors) {
-  const uint32_t start = first_of(range);
-  const uint32_t span = candidate(range.last).id.end() - start;
+// One unknown: the sum of the equations times factors, and of the known symbols in their windows.
+void ErasureDecoder::compute(uint32_t esi, Bytes factors) {
+  const uint32_t first =
+      std::ranges::min(chosen_, serial_less, [&](uint16_t i) { return equations_[i].id.first; });
+  const uint32_t start = equations_[first].id.first;
+  const uint32_t span = equations_[chosen_.back()].id.end() - start;
   std::fill_n(weights_.begin(), span, uint8_t{0});
   terms_.clear();
   size_t length = SymbolRing::kSymbolSizeMax;
-  for (size_t i = range.first; i <= range.last; ++i) {
-    Equation& equation = candidate(i);
+  for (size_t i = 0; i < chosen_.size(); ++i) {
+    Equation& equation = equations_[chosen_[i]];
     const RepairId& id = equation.id;
     if (esi - id.first < id.count) length = std::min(length, values_.length(equation.place));
-    const uint8_t factor = factors[i - range.first];
-    if (factor == 0) continue;
-    terms_.push_back(values_.term(equation.place, factor));
+    if (factors[i] == 0) continue;
+    terms_.push_back(values_.term(equation.place, factors[i]));
     gf256::add_scaled(MutableBytes(weights_).subspan(id.first - start, id.count),
-                      coefficients(equation), factor);
+                      coefficients(equation), factors[i]);
   }
   for (uint32_t i = 0; i < span; ++i) {
     if (weights_[i] != 0 && has(start + i)) terms_.push_back(sources_.term(start + i, weights_[i]));
@@ -147,21 +167,14 @@ void ErasureDecoder::compute(uint32_t esi, Range range, Bytes factors) {
   sources_.finish(esi, length);
 }
 
-ErasureDecoder::Progress ErasureDecoder::attempt(Range range) {
-  if (!collect_unknowns(range)) return Progress::None;
-  const size_t work = ErasureSolver::work(range.last - range.first + 1, unknowns_.size());
-  if (work > matrix_work_) {
-    ++counters_.postponed;
-    return Progress::None;
-  }
-  matrix_work_ -= work;
-  eliminate(range);
+ErasureDecoder::Progress ErasureDecoder::solve_chosen() {
+  eliminate();
   // All symbols first: they are computed from equations and slots that know() takes away.
   const size_t before = recovered_.size();
   for (size_t row = 0; row < solver_->rank(); ++row) {
     const auto column = solver_->determined(row);
     if (!column) continue;
-    compute(unknowns_[*column], range, solver_->factors(row));
+    compute(unknowns_[*column], solver_->factors(row));
     recovered_.push_back(unknowns_[*column]);
   }
   const bool dependent = sweep(counters_.useless) > 0;

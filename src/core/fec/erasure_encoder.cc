@@ -54,8 +54,8 @@ size_t ErasureEncoder::make_repair(const RepairId& id, MutableBytes out) const {
   const Bytes coefficients = coefficients_.of(id);
   std::array<gf256::Term, kRepairSourcesMax> terms;
   size_t longest = 0;
-  for (uint32_t i = 0; i < id.count; ++i) {
-    terms[i] = ring_.term(id.first + i, coefficients[i]);
+  for (size_t i = 0; i < id.count; ++i) {
+    terms[i] = ring_.term(id.first + static_cast<uint32_t>(i), coefficients[i]);
     longest = std::max<size_t>(longest, terms[i].size);
   }
   if (out.size() < longest) return 0;

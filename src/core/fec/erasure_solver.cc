@@ -24,8 +24,9 @@ void ErasureSolver::start(size_t rows, size_t columns) {
 }
 
 size_t ErasureSolver::work(size_t rows, size_t columns) {
-  // Every new row meets every earlier one at most twice.
-  return 2 * rows * std::min(rows, columns) * (rows + columns);
+  // Every new row meets every earlier one at most twice; short rows have their price, too.
+  constexpr size_t kRowMin = 256;
+  return 2 * rows * (1 + std::min(rows, columns)) * std::max(rows + columns, kRowMin);
 }
 
 ErasureSolver::Row ErasureSolver::add_row(Bytes coefficients) {

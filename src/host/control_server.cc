@@ -130,8 +130,7 @@ Result<void, SysError> ControlServer::Impl::open(const Options& options) {
   TRY_VOID(make_room(path, name));
   TRY(UniqueFd fd, sys::socket(AF_UNIX, SOCK_STREAM, 0));
   // The inode is made with the descriptor's mode, so that it is never more open than wanted.
-  if (!mutant("control.birth_mode") && ::fchmod(fd.get(), 0600) < 0)
-    return sys::failure("set the mode of control socket " + path);
+  if (::fchmod(fd.get(), 0600) < 0) return sys::failure("set the mode of control socket " + path);
   if (::bind(fd.get(), name.get(), name.length) < 0)
     return sys::failure("make control socket " + path);
   listener = std::move(fd);

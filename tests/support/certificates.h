@@ -46,6 +46,28 @@ class TestCa {
     EVP_PKEY_free(key);
     return out;
   }
+  // Both names as they are, NUL and all; `uri` is a subjectAltName of that type.
+  Identity issue_raw(const std::string& common_name, const std::string& uri,
+                     const char* usage) const {
+    EVP_PKEY* key = EVP_EC_gen("P-256");
+    X509* leaf = X509_new();
+    fill(leaf, key, common_name, 30);
+    X509_set_issuer_name(leaf, X509_get_subject_name(certificate_));
+    GENERAL_NAME* name = GENERAL_NAME_new();
+    ASN1_IA5STRING* text = ASN1_IA5STRING_new();
+    ASN1_STRING_set(text, uri.data(), static_cast<int>(uri.size()));
+    GENERAL_NAME_set0_value(name, GEN_URI, text);
+    GENERAL_NAMES* names = GENERAL_NAMES_new();
+    sk_GENERAL_NAME_push(names, name);
+    X509_add1_ext_i2d(leaf, NID_subject_alt_name, names, 0, 0);
+    GENERAL_NAMES_free(names);
+    extend(leaf, NID_ext_key_usage, usage);
+    X509_sign(leaf, key_, EVP_sha256());
+    Identity out{.certificate_pem = to_pem(leaf), .key_pem = key_to_pem(key)};
+    X509_free(leaf);
+    EVP_PKEY_free(key);
+    return out;
+  }
   Identity server(const std::string& name) const {
     return issue(name, "DNS:" + name, "serverAuth");
   }
@@ -62,8 +84,8 @@ class TestCa {
     X509_gmtime_adj(X509_getm_notAfter(certificate), days * 86400);
     X509_NAME* subject = X509_get_subject_name(certificate);
     X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
-                               reinterpret_cast<const unsigned char*>(common_name.c_str()), -1, -1,
-                               0);
+                               reinterpret_cast<const unsigned char*>(common_name.data()),
+                               static_cast<int>(common_name.size()), -1, 0);
     X509_set_issuer_name(certificate, subject);
     X509_set_pubkey(certificate, key);
   }

@@ -72,8 +72,8 @@ void QuicServerEndpoint::on_datagram(Instant now, const ReceivedDatagram& datagr
                                                datagram.bytes.size(), kConnectionIdLength);
   if (rv == NGTCP2_ERR_VERSION_NEGOTIATION) {
     // RFC 9000 5.2.2: only to datagrams that could start a connection.
-    if ((datagram.bytes.size() >= kInitialDatagramMin || mutant("negotiation.size.remove")) &&
-        header.dcidlen <= 255 && header.scidlen <= 255) {
+    if (datagram.bytes.size() >= kInitialDatagramMin && header.dcidlen <= 255 &&
+        header.scidlen <= 255) {
       send_version_negotiation(datagram, Bytes(header.dcid, header.dcidlen),
                                Bytes(header.scid, header.scidlen));
     }
@@ -235,9 +235,7 @@ void QuicServerEndpoint::hold(Instant now, const ReceivedDatagram& datagram,
 void QuicServerEndpoint::feed_held(Instant now, Slot& slot, const NetworkPath& path,
                                    const ConnectionId& dcid) {
   for (HeldInitial& held : held_) {
-    if (held.dcid != dcid || (held.path != path && !mutant("held.path.remove")) ||
-        held.until <= now)
-      continue;
+    if (held.dcid != dcid || held.path != path || held.until <= now) continue;
     held.until = now;  // forgotten by the next hold()
     deliver(now, slot, {.path = held.path, .ecn = held.ecn, .bytes = held.bytes});
   }

@@ -100,7 +100,6 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_length, cons
   unsigned char* selected = nullptr;
   if (SSL_select_next_proto(&selected, out_length, kAlpn, sizeof(kAlpn), in, in_length) !=
       OPENSSL_NPN_NEGOTIATED) {
-    if (mutant("alpn.remove")) return SSL_TLSEXT_ERR_NOACK;
     return SSL_TLSEXT_ERR_ALERT_FATAL;  // no_application_protocol, RFC 9001 8.1
   }
   *out = selected;
@@ -289,7 +288,7 @@ std::expected<std::unique_ptr<TlsContext>, std::string> make_tls_server(
   TRY_VOID(use_key(context.get(), options.key_pem));
   SSL_CTX_set_alpn_select_cb(context.get(), select_alpn, nullptr);
   // No session tickets: a resumed session would outlive a revocation and an expired certificate.
-  SSL_CTX_set_num_tickets(context.get(), mutant("tickets.given") ? 2 : 0);
+  SSL_CTX_set_num_tickets(context.get(), 0);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   int verify = SSL_VERIFY_NONE;
   if (options.client_certificates != ClientCertificates::None) {

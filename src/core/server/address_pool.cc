@@ -193,7 +193,8 @@ void AddressPool::mark_absent(const std::string& identity, Holder& holder,
 void AddressPool::release(Instant now, std::string_view identity) {
   const auto found = holders_.find(std::string(identity));
   if (found == holders_.end() || found->second.absent_since) return;
-  if (options_.kind == LeaseKind::Fresh || mutant("lease.sticky.remove")) return void(remove(identity));
+  if (options_.kind == LeaseKind::Fresh || mutant("lease.sticky.remove"))
+    return void(remove(identity));
   mark_absent(found->first, found->second, now);
 }
 
@@ -209,10 +210,8 @@ bool AddressPool::remove(std::string_view identity) {
 
 bool AddressPool::load(Instant now, std::string_view identity, const IpPrefix& prefix) {
   const auto fits = [&](const Pool& pool) { return index_in(pool, prefix).has_value(); };
-  if (std::ranges::none_of(pools_, fits) || (is_taken(prefix) && !mutant("lease.load.taken")) ||
-      (is_own(prefix) && !mutant("lease.load.own"))) {
-    return false;
-  }
+  if (std::ranges::none_of(pools_, fits) || is_own(prefix)) return false;
+  if (is_taken(prefix) && !mutant("lease.load.taken")) return false;
   Holder& holder = holders_[std::string(identity)];
   owners_.insert_or_assign(prefix, std::string(identity));
   holder.prefixes.push_back(prefix);

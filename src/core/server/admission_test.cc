@@ -174,6 +174,24 @@ TEST(Admission, rfc6750_bearer_tokens) {
       make_admission().check(with(request(), "authorization", "Bearer secret"), {}, policy()));
 }
 
+TEST(Admission, rfc6750_tokens_at_the_limit_and_past_it) {
+  const auto details = [](size_t size) {
+    const auto fields = with(request(), "authorization", "Bearer " + std::string(size, 'x'));
+    const auto admitted =
+        make_admission(Admission::Authentication::Token).check(fields, {}, policy());
+    return admitted ? std::string() : admitted.error().details;
+  };
+  EXPECT_EQ(details(4096), "the bearer token is not valid");
+  EXPECT_EQ(details(4097), "a bearer token is required");  // not even looked at
+}
+
+TEST(Admission, where_only_tokens_count_a_certificate_is_of_no_use) {
+  const Admission admission = make_admission(Admission::Authentication::Token);
+  const auto admitted = admission.check(request(), certificate("anna"), policy());
+  ASSERT_FALSE(admitted);
+  EXPECT_EQ(admitted.error().status, 401u);
+}
+
 TEST(Admission, trap_2_the_authority_is_compared_with_and_without_port) {
   const auto admission =
       make_admission(Admission::Authentication::Certificate, {"vpn.example", "[2001:db8::1]:443"});

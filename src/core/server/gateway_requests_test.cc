@@ -242,6 +242,17 @@ TEST(GatewayRequests, rfc9484_4_6_a_name_that_does_not_resolve) {
   EXPECT_EQ(w.gateway.session_count(), 0u);
 }
 
+TEST(GatewayRequests, faults_b3_who_is_revoked_while_a_name_is_resolved_is_refused) {
+  GatewayWorld w;
+  auto& anna = w.open("anna", "/.well-known/masque/ip/db.example/*/");
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.clients["anna"].enabled = Permission::Deny;
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(policy));
+  w.gateway.on_resolved(w.events<ResolveName>().at(0).ticket, {ip("10.1.1.1")});
+  EXPECT_EQ(anna.status(kStream), "403");
+  EXPECT_EQ(w.gateway.session_count(), 0u);
+}
+
 TEST(GatewayRequests, limits_on_sessions_names_and_requests) {
   PolicySnapshot policy = GatewayWorld::default_policy();
   for (int i = 0; i < 100; ++i) {

@@ -59,6 +59,7 @@ TEST(PacketFilter, rfc9484_7_2_gateway_takes_only_assigned_sources) {
               {"192.168.7.9", "10.1.1.1", 17, std::nullopt},  // behind the client
               {"10.8.0.3", "10.1.1.1", 17, DropReason::SourceNotAllowed},
               {"10.8.0.1", "10.1.1.1", 17, DropReason::SourceNotAllowed},
+              {"10.8.0.3", "10.8.0.2", 17, DropReason::SourceNotAllowed},  // to the client itself
               {"fd00:8::3", "fd00:9::1", 17, DropReason::SourceNotAllowed},
               {"192.168.8.1", "10.1.1.1", 17, DropReason::SourceNotAllowed}});
 }

@@ -242,6 +242,33 @@ TEST(SessionPackets, pings_to_our_own_address_are_the_kernels_or_ours) {
   EXPECT_EQ(icmp_of(alone.channel.sent[1]), std::pair(3, 13));
 }
 
+TEST(SessionPackets, faults_c2_a_flood_of_pings_costs_fifty_replies_a_second) {
+  Proxy p({.local_echo = SessionOptions::LocalEcho::Answer});
+  const Packet ping = make_echo(IcmpEcho::Kind::Request, "10.8.0.2", "10.8.0.1");
+  for (int i = 0; i < 500; ++i) p.receive(ping);
+  EXPECT_EQ(p.session.counters().echo_replies_sent, 50u);
+  for (int i = 0; i < 500; ++i) p.receive(ping, at(1s));
+  EXPECT_EQ(p.session.counters().echo_replies_sent, 100u);
+}
+
+// proves: K3
+TEST(SessionPackets, rfc9484_7_2_what_the_peer_does_not_take_is_not_sent) {
+  Proxy p;
+  EXPECT_EQ(p.send(make_packet("192.0.2.1", "10.8.0.3")), SendVerdict::Dropped);
+  EXPECT_EQ(p.send(make_packet("127.0.0.1", "10.8.0.2")), SendVerdict::Dropped);
+  EXPECT_EQ(p.drops(DropReason::NoRoute), 1u);
+  EXPECT_EQ(p.drops(DropReason::SourceInvalid), 1u);
+  EXPECT_TRUE(p.channel.sent.empty());
+}
+
+TEST(SessionPackets, a_configured_limit_below_the_paths_holds) {
+  Proxy p({.packet_size_max = 1300});
+  EXPECT_EQ(p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1300})), SendVerdict::Sent);
+  EXPECT_EQ(p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1301})), SendVerdict::Dropped);
+  ASSERT_EQ(p.tun.packets.size(), 1u);
+  EXPECT_EQ(load_be16(&p.tun.packets[0][26]), 1300);
+}
+
 TEST(SessionPackets, a_blocked_channel_fills_the_queue_in_order) {
   Proxy p;
   p.channel.blocked = true;
@@ -262,11 +289,13 @@ TEST(SessionPackets, faults_c15_the_queue_is_bounded_in_bytes_and_in_time) {
   p.channel.blocked = true;
   for (int i = 0; i < 1000; ++i) p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1000}));
   EXPECT_FALSE(p.session.wants_more());
-  EXPECT_EQ(p.drops(DropReason::QueueFull), 1000u - 16 * 1024 / 1024);
+  // Ten pages of 1536 bytes, a packet and two left-over units in each; the last of five chains.
+  constexpr uint64_t kKept = 15;
+  EXPECT_EQ(p.drops(DropReason::QueueFull), 1000u - kKept);
   p.channel.blocked = false;
   p.session.flush(at(1s) + 1ns, p.channel);  // all of it has waited for more than a second
   EXPECT_TRUE(p.channel.sent.empty());
-  EXPECT_EQ(p.drops(DropReason::QueueFull), 1000u);
+  EXPECT_EQ(p.drops(DropReason::QueueExpired), kKept);
   EXPECT_TRUE(p.session.wants_more());
 }
 

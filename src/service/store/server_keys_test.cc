@@ -37,6 +37,13 @@ TEST(ServerKeysTest, a_damaged_file_is_replaced) {
     ASSERT_TRUE(replaced);
     EXPECT_NE(replaced->stateless_reset, first->stateless_reset);
   }
+  for (size_t i = 0; i < whole.size(); ++i) {
+    std::string damaged = whole;
+    damaged[i] = 'x';
+    dir.write("server.keys", damaged);
+    ASSERT_TRUE(ServerKeys::load_or_create(dir.file("server.keys"), rng));
+    EXPECT_NE(dir.read("server.keys"), damaged) << "byte " << i;
+  }
   dir.write("server.keys", whole + "more\n");
   EXPECT_NE(ServerKeys::load_or_create(dir.file("server.keys"), rng)->stateless_reset,
             first->stateless_reset);

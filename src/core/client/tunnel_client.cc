@@ -39,7 +39,8 @@ TunnelClient::Impl::Impl(TunnelClientConfig config_in, UriTemplate uri_template_
                    .max = config.backoff_max,
                    .refused = config.backoff_refused},
                   rng),
-      fallback({.first = config.ipv4_only_first}) {}
+      fallback({.first = config.ipv4_only_first}),
+      flow_seed(rng.u64()) {}
 
 TunnelClient::TunnelClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TunnelClient::~TunnelClient() = default;
@@ -223,7 +224,8 @@ void TunnelClient::on_timeout(Instant now) {
     impl_->dial();
   }
   if (impl_->tunnel) {
-    impl_->tunnel->session.on_timeout(now, impl_->tunnel->channel);
+    Impl::ToTun handler(*impl_->tun);
+    impl_->tunnel->session.on_timeout(now, impl_->tunnel->channel, handler);
     impl_->process_events();
   }
   if (impl_->routes_deadline && now >= *impl_->routes_deadline) {

@@ -42,6 +42,8 @@
 #include "core/tunnel/counters.h"
 #include "core/tunnel/mtu_probe_policy.h"
 #include "core/tunnel/packet_sink.h"
+#include "core/tunnel/release_queue.h"
+#include "core/tunnel/traffic_classifier.h"
 
 namespace masque {
 
@@ -77,6 +79,8 @@ struct TunnelClientConfig {
   Duration backoff_max = 30s;
   Duration backoff_refused = 30s;  // after a refusal
   size_t queue_bytes_max = 2 * 1024 * 1024;
+  ClassifierOptions classifier;
+  ReleaseOptions release;
   size_t mtu_max = 0;  // 0: what the path carries
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;
   Duration ipv6_mtu_grace = 15s;

@@ -47,6 +47,16 @@ struct TunnelClient::Impl {
     StreamId stream_;
   };
 
+  // Where the packets of the session go.
+  class ToTun final : public InnerPacketHandler {
+   public:
+    explicit ToTun(PacketSink& tun) : tun_(tun) {}
+    void on_inner_packet(Bytes packet, const IpPacketView&) override { tun_.deliver(packet); }
+
+   private:
+    PacketSink& tun_;
+  };
+
   struct Tunnel {
     Tunnel(Impl& client, HttpConnection& connection, StreamId stream, Instant now,
            SessionOptions options)
@@ -106,6 +116,7 @@ struct TunnelClient::Impl {
   RouteAcceptance acceptance;
   Reconnector reconnector;
   Ipv6Fallback fallback;
+  uint64_t flow_seed;  // of this run
 
   ClientState state = ClientState::Idle;
   Phase phase = Phase::Stopped;

@@ -22,15 +22,6 @@ bool is_v6(const IpPrefix& prefix) { return prefix.version() == IpVersion::V6; }
 const IpPrefix kAnyV4 = IpPrefix::host(IpAddress::any(IpVersion::V4));
 const IpPrefix kAnyV6 = IpPrefix::host(IpAddress::any(IpVersion::V6));
 
-class ToTun final : public InnerPacketHandler {
- public:
-  explicit ToTun(PacketSink& tun) : tun_(tun) {}
-  void on_inner_packet(Bytes packet, const IpPacketView&) override { tun_.deliver(packet); }
-
- private:
-  PacketSink& tun_;
-};
-
 }  // namespace
 
 // --- the request ---
@@ -113,6 +104,9 @@ void TunnelClient::Impl::start_session() {
       .wanted = config.wanted_addresses,
       .address_wait = config.address_wait,
       .queue_bytes_max = config.queue_bytes_max,
+      .classifier = config.classifier,
+      .release = config.release,
+      .flow_seed = flow_seed,
       .ipv6 = ipv4_only ? SessionOptions::Ipv6::Refused : SessionOptions::Ipv6::Carried,
       .ipv6_probe = config.ipv6_probe,
       .ipv6_mtu_grace = config.ipv6_mtu_grace};
@@ -143,7 +137,7 @@ void TunnelClient::Impl::start_session() {
 void TunnelClient::on_stream_data(HttpConnection& connection, StreamId stream, Bytes data) {
   if (!impl_->is_ours(connection, stream) || !impl_->tunnel) return;
   const Impl::Reading reading(*impl_);
-  ToTun handler(*impl_->tun);
+  Impl::ToTun handler(*impl_->tun);
   impl_->tunnel->session.on_stream_data(impl_->now, data, handler);
   impl_->process_events();
 }
@@ -151,8 +145,9 @@ void TunnelClient::on_stream_data(HttpConnection& connection, StreamId stream, B
 void TunnelClient::on_http_datagram(HttpConnection& connection, StreamId stream, Bytes payload) {
   if (!impl_->tunnel || !impl_->is_ours(connection, stream)) return;
   const Impl::Reading reading(*impl_);
-  ToTun handler(*impl_->tun);
-  impl_->tunnel->session.on_http_datagram(impl_->now, payload, handler);
+  Impl::ToTun handler(*impl_->tun);
+  impl_->tunnel->session.on_http_datagram(impl_->now, payload, handler,
+                                          connection.datagram_origin());
 }
 
 void TunnelClient::on_stream_fin(HttpConnection& connection, StreamId stream) {

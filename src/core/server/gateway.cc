@@ -54,7 +54,8 @@ std::string_view to_string(SessionEnd end) {
   std::unreachable();
 }
 
-Gateway::Impl::Impl(GatewayConfig config_in, Rng&, std::unique_ptr<const PolicySnapshot> snapshot)
+Gateway::Impl::Impl(GatewayConfig config_in, Rng& rng,
+                    std::unique_ptr<const PolicySnapshot> snapshot)
     : config(std::move(config_in)),
       admission({.authorities = config.authorities,
                  .authentication = to_admission(config.authentication),
@@ -65,7 +66,8 @@ Gateway::Impl::Impl(GatewayConfig config_in, Rng&, std::unique_ptr<const PolicyS
       pool({.pools = config.pools,
             .kind = config.lease_kind,
             .ipv6_lease_length = config.ipv6_lease_length,
-            .lease_time = config.lease_time}) {
+            .lease_time = config.lease_time}),
+      flow_seed(rng.u64()) {
   std::vector<IpPrefix> own_prefixes;
   for (const IpAddress& address : pool.own_addresses())
     own_prefixes.push_back(IpPrefix::host(address));
@@ -73,14 +75,15 @@ Gateway::Impl::Impl(GatewayConfig config_in, Rng&, std::unique_ptr<const PolicyS
   reserve_fixed_addresses();
 }
 
-SendResult Gateway::Impl::Channel::send_packet(Instant now, const PacketSlices& packet) {
+SendResult Gateway::Impl::Channel::send_packet(Instant now, const PacketSlices& packet,
+                                               TrafficClass traffic_class) {
   if (gateway_.reading == &connection_) return SendResult::Blocked;
   const SendResult result =
-      connection_.send_packet(now, stream_, packet, gateway_.transmit->batch());
+      connection_.send_packet(now, stream_, packet, traffic_class, gateway_.transmit->batch());
   if (result != SendResult::Blocked || !gateway_.transmit->batch().room().empty()) return result;
   // Only the batch was full.
   gateway_.transmit->flush();
-  return connection_.send_packet(now, stream_, packet, gateway_.transmit->batch());
+  return connection_.send_packet(now, stream_, packet, traffic_class, gateway_.transmit->batch());
 }
 
 Gateway::Impl::Session* Gateway::Impl::find(HttpConnection& connection, StreamId stream) {
@@ -190,7 +193,8 @@ void Gateway::on_timeout(Instant now) {
   while (const auto slot = impl_->deadlines.pop_due(now)) {
     Impl::Session* session = impl_->slots[*slot].get();
     if (session == nullptr) continue;
-    session->tunnel.on_timeout(now, session->channel);
+    Impl::FromSession handler(*impl_, *session);
+    session->tunnel.on_timeout(now, session->channel, handler);
     impl_->touch(*session);
     impl_->process_events(*session);
   }

@@ -41,6 +41,8 @@
 #include "core/tunnel/counters.h"
 #include "core/tunnel/mtu_probe_policy.h"
 #include "core/tunnel/packet_sink.h"
+#include "core/tunnel/release_queue.h"
+#include "core/tunnel/traffic_classifier.h"
 
 namespace masque {
 
@@ -67,6 +69,8 @@ struct GatewayConfig {
   // Per session, while its connection is blocked: twice what one read of the TUN can bring, so that
   // a single client is held back by the TUN instead of losing packets.
   size_t queue_bytes_max = 2 * 1024 * 1024;
+  ClassifierOptions classifier;
+  ReleaseOptions release;
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;
   Duration ipv6_mtu_grace = 15s;
 };

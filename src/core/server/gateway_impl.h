@@ -172,7 +172,8 @@ struct Gateway::Impl {
   std::unique_ptr<const PolicySnapshot> policy;
   RangeSet denied;  // of the policy: nobody's destination
   AddressPool pool;
-  RangeSet own;  // our inner addresses
+  uint64_t flow_seed;  // of this run
+  RangeSet own;        // our inner addresses
   Router router;
   DeadlineHeap deadlines;
   std::vector<std::unique_ptr<Session>> slots;

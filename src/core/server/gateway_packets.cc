@@ -28,7 +28,7 @@ void Gateway::on_http_datagram(HttpConnection& connection, StreamId stream, Byte
   if (session == nullptr) return;
   const Impl::Reading reading(gateway, connection);
   Impl::FromSession handler(gateway, *session);
-  session->tunnel.on_http_datagram(gateway.now_, payload, handler);
+  session->tunnel.on_http_datagram(gateway.now_, payload, handler, connection.datagram_origin());
   gateway.touch(*session);
 }
 

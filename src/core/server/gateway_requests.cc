@@ -219,6 +219,9 @@ Gateway::Impl::Session& Gateway::Impl::make_session(HttpConnection& connection, 
       .peer_assigns = mutant("assign.by_client.apply") ? SessionOptions::PeerAssigns::Accept
                                                        : SessionOptions::PeerAssigns::Ignore,
       .queue_bytes_max = config.queue_bytes_max,
+      .classifier = config.classifier,
+      .release = config.release,
+      .flow_seed = flow_seed,
       .ipv6_probe = config.ipv6_probe,
       .ipv6_mtu_grace = config.ipv6_mtu_grace};
   // A client certificate proves that no HTTP intermediary stands between, so QUIC's own search for

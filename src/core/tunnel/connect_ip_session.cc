@@ -31,7 +31,12 @@ ConnectIpSession::ConnectIpSession(Instant now, SessionOptions options)
                .own_addresses = options_.own_addresses}),
       reader_(*this),
       mtu_({.grace = options_.ipv6_mtu_grace, .packet_size_max = options_.packet_size_max}),
-      queue_(options_.queue_bytes_max) {
+      flow_hash_(options_.flow_seed),
+      classifier_(options_.classifier, flow_hash_),
+      queue_({.bytes_max = options_.queue_bytes_max,
+              .realtime_delay_max = options_.realtime_queue_delay_max,
+              .bulk_delay_max = options_.queue_delay_max}),
+      release_(options_.release) {
   // Some gateways assign unprompted and end the tunnel when asked (protocol.md trap 3): wait first.
   if (!options_.wanted.empty()) ask_at_ = now + options_.address_wait;
 }
@@ -176,12 +181,17 @@ bool ConnectIpSession::update_mtu(Instant now, const DatagramChannel& channel) {
 
 std::optional<Instant> ConnectIpSession::next_timeout() const {
   if (abort_) return std::nullopt;
-  return earlier(earlier(ask_at_, capsule_deadline_),
-                 earlier(mtu_.next_timeout(), probe_.next_timeout()));
+  const auto control = earlier(earlier(ask_at_, capsule_deadline_),
+                               earlier(mtu_.next_timeout(), probe_.next_timeout()));
+  const auto patience = reads_anyway_ ? std::nullopt : patience_ends_;
+  return earlier(control, earlier(release_.next_timeout(), patience));
 }
 
-void ConnectIpSession::on_timeout(Instant now, DatagramChannel& channel) {
+void ConnectIpSession::on_timeout(Instant now, DatagramChannel& channel,
+                                  InnerPacketHandler& handler) {
   if (abort_) return;
+  release_due(now, handler);
+  if (patience_ends_ && now >= *patience_ends_) reads_anyway_ = true;
   if (ask_at_ && now >= *ask_at_) request_addresses(options_.wanted);
   if (capsule_deadline_ && now >= *capsule_deadline_ && !mutant("capsule.deadline.remove")) {
     abort({.cause = SessionAbort::Cause::CapsuleTooSlow});

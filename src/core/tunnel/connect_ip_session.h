@@ -5,14 +5,16 @@
 //
 // A packet to the peer (on_ip_packet):
 //   (1) filter: source, destination, protocol  (2) size against the channel's limit now, else
-//   Packet Too Big  (3) TTL - 1 if no kernel did it  (4) channel, or the queue while it is blocked
+//   Packet Too Big  (3) TTL - 1 if no kernel did it  (4) class  (5) channel, or the queue while it
+//   is blocked
 // A packet from the peer (on_http_datagram, DATAGRAM capsules):
 //   (1) Context ID  (2) parse  (3) source  (4) echo requests that are ours to answer, our own probe
-//   (5) destination  (6) InnerPacketHandler
+//   (5) destination  (6) real time with a stamp: held until its time  (7) InnerPacketHandler
 // Answers to the peer (ICMP errors, echo replies) go into the queue: the connection below is
 // reading.
 //
-// Timers: wait for an unprompted ADDRESS_ASSIGN, MTU grace, MTU probe, unfinished capsule.
+// Timers: wait for an unprompted ADDRESS_ASSIGN, MTU grace, MTU probe, unfinished capsule, timed
+// release, patience with a full queue.
 // After poll_event() has said Aborted the session does nothing more; abort_reason() says why.
 #pragma once
 
@@ -26,13 +28,16 @@
 #include "core/tunnel/address_book.h"
 #include "core/tunnel/counters.h"
 #include "core/tunnel/datagram_channel.h"
+#include "core/tunnel/egress_queue.h"
+#include "core/tunnel/flow_hash.h"
 #include "core/tunnel/icmp_responder.h"
 #include "core/tunnel/mtu_monitor.h"
 #include "core/tunnel/mtu_probe.h"
 #include "core/tunnel/mtu_probe_policy.h"
 #include "core/tunnel/packet_filter.h"
-#include "core/tunnel/packet_queue.h"
 #include "core/tunnel/packet_sink.h"
+#include "core/tunnel/release_queue.h"
+#include "core/tunnel/traffic_classifier.h"
 
 namespace masque {
 
@@ -54,7 +59,11 @@ struct SessionOptions {
   Duration address_wait = 1s;
 
   size_t queue_bytes_max = 256 * 1024;
-  Duration queue_delay_max = 200ms;
+  Duration queue_delay_max = 1s;              // bulk: CoDel acts long before
+  Duration realtime_queue_delay_max = 100ms;  // later it is of no use
+  ClassifierOptions classifier;
+  ReleaseOptions release;
+  uint64_t flow_seed = 0;  // random: who knows it can make flows collide
   size_t packet_size_max = 65535;
   // Refused: whatever the peer assigns, we use no IPv6, so that the path need not carry 1280 bytes.
   enum class Ipv6 : uint8_t { Carried, Refused };
@@ -107,7 +116,9 @@ class ConnectIpSession final : private CapsuleVisitor {
   void on_stream_data(Instant now, Bytes data, InnerPacketHandler& handler);
   // The peer's clean end; inside a capsule it aborts.
   void on_stream_fin(Instant now);
-  void on_http_datagram(Instant now, Bytes payload, InnerPacketHandler& handler);
+  // `origin`: what is known of its journey; nothing means that it is delivered at once.
+  void on_http_datagram(Instant now, Bytes payload, InnerPacketHandler& handler,
+                        const DatagramOrigin& origin = {});
 
   // --- to the peer ---
   // ICMP errors about the packet go to `back`: the TUN, or a sink over the queue of another
@@ -121,8 +132,12 @@ class ConnectIpSession final : private CapsuleVisitor {
   // Sends what waits, as far as the channel takes it.
   void flush(Instant now, DatagramChannel& channel);
   bool queue_empty() const { return queue_.empty(); }
-  // False once the queue is half full: leave packets where they are.
-  bool wants_more() const { return queue_.bytes() < queue_.bytes_max() / 2; }
+  // False once the queue is half full: leave packets where they are, which costs nothing while the
+  // channel blocks for a moment. When it blocks for longer they are wanted all the same: real time
+  // must not wait behind bulk in the TUN, and a queue that no AQM sees must not grow there.
+  bool wants_more() const { return !is_half_full() || reads_anyway_; }
+  // What CoDel holds bulk to; the interval is about the round-trip time.
+  void set_queue_target(Duration target, Duration interval) { queue_.set_target(target, interval); }
   // The channel's limit may have moved; call it once a turn. True when mtu() changed.
   bool update_mtu(Instant now, const DatagramChannel& channel);
   size_t mtu() const { return mtu_.limit(); }
@@ -140,7 +155,7 @@ class ConnectIpSession final : private CapsuleVisitor {
 
   // --- timers and events ---
   std::optional<Instant> next_timeout() const;
-  void on_timeout(Instant now, DatagramChannel& channel);
+  void on_timeout(Instant now, DatagramChannel& channel, InnerPacketHandler& handler);
   std::optional<SessionEvent> poll_event();
 
   // --- state ---
@@ -156,6 +171,12 @@ class ConnectIpSession final : private CapsuleVisitor {
   MtuProbe::State probe_state() const { return probe_.state(); }
   const TunnelCounters& counters() const { return counters_; }
   TunnelCounters& counters() { return counters_; }
+  const EgressCounters& queue_counters() const { return queue_.counters(); }
+  const TrafficClassifier::Counters& classifier_counters() const { return classifier_.counters(); }
+  ReleaseFigures release_figures() const { return release_.figures(); }
+
+  // How long a full queue leaves the TUN unread.
+  static constexpr Duration kFullQueuePatience = 2ms;
 
  private:
   Result<void> on_address_assign(const AddressAssign& capsule) override;
@@ -163,7 +184,13 @@ class ConnectIpSession final : private CapsuleVisitor {
   Result<void> on_route_advertisement(const RouteAdvertisement& capsule) override;
   void on_datagram_capsule(Bytes http_datagram) override;
 
-  void on_packet_from_peer(Instant now, Bytes packet, InnerPacketHandler& handler);
+  class ToHandler;
+  void on_packet_from_peer(Instant now, Bytes packet, InnerPacketHandler& handler,
+                           const DatagramOrigin& origin);
+  void deliver(Bytes packet, const IpPacketView& view, InnerPacketHandler& handler);
+  void deliver_released(Bytes packet, InnerPacketHandler& handler);
+  bool is_held(const DatagramOrigin& origin) const;
+  void release_due(Instant now, InnerPacketHandler& handler);
   bool answer_locally(Instant now, const IpPacketView& view, Bytes packet);
   void answer_echo(Instant now, const IpPacketView& view, Bytes packet, const IpAddress& from);
   void drop_from_peer(Instant now, DropReason reason, const IpPacketView& view, Bytes packet);
@@ -179,6 +206,9 @@ class ConnectIpSession final : private CapsuleVisitor {
   SendVerdict drop_too_big(Instant now, const Outbound& outbound);
   SendVerdict decrement_and_send(Instant now, const Outbound& outbound);
   SendVerdict send_or_queue(Instant now, const PacketSlices& packet, const Outbound& outbound);
+  void push(Instant now, TrafficClass traffic_class, uint64_t flow, const PacketSlices& packet);
+  bool is_half_full() const { return queue_.bytes() >= queue_.bytes_max() / 2; }
+  void watch_queue(Instant now);
   void report_to_host(Instant now, const IcmpError& error, const Outbound& outbound);
   std::optional<IpAddress> our_address(IpVersion version) const;
   bool carries_ipv6() const;
@@ -196,7 +226,12 @@ class ConnectIpSession final : private CapsuleVisitor {
   TokenBucket echo_replies_{{.per_second = 50, .burst = 50}};
   MtuMonitor mtu_;
   MtuProbe probe_;
-  PacketQueue queue_;
+  FlowHash flow_hash_;
+  TrafficClassifier classifier_;
+  EgressQueue queue_;
+  std::optional<Instant> patience_ends_;  // while the queue is half full
+  bool reads_anyway_ = false;
+  ReleaseQueue release_;
   TunnelCounters counters_;
   ByteBuffer output_;
   std::vector<IpAddressRange> advertised_by_us_;

@@ -60,9 +60,9 @@ struct Fixture {
 TEST(Session, rfc9484_4_7_2_a_client_without_address_asks_after_a_short_wait) {
   Fixture f(client_options());
   EXPECT_EQ(f.session.next_timeout(), at(1s));
-  f.session.on_timeout(at(1s) - 1ns, f.channel);
+  f.session.on_timeout(at(1s) - 1ns, f.channel, f.handler);
   EXPECT_TRUE(f.session.stream_output().empty());
-  f.session.on_timeout(at(1s), f.channel);
+  f.session.on_timeout(at(1s), f.channel, f.handler);
   EXPECT_EQ(take_output(f.session),
             "021a"
             "01"
@@ -81,7 +81,7 @@ TEST(Session, trap_3_an_unprompted_assignment_makes_asking_unnecessary) {
   f.feed("0107 00 04 c000020b 20");
   EXPECT_THAT(drain(f.session), testing::ElementsAre(SessionEvent::AddressesAssigned));
   EXPECT_EQ(f.session.assigned_to_us(), nets({"192.0.2.11/32"}));
-  f.session.on_timeout(at(5s), f.channel);
+  f.session.on_timeout(at(5s), f.channel, f.handler);
   EXPECT_TRUE(f.session.stream_output().empty());
 }
 
@@ -213,7 +213,7 @@ TEST(Session, faults_d12_a_capsule_that_never_ends_is_aborted_at_its_deadline) {
   EXPECT_EQ(f.session.next_timeout(), at(30s));
   f.feed("c0", at(20s));  // dripping does not help
   EXPECT_EQ(f.session.next_timeout(), at(30s));
-  f.session.on_timeout(at(30s), f.channel);
+  f.session.on_timeout(at(30s), f.channel, f.handler);
   ASSERT_TRUE(f.session.abort_reason());
   EXPECT_EQ(f.session.abort_reason()->cause, SessionAbort::Cause::CapsuleTooSlow);
 }
@@ -231,9 +231,9 @@ TEST(Session, rfc9484_7_2_ipv6_on_a_small_path_aborts) {
   f.channel.limit = 1166;
   f.feed("0113 00 06 20010db8000000000000000000000001 80");
   f.session.update_mtu(at(0s), f.channel);
-  f.session.on_timeout(at(14s), f.channel);
+  f.session.on_timeout(at(14s), f.channel, f.handler);
   EXPECT_FALSE(f.session.abort_reason());
-  f.session.on_timeout(at(15s), f.channel);
+  f.session.on_timeout(at(15s), f.channel, f.handler);
   ASSERT_TRUE(f.session.abort_reason());
   EXPECT_EQ(f.session.abort_reason()->cause, SessionAbort::Cause::MtuTooSmall);
 }
@@ -247,7 +247,7 @@ TEST(Session, rfc9484_7_2_an_unanswered_probe_aborts_when_required) {
     f.feed("0113 00 06 20010db8000000000000000000000001 80");
     f.session.update_mtu(at(0s), f.channel);
     for (int i = 0; i < 10 && f.session.next_timeout(); ++i) {
-      f.session.on_timeout(*f.session.next_timeout(), f.channel);
+      f.session.on_timeout(*f.session.next_timeout(), f.channel, f.handler);
     }
     EXPECT_EQ(f.channel.sent.size(), size_t{MtuProbe::kTriesMax});
     EXPECT_EQ(f.channel.sent.front().size(), 1280u);
@@ -271,7 +271,7 @@ TEST(Session, two_ends_answer_each_others_probe) {
   client.session.on_stream_data(at(0s), capsules, client.handler);
   for (Fixture* f : {&client, &proxy}) {
     f->session.update_mtu(at(0s), f->channel);
-    f->session.on_timeout(at(0s), f->channel);
+    f->session.on_timeout(at(0s), f->channel, f->handler);
   }
   for (int round = 0; round < 3; ++round) {
     const auto exchange = [](Fixture& from, Fixture& to) {

@@ -37,6 +37,10 @@ std::string_view to_string(DropReason reason) {
       return "too_big";
     case DropReason::QueueFull:
       return "queue_full";
+    case DropReason::QueueExpired:
+      return "queue_expired";
+    case DropReason::QueueManaged:
+      return "queue_managed";
     case DropReason::ChannelClosed:
       return "channel_closed";
     case DropReason::NotReady:
@@ -51,6 +55,7 @@ void TunnelCounters::add(const TunnelCounters& other) {
   packets_received += other.packets_received;
   bytes_received += other.bytes_received;
   packets_queued += other.packets_queued;
+  packets_marked += other.packets_marked;
   icmp_errors_sent += other.icmp_errors_sent;
   icmp_errors_limited += other.icmp_errors_limited;
   echo_replies_sent += other.echo_replies_sent;

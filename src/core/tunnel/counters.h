@@ -26,7 +26,9 @@ enum class DropReason : uint8_t {
   ClientToClient,      // policy forbids traffic between clients
   TtlExpired,
   TooBig,         // answered with Packet Too Big, RFC 9484 7.2
-  QueueFull,      // the oldest packet of a full queue
+  QueueFull,      // no room: the oldest of the longest flow in the queue
+  QueueExpired,   // waited longer than it could be of use
+  QueueManaged,   // CoDel, RFC 8289: a standing queue tells its flow to slow down
   ChannelClosed,  // the request stream is gone
   NotReady,       // before addresses or routes are known
 };
@@ -39,6 +41,7 @@ struct TunnelCounters {
   uint64_t packets_received = 0;
   uint64_t bytes_received = 0;
   uint64_t packets_queued = 0;  // sent later, because the channel was blocked
+  uint64_t packets_marked = 0;  // CE instead of a drop, RFC 3168
   uint64_t icmp_errors_sent = 0;
   uint64_t icmp_errors_limited = 0;  // kept back by the rate limit, RFC 4443 2.4 (f)
   uint64_t echo_replies_sent = 0;

@@ -71,6 +71,7 @@ class EgressQueue {
   }
 
   bool empty() const { return count_ == 0; }
+  bool has_realtime() const { return realtime_.head != kNone; }
   size_t count() const { return count_; }
   size_t bytes() const { return arena_.used(); }  // with the space that rounding wastes
   size_t bytes_max() const { return arena_.capacity(); }

@@ -335,7 +335,7 @@ TEST(EgressQueue, a_flood_of_a_thousand_flows_does_not_delay_a_sparse_one) {
   }
   std::ranges::sort(waits);
   EXPECT_EQ(waits.size(), count);
-  EXPECT_LE(waits[waits.size() * 99 / 100], 2ms);
+  EXPECT_LE(waits[waits.size() * 99 / 100], 5ms);
   EXPECT_LE(waits[waits.size() / 2], 500us);
 }
 

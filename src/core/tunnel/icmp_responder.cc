@@ -26,6 +26,8 @@ std::optional<IcmpErrorKind> icmp_error_for(DropReason reason) {
     case DropReason::LinkLocal:
     case DropReason::Multicast:
     case DropReason::QueueFull:
+    case DropReason::QueueExpired:
+    case DropReason::QueueManaged:
     case DropReason::ChannelClosed:
     case DropReason::NotReady:
       return std::nullopt;

@@ -18,17 +18,31 @@ constexpr size_t kTtlHeadMax = 60;
 
 // --- from the peer ---
 
-void ConnectIpSession::on_http_datagram(Instant now, Bytes payload, InnerPacketHandler& handler) {
+// What the release queue lets go, on to the handler of the call that made it.
+class ConnectIpSession::ToHandler final : public ReleaseSink {
+ public:
+  ToHandler(ConnectIpSession& session, InnerPacketHandler& handler)
+      : session_(session), handler_(handler) {}
+  void on_release(Bytes packet) override { session_.deliver_released(packet, handler_); }
+
+ private:
+  ConnectIpSession& session_;
+  InnerPacketHandler& handler_;
+};
+
+void ConnectIpSession::on_http_datagram(Instant now, Bytes payload, InnerPacketHandler& handler,
+                                        const DatagramOrigin& origin) {
   if (abort_) return;
   const auto datagram = parse_http_datagram(payload);
   if (!datagram || (datagram->context != kIpPacketContext && !mutant("context.remove"))) {
     counters_.drop(DropReason::UnknownContext);  // RFC 9484 6: dropped silently
     return;
   }
-  on_packet_from_peer(now, datagram->payload, handler);
+  on_packet_from_peer(now, datagram->payload, handler, origin);
 }
 
-void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacketHandler& handler) {
+void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacketHandler& handler,
+                                           const DatagramOrigin& origin) {
   const auto view = parse_ip_packet(packet);
   if (!view) {
     counters_.drop(view.error() == PacketFault::RoutingHeaderType0 ? DropReason::RoutingHeader0
@@ -40,9 +54,37 @@ void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacke
     drop_from_peer(now, *drop, *view, packet);
     return;
   }
+  if (is_held(origin)) {
+    ToHandler sink(*this, handler);
+    return release_.push(now, *origin.relative_delay, packet, sink);
+  }
+  deliver(packet, *view, handler);
+}
+
+bool ConnectIpSession::is_held(const DatagramOrigin& origin) const {
+  return options_.release.mode == ReleaseOptions::Mode::Timed &&
+         origin.traffic_class == TrafficClass::RealTime && origin.relative_delay &&
+         std::chrono::abs(*origin.relative_delay) <= ReleaseQueue::kRelativeDelayMax;
+}
+
+void ConnectIpSession::deliver(Bytes packet, const IpPacketView& view,
+                               InnerPacketHandler& handler) {
   ++counters_.packets_received;
   counters_.bytes_received += packet.size();
-  handler.on_inner_packet(packet, *view);
+  handler.on_inner_packet(packet, view);
+}
+
+// It was checked when it came; addresses and routes may have been withdrawn while it waited.
+void ConnectIpSession::deliver_released(Bytes packet, InnerPacketHandler& handler) {
+  const auto view = parse_ip_packet(packet);
+  MASQUE_ASSERT(view.has_value());
+  if (const auto drop = filter_.check_from_peer(*view)) return counters_.drop(*drop);
+  deliver(packet, *view, handler);
+}
+
+void ConnectIpSession::release_due(Instant now, InnerPacketHandler& handler) {
+  ToHandler sink(*this, handler);
+  release_.on_timeout(now, sink);
 }
 
 // Echo requests that no kernel answers for us, and the reply to our own probe. False: an ordinary
@@ -153,8 +195,12 @@ SendVerdict ConnectIpSession::decrement_and_send(Instant now, const Outbound& ou
 
 SendVerdict ConnectIpSession::send_or_queue(Instant now, const PacketSlices& packet,
                                             const Outbound& outbound) {
-  if (queue_.empty()) {
-    switch (outbound.channel.send_packet(now, packet, TrafficClass::Bulk)) {
+  // `packet` may be split within the headers, the original never is.
+  const Bytes headers = outbound.packet.head;
+  const TrafficClass traffic_class = classifier_.classify(now, outbound.view, headers);
+  const bool may_overtake = traffic_class == TrafficClass::RealTime && !queue_.has_realtime();
+  if (queue_.empty() || may_overtake) {
+    switch (outbound.channel.send_packet(now, packet, traffic_class)) {
       case SendResult::Sent:
         ++counters_.packets_sent;
         counters_.bytes_sent += packet.size();
@@ -169,14 +215,34 @@ SendVerdict ConnectIpSession::send_or_queue(Instant now, const PacketSlices& pac
         break;
     }
   }
-  enqueue(now, packet);
+  push(now, traffic_class, flow_hash_(outbound.view, headers), packet);
   return SendVerdict::Queued;
 }
 
 void ConnectIpSession::enqueue(Instant now, const PacketSlices& packet) {
+  const auto view = parse_ip_packet(packet);
+  push(now, TrafficClass::Bulk, view ? flow_hash_(*view, packet.head) : 0, packet);
+}
+
+void ConnectIpSession::push(Instant now, TrafficClass traffic_class, uint64_t flow,
+                            const PacketSlices& packet) {
   ++counters_.packets_queued;
-  const size_t dropped = queue_.push(now, packet);
-  counters_.drops[static_cast<size_t>(DropReason::QueueFull)] += dropped;
+  queue_.push(now, traffic_class, flow, packet);
+  watch_queue(now);
+}
+
+void ConnectIpSession::watch_queue(Instant now) {
+  const EgressCounters& counters = queue_.counters();
+  counters_.drops[static_cast<size_t>(DropReason::QueueFull)] = counters.overflow;
+  counters_.drops[static_cast<size_t>(DropReason::QueueExpired)] = counters.expired;
+  counters_.drops[static_cast<size_t>(DropReason::QueueManaged)] = counters.codel_dropped;
+  counters_.packets_marked = counters.codel_marked;
+  if (!is_half_full()) {
+    patience_ends_.reset();
+    reads_anyway_ = false;
+  } else if (!patience_ends_) {
+    patience_ends_ = now + kFullQueuePatience;
+  }
 }
 
 SendVerdict ConnectIpSession::drop_to_peer(Instant now, DropReason reason,
@@ -219,26 +285,21 @@ void ConnectIpSession::report_to_host(Instant now, const IcmpError& error,
 }
 
 void ConnectIpSession::flush(Instant now, DatagramChannel& channel) {
-  const size_t late = queue_.expire(now - options_.queue_delay_max);
-  counters_.drops[static_cast<size_t>(DropReason::QueueFull)] += late;
-  while (!queue_.empty()) {
-    const Bytes packet = queue_.front();
-    switch (channel.send_packet(now, {.head = packet, .body = {}}, TrafficClass::Bulk)) {
-      case SendResult::Blocked:
-        return;
-      case SendResult::Sent:
-        ++counters_.packets_sent;
-        counters_.bytes_sent += packet.size();
-        break;
-      case SendResult::TooLarge:
-        counters_.drop(DropReason::TooBig);
-        break;
-      case SendResult::Closed:
-        counters_.drop(DropReason::ChannelClosed);
-        break;
+  if (queue_.empty()) return;
+  while (const auto waiting = queue_.front(now)) {
+    const PacketSlices packet{.head = waiting->packet, .body = {}};
+    const SendResult result = channel.send_packet(now, packet, waiting->traffic_class);
+    if (result == SendResult::Blocked) break;
+    if (result == SendResult::Sent) {
+      ++counters_.packets_sent;
+      counters_.bytes_sent += packet.size();
+    } else {
+      counters_.drop(result == SendResult::TooLarge ? DropReason::TooBig
+                                                    : DropReason::ChannelClosed);
     }
     queue_.pop();
   }
+  watch_queue(now);
 }
 
 }  // namespace masque

@@ -289,7 +289,7 @@ TEST(SessionPackets, faults_c15_the_queue_is_bounded_in_bytes_and_in_time) {
   p.channel.blocked = true;
   for (int i = 0; i < 1000; ++i) p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1000}));
   EXPECT_FALSE(p.session.wants_more());
-  // Ten pages of 1536 bytes, a packet and two left-over units in each; the last of five chains.
+  // Sixty units of 256 bytes, four a packet.
   constexpr uint64_t kKept = 15;
   EXPECT_EQ(p.drops(DropReason::QueueFull), 1000u - kKept);
   p.channel.blocked = false;

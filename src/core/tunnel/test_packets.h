@@ -84,11 +84,12 @@ inline IpPacketView view_of(const Packet& packet) { return parse_ip_packet(Bytes
 
 struct FakeChannel final : DatagramChannel {
   SendResult send_packet(Instant, const PacketSlices& packet, TrafficClass traffic_class) override {
-    if (blocked) return SendResult::Blocked;
+    if (blocked || limit_packets == 0) return SendResult::Blocked;
     if (closed) return SendResult::Closed;
     if (packet.size() > limit) return SendResult::TooLarge;
     Packet whole(packet.head.begin(), packet.head.end());
     whole.insert(whole.end(), packet.body.begin(), packet.body.end());
+    --limit_packets;
     sent.push_back(std::move(whole));
     classes.push_back(traffic_class);
     return SendResult::Sent;
@@ -98,6 +99,7 @@ struct FakeChannel final : DatagramChannel {
   std::vector<Packet> sent;
   std::vector<TrafficClass> classes;  // of each sent
   size_t limit = 1400;
+  size_t limit_packets = SIZE_MAX;  // sent before it blocks
   bool blocked = false;
   bool closed = false;
 };

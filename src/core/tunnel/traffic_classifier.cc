@@ -30,8 +30,8 @@ uint64_t bits_per_second(uint64_t bytes, Duration time) {
 
 }  // namespace
 
-TrafficClassifier::TrafficClassifier(ClassifierOptions options)
-    : options_(std::move(options)), hash_(options_.hash_seed) {}
+TrafficClassifier::TrafficClassifier(ClassifierOptions options, FlowHash hash)
+    : options_(std::move(options)), hash_(hash) {}
 
 TrafficClass TrafficClassifier::classify(Instant now, const IpPacketView& view, Bytes head) {
   if (options_.mode == ClassifierOptions::Mode::AllBulk) return TrafficClass::Bulk;

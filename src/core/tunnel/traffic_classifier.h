@@ -48,7 +48,6 @@ struct ClassifierOptions {
   uint64_t marked_rate_max = 20'000'000;   // bit/s, of a flow marked or on a real-time port
   uint32_t size_mean_max = 400;            // bytes of the IP packet
   Duration interval_max = 100ms;
-  uint64_t hash_seed = 0;  // random, not known to others
 };
 
 class TrafficClassifier {
@@ -68,7 +67,7 @@ class TrafficClassifier {
     uint64_t flows_evicted = 0;
   };
 
-  explicit TrafficClassifier(ClassifierOptions options);
+  TrafficClassifier(ClassifierOptions options, FlowHash hash);
 
   TrafficClass classify(Instant now, const IpPacketView& view, Bytes head);
   const Counters& counters() const { return counters_; }

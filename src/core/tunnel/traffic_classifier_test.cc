@@ -37,7 +37,8 @@ Packet make(const Shape& shape) {
 }
 
 struct Classify {
-  explicit Classify(ClassifierOptions options = {}) : classifier(std::move(options)) {}
+  explicit Classify(ClassifierOptions options = {})
+      : classifier(std::move(options), FlowHash(42)) {}
   TrafficClass operator()(Instant now, const Shape& shape) {
     const Packet packet = make(shape);
     return classifier.classify(now, view_of(packet), packet);
@@ -189,7 +190,7 @@ TEST(TrafficClassifier, switched_off_everything_is_bulk) {
 }
 
 TEST(TrafficClassifier, the_table_is_bounded_and_a_call_survives_a_scan) {
-  Classify classify({.hash_seed = 42});
+  Classify classify;
   Instant now = at(0s);
   classify.run(now, {}, 100, 20ms);
   // Many new flows, but fewer than kWays of a set between two packets of the call.

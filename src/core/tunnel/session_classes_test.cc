@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// A session's two classes: who overtakes whom on the way out, who is held on the way in.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/tunnel/connect_ip_session.h"
+#include "core/tunnel/test_packets.h"
+
+namespace masque {
+namespace {
+
+using namespace masque::test;
+
+constexpr uint8_t kExpedited = 46;
+
+struct Proxy {
+  explicit Proxy(SessionOptions options = {})
+      : session(at(0s), [&] {
+          options.role = SessionOptions::Role::Proxy;
+          options.own_addresses = {ip("10.8.0.1")};
+          options.our_sources = PacketFilter::OurSources::Any;
+          options.ipv6_probe = MtuProbePolicy::Off;
+          return options;
+        }()) {
+    session.assign_addresses(nets({"10.8.0.2/32"}));
+    session.advertise_routes({route("0.0.0.0/0")});
+    session.update_mtu(at(0s), channel);
+  }
+  SendVerdict send(const Packet& packet, Instant now = at(0s)) {
+    return session.on_ip_packet(now, {.head = packet, .body = {}}, view_of(packet),
+                                Forwarding::KernelDecrements, channel, tun);
+  }
+  // From the peer, `delay` after its stamp by a clock that is an hour behind.
+  void receive(const Packet& packet, Instant now, Duration delay,
+               TrafficClass traffic_class = TrafficClass::RealTime) {
+    session.on_http_datagram(now, datagram(packet), handler,
+                             {.traffic_class = traffic_class, .relative_delay = delay + 1h});
+  }
+  void run_until(Instant end) {
+    while (session.next_timeout() && *session.next_timeout() <= end) {
+      session.on_timeout(*session.next_timeout(), channel, handler);
+    }
+  }
+
+  FakeChannel channel;
+  CollectingSink tun;
+  CollectingHandler handler;
+  ConnectIpSession session;
+};
+
+Packet marked(uint8_t dscp, size_t size = 200) {
+  Packet packet = make_packet("192.0.2.1", "10.8.0.2", {.size = size});
+  packet[1] = static_cast<uint8_t>(dscp << 2);
+  store_be16(&packet[10], 0);
+  store_be16(&packet[10], internet_checksum(Bytes(packet).first(20)));
+  return packet;
+}
+
+// --- out ---
+
+TEST(SessionClasses, the_channel_hears_the_class) {
+  Proxy p;
+  p.send(marked(0));
+  p.send(marked(kExpedited));
+  EXPECT_THAT(p.channel.classes, testing::ElementsAre(TrafficClass::Bulk, TrafficClass::RealTime));
+}
+
+TEST(SessionClasses, also_of_a_packet_whose_header_was_copied_for_its_ttl) {
+  Proxy p({.classifier = {.realtime_ports = {{.first = 0x5a5a, .last = 0x5a5a}}}});
+  const Packet packet = make_packet("10.8.0.9", "10.8.0.2");
+  p.session.on_ip_packet(at(0s), {.head = packet, .body = {}}, view_of(packet),
+                         Forwarding::WeDecrement, p.channel, p.tun);
+  EXPECT_THAT(p.channel.classes, testing::ElementsAre(TrafficClass::RealTime));
+}
+
+TEST(SessionClasses, real_time_does_not_wait_behind_bulk) {
+  Proxy p;
+  p.channel.blocked = true;
+  const Packet bulk = marked(0);
+  const Packet first = marked(kExpedited, 100);
+  const Packet second = marked(kExpedited, 101);
+  p.send(bulk);
+  p.send(first);
+  p.channel.blocked = false;
+  EXPECT_EQ(p.send(second), SendVerdict::Queued);  // behind its like
+  p.session.flush(at(1ms), p.channel);
+  EXPECT_THAT(p.channel.sent, testing::ElementsAre(first, second, bulk));
+  EXPECT_THAT(p.channel.classes, testing::ElementsAre(TrafficClass::RealTime,
+                                                      TrafficClass::RealTime, TrafficClass::Bulk));
+
+  p.channel.blocked = true;
+  p.send(bulk);
+  p.channel.blocked = false;
+  EXPECT_EQ(p.send(first), SendVerdict::Sent);  // at once, before what waits
+}
+
+TEST(SessionClasses, real_time_expires_in_the_queue) {
+  Proxy p({.realtime_queue_delay_max = 100ms});
+  p.channel.blocked = true;
+  p.send(marked(kExpedited));
+  p.send(marked(0));
+  p.channel.blocked = false;
+  p.session.flush(at(101ms), p.channel);
+  EXPECT_THAT(p.channel.sent, testing::ElementsAre(marked(0)));
+  EXPECT_EQ(p.session.counters().dropped(DropReason::QueueExpired), 1u);
+  EXPECT_EQ(p.session.queue_counters().realtime_dropped, 1u);
+}
+
+TEST(SessionClasses, a_full_queue_leaves_the_tun_alone_for_a_moment_only) {
+  Proxy p({.queue_bytes_max = 64 * 1536});
+  p.channel.blocked = true;
+  for (int i = 0; i < 31; ++i) p.send(marked(0, 1400));
+  EXPECT_TRUE(p.session.wants_more());
+  EXPECT_EQ(p.session.next_timeout(), std::nullopt);
+  p.send(marked(0, 1400), at(1ms));
+  EXPECT_FALSE(p.session.wants_more());
+  EXPECT_EQ(p.session.next_timeout(), at(1ms) + ConnectIpSession::kFullQueuePatience);
+  p.run_until(at(1s));
+  EXPECT_TRUE(p.session.wants_more());
+  EXPECT_EQ(p.session.next_timeout(), std::nullopt);
+  // What is read meanwhile pays for itself; real time finds its way.
+  for (int i = 0; i < 100; ++i) p.send(marked(0, 1400), at(10ms));
+  p.send(marked(kExpedited), at(10ms));
+  EXPECT_EQ(p.session.counters().dropped(DropReason::QueueFull), 32u + 100u + 1u - 64u);
+  p.channel.blocked = false;
+  p.session.flush(at(11ms), p.channel);
+  EXPECT_EQ(p.channel.classes.front(), TrafficClass::RealTime);
+  EXPECT_TRUE(p.session.wants_more());
+}
+
+TEST(SessionClasses, a_standing_queue_is_counted_as_managed) {
+  Proxy p({.queue_bytes_max = 2 * 1024 * 1024, .queue_delay_max = 1h});
+  p.session.set_queue_target(10ms, 50ms);
+  p.channel.blocked = true;
+  for (int i = 0; i < 500; ++i) p.send(marked(0, 1400));
+  p.channel.blocked = false;
+  for (Duration t = 0ms; t < 400ms; t += 1ms) {
+    p.channel.limit_packets = 1;
+    p.session.flush(at(t), p.channel);
+  }
+  EXPECT_GT(p.session.counters().dropped(DropReason::QueueManaged), 5u);
+  EXPECT_EQ(p.session.counters().dropped(DropReason::QueueManaged),
+            p.session.queue_counters().codel_dropped);
+}
+
+// --- in ---
+
+const Packet kFromPeer = make_packet("10.8.0.2", "192.0.2.1");
+
+TEST(SessionClasses, without_a_path_layer_everything_is_delivered_at_once) {
+  Proxy p;
+  p.session.on_http_datagram(at(0s), datagram(kFromPeer), p.handler);
+  p.session.on_http_datagram(at(0s), datagram(kFromPeer), p.handler,
+                             {.traffic_class = TrafficClass::RealTime});
+  p.receive(kFromPeer, at(0s), 10ms, TrafficClass::Bulk);
+  EXPECT_EQ(p.handler.packets.size(), 3u);
+  EXPECT_EQ(p.session.next_timeout(), std::nullopt);
+  Proxy off({.release = {.mode = ReleaseOptions::Mode::AtOnce}});
+  off.receive(kFromPeer, at(0s), 10ms);
+  EXPECT_EQ(off.handler.packets.size(), 1u);
+}
+
+TEST(SessionClasses, real_time_is_delivered_evenly) {
+  Proxy p;
+  const Duration delays[] = {50ms, 62ms, 41ms, 70ms, 55ms, 43ms, 68ms, 50ms};
+  Duration sent = 0ms;
+  for (const Duration delay : delays) {
+    p.run_until(at(sent) + delay);
+    p.receive(kFromPeer, at(sent) + delay, delay);
+    sent += 20ms;
+  }
+  EXPECT_LT(p.handler.packets.size(), 8u);
+  p.run_until(at(1s));
+  EXPECT_EQ(p.handler.packets.size(), 8u);
+  EXPECT_EQ(p.session.counters().packets_received, 8u);
+  const ReleaseFigures figures = p.session.release_figures();
+  EXPECT_EQ(figures.packets, 8u);
+  EXPECT_GT(figures.jitter_before, 4ms);
+  EXPECT_LT(figures.jitter_after, 1ms);
+  EXPECT_GT(figures.added_mean, 1ms);
+}
+
+TEST(SessionClasses, rfc9484_7_2_what_waits_is_dropped_when_its_address_is_withdrawn) {
+  Proxy p;
+  p.receive(kFromPeer, at(0s), 10ms);
+  EXPECT_TRUE(p.handler.packets.empty());
+  EXPECT_TRUE(p.session.next_timeout());
+  p.session.assign_addresses({});
+  p.run_until(at(1s));
+  EXPECT_TRUE(p.handler.packets.empty());
+  EXPECT_EQ(p.session.counters().dropped(DropReason::SourceNotAllowed), 1u);
+}
+
+TEST(SessionClasses, what_is_refused_is_refused_at_its_arrival) {
+  Proxy p;
+  p.receive(make_packet("10.8.0.3", "192.0.2.1"), at(0s), 10ms);
+  EXPECT_EQ(p.session.counters().dropped(DropReason::SourceNotAllowed), 1u);
+  EXPECT_EQ(p.session.release_figures().packets, 0u);
+}
+
+TEST(SessionClasses, a_stamp_beyond_reason_is_none) {
+  Proxy p;
+  p.receive(kFromPeer, at(0s), ReleaseQueue::kRelativeDelayMax);
+  p.receive(kFromPeer, at(0s), -2 * ReleaseQueue::kRelativeDelayMax);
+  EXPECT_EQ(p.handler.packets.size(), 2u);
+}
+
+TEST(SessionClasses, an_aborted_session_delivers_nothing_more) {
+  Proxy p;
+  p.receive(kFromPeer, at(0s), 10ms);
+  p.session.on_stream_data(at(1ms), from_hex("03 01 09").value(), p.handler);
+  EXPECT_TRUE(p.session.abort_reason());
+  EXPECT_EQ(p.session.next_timeout(), std::nullopt);
+  p.session.on_timeout(at(1s), p.channel, p.handler);
+  EXPECT_TRUE(p.handler.packets.empty());
+}
+
+}  // namespace
+}  // namespace masque

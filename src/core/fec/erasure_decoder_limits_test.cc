@@ -13,13 +13,17 @@ namespace {
 size_t allocations = 0;  // of this test program
 }  // namespace
 
-void* operator new(size_t size) {
+// Not inlined, or the compiler sees free() on what it takes for the standard new.
+[[gnu::noinline]] void* operator new(size_t size) {
   ++allocations;
   if (void* const out = std::malloc(size == 0 ? 1 : size)) return out;
   std::abort();
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  return operator new(size);
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, size_t) noexcept { std::free(p); }
 
 namespace masque {
 namespace {

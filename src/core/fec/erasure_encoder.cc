@@ -41,7 +41,7 @@ RepairId ErasureEncoder::reed_solomon(uint32_t first, size_t count, size_t block
   return {.code = ErasureCode::ReedSolomon,
           .first = first,
           .count = static_cast<uint8_t>(count),
-          .key = static_cast<uint16_t>(*size_index << 8 | repair_index)};
+          .key = static_cast<uint16_t>(size_t{*size_index} << 8 | repair_index)};
 }
 
 RepairId ErasureEncoder::xor_parity(uint32_t first, size_t count) {

@@ -7,14 +7,10 @@
 #include <format>
 
 #include "base/log.h"
-#include "core/ip/segment.h"
 #include "host/clock.h"
+#include "host/packet_turn.h"
 
 namespace masque {
-
-namespace {
-constexpr int kUdpBatchesPerTurn = 4;  // then the TUN has its turn
-}  // namespace
 
 std::string explain(const CloseReason& reason) {
   switch (reason.cause) {
@@ -141,28 +137,19 @@ void ClientWorker::on_udp(EventLoop::Ready ready) {
   begin_turn();
   if (ready.writable) io_.flush();
   if (!ready.readable && !ready.failed) return;
-  for (int i = 0; i < kUdpBatchesPerTurn; ++i) {
-    if (!socket_->receive_batch(received_)) return;
-    for (const ReceivedDatagram& datagram : received_.datagrams())
-      connection_->on_datagram(now_, datagram);
-    if (!received_.full()) return;
-  }
+  receive_datagrams(*socket_, received_, [this](const ReceivedDatagram& datagram) {
+    connection_->on_datagram(now_, datagram);
+  });
 }
 
 void ClientWorker::on_tun(EventLoop::Ready) {
   begin_turn();
   if (!client_.wants_more()) return;
-  if (const auto read = tun_.read_batch(tun_batch_); !read) {
-    loop_.remove(tun_.fd());
-    if (on_tun_lost_) on_tun_lost_(read.error());
-    return;
-  }
-  for (const TunPacket& packet : tun_batch_.packets()) {
-    auto splitter = SuperPacketSplitter::make(packet.offload, packet.bytes);
-    if (!splitter) continue;
-    PacketSlices slices;
-    while (splitter->next(slices)) client_.on_tun_packet(slices);
-  }
+  const auto read = read_packets(
+      tun_, tun_batch_, [this](const PacketSlices& packet) { client_.on_tun_packet(packet); });
+  if (read) return;
+  loop_.remove(tun_.fd());
+  if (on_tun_lost_) on_tun_lost_(read.error());
 }
 
 // The turn's own time counts: the loop's may be older than packets of this turn, and QUIC's clock
@@ -186,11 +173,10 @@ void ClientWorker::end_turn() {
   reap_dead_connection();
   while (const auto event = client_.poll_event()) handle(*event);
   if (socket_) {
-    const EventLoop::Interest udp = io_.blocked() ? EventLoop::kReadWrite : EventLoop::kReadable;
+    const EventLoop::Interest udp = udp_interest(io_.blocked());
     if (udp != udp_interest_ && loop_.modify(socket_->fd(), udp)) udp_interest_ = udp;
   }
-  const EventLoop::Interest tun =
-      client_.wants_more() && !io_.blocked() ? EventLoop::kReadable : EventLoop::kNone;
+  const EventLoop::Interest tun = tun_interest(client_.wants_more(), io_.blocked());
   if (tun != tun_interest_ && loop_.modify(tun_.fd(), tun)) tun_interest_ = tun;
   std::optional<Instant> deadline = client_.next_timeout();
   if (connection_) deadline = earlier(deadline, connection_->next_timeout());

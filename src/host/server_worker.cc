@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/server_worker.h"
 
-#include "core/ip/segment.h"
 #include "host/clock.h"
+#include "host/packet_turn.h"
 
 namespace masque {
-
-namespace {
-constexpr int kUdpBatchesPerTurn = 4;  // then the TUN has its turn
-}  // namespace
 
 ServerWorker::ServerWorker(EventLoop& loop, std::vector<UdpSocket>& sockets, TunDevice& tun,
                            Gateway& gateway, TlsContext& tls, Options options)
@@ -58,28 +54,19 @@ void ServerWorker::on_udp(UdpSocket& socket, EventLoop::Ready ready) {
   begin_turn();
   if (ready.writable) io_.flush();
   if (!ready.readable && !ready.failed) return;
-  for (int i = 0; i < kUdpBatchesPerTurn; ++i) {
-    if (!socket.receive_batch(received_)) return;
-    for (const ReceivedDatagram& datagram : received_.datagrams())
-      endpoint_.on_datagram(now_, datagram);
-    if (!received_.full()) return;
-  }
+  receive_datagrams(socket, received_, [this](const ReceivedDatagram& datagram) {
+    endpoint_.on_datagram(now_, datagram);
+  });
 }
 
 void ServerWorker::on_tun(EventLoop::Ready) {
   begin_turn();
   if (!gateway_.wants_more()) return;
-  if (const auto read = tun_.read_batch(tun_batch_); !read) {
-    loop_.remove(tun_.fd());
-    if (on_tun_lost_) on_tun_lost_(read.error());
-    return;
-  }
-  for (const TunPacket& packet : tun_batch_.packets()) {
-    auto splitter = SuperPacketSplitter::make(packet.offload, packet.bytes);
-    if (!splitter) continue;
-    PacketSlices slices;
-    while (splitter->next(slices)) gateway_.on_tun_packet(slices);
-  }
+  const auto read = read_packets(
+      tun_, tun_batch_, [this](const PacketSlices& packet) { gateway_.on_tun_packet(packet); });
+  if (read) return;
+  loop_.remove(tun_.fd());
+  if (on_tun_lost_) on_tun_lost_(read.error());
 }
 
 // The turn's own time counts: the loop's may be older than packets of this turn, and QUIC's clock
@@ -105,13 +92,12 @@ void ServerWorker::end_turn() {
   // Timers and losses found just now may have freed queued packets.
   io_.finish_turn();
   drain_events();
-  const EventLoop::Interest udp = io_.blocked() ? EventLoop::kReadWrite : EventLoop::kReadable;
+  const EventLoop::Interest udp = udp_interest(io_.blocked());
   if (udp != udp_interest_) {
     udp_interest_ = udp;
     for (const UdpSocket& socket : sockets_) (void)loop_.modify(socket.fd(), udp);
   }
-  const EventLoop::Interest tun =
-      gateway_.wants_more() && !io_.blocked() ? EventLoop::kReadable : EventLoop::kNone;
+  const EventLoop::Interest tun = tun_interest(gateway_.wants_more(), io_.blocked());
   if (tun != tun_interest_ && loop_.modify(tun_.fd(), tun)) tun_interest_ = tun;
   loop_.set_deadline(earlier(endpoint_.next_timeout(), gateway_.next_timeout()));
   in_turn_ = false;

@@ -11,8 +11,8 @@
 #include "base/log.h"
 #include "core/ip/packet.h"
 #include "host/clock.h"
-#include "host/privileges.h"
 #include "service/exit_code.h"
+#include "service/startup.h"
 #include "service/status_builder.h"
 
 namespace masque {
@@ -43,20 +43,9 @@ ClientService::~ClientService() = default;
 std::expected<void, StartError> ClientService::start() {
   started_ = monotonic_now();
   notifier_ = ServiceNotifier::from_environment();
-  if (const auto allowed = require_tunnel_privileges(); !allowed)
-    return start_failed(allowed.error());
-  auto loop = EventLoop::create();
-  if (!loop) return start_failed(loop.error());
-  loop_ = std::move(*loop);
-  // Before any thread is started, so that signals come to the loop alone.
-  if (const auto watched =
-          loop_->watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); });
-      !watched) {
-    return start_failed(watched.error());
-  }
-  auto resolver = Resolver::create(*loop_);
-  if (!resolver) return start_failed(resolver.error());
-  resolver_ = std::move(*resolver);
+  TRY(ServiceLoop made, make_service_loop([this](int number) { on_signal(number); }));
+  loop_ = std::move(made.loop);
+  resolver_ = std::move(made.resolver);
   TRY_VOID(make_tls());
   TRY_VOID(open_control());
   TRY_VOID(open_interface());
@@ -108,13 +97,9 @@ std::expected<void, StartError> ClientService::open_control() {
 }
 
 std::expected<void, StartError> ClientService::open_interface() {
-  auto tun = TunDevice::open({.name = config_.tun_name});
-  if (!tun) return start_failed(tun.error());
-  tun_ = std::move(*tun);
-  auto interface =
-      TunnelInterface::start({.name = tun_->name(), .mark = config_.fwmark.value_or(0)});
-  if (!interface) return start_failed(interface.error());
-  interface_.emplace(std::move(*interface));
+  TRY(ServiceInterface made, make_service_interface(config_.tun_name, config_.fwmark.value_or(0)));
+  tun_.emplace(std::move(made.tun));
+  interface_.emplace(std::move(made.interface));
   return {};
 }
 
@@ -138,6 +123,12 @@ TunnelClientConfig ClientService::tunnel_config() const {
   out.exclude_routes = config_.routes.exclude;
   out.site_subnets = config_.site_routes;
   out.mtu_max = config_.mtu;
+  out.ipv6_probe = config_.ipv6_probe;
+  // Certificates of one's own CA on both sides: no HTTP intermediary stands between, and QUIC's
+  // search for the path MTU measures the whole tunnel (RFC 9484 7.2, docs/adr/0011).
+  const bool direct = config_.certificate.present() && config_.ca.present() &&
+                      config_.verify == ClientConfig::Verify::Server;
+  if (direct && out.ipv6_probe == MtuProbePolicy::Measure) out.ipv6_probe = MtuProbePolicy::Off;
   return out;
 }
 

@@ -9,10 +9,10 @@
 
 #include "base/log.h"
 #include "host/clock.h"
-#include "host/privileges.h"
 #include "service/exit_code.h"
 #include "service/files.h"
 #include "service/policy_builder.h"
+#include "service/startup.h"
 #include "service/status_builder.h"
 
 namespace masque {
@@ -53,20 +53,9 @@ ServerService::~ServerService() = default;
 std::expected<void, StartError> ServerService::start() {
   started_ = monotonic_now();
   notifier_ = ServiceNotifier::from_environment();
-  if (const auto allowed = require_tunnel_privileges(); !allowed)
-    return start_failed(allowed.error());
-  auto loop = EventLoop::create();
-  if (!loop) return start_failed(loop.error());
-  loop_ = std::move(*loop);
-  // Before any thread is started, so that signals come to the loop alone.
-  if (const auto watched =
-          loop_->watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); });
-      !watched) {
-    return start_failed(watched.error());
-  }
-  auto resolver = Resolver::create(*loop_);
-  if (!resolver) return start_failed(resolver.error());
-  resolver_ = std::move(*resolver);
+  TRY(ServiceLoop made, make_service_loop([this](int number) { on_signal(number); }));
+  loop_ = std::move(made.loop);
+  resolver_ = std::move(made.resolver);
   TRY_VOID(open_state());
   // The control socket comes early: it refuses a second instance before anything is touched.
   TRY_VOID(open_control());
@@ -126,12 +115,9 @@ std::expected<std::unique_ptr<TlsContext>, StartError> ServerService::make_tls()
 }
 
 std::expected<void, StartError> ServerService::open_interface() {
-  auto tun = TunDevice::open({.name = config_.tun_name});
-  if (!tun) return start_failed(tun.error());
-  tun_ = std::move(*tun);
-  auto interface = TunnelInterface::start({.name = tun_->name()});
-  if (!interface) return start_failed(interface.error());
-  interface_.emplace(std::move(*interface));
+  TRY(ServiceInterface made, make_service_interface(config_.tun_name, 0));
+  tun_.emplace(std::move(made.tun));
+  interface_.emplace(std::move(made.interface));
   if (config_.ip_forwarding == ServerConfig::IpForwarding::Enable) {
     auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6},
                                            config_.control_socket + ".forwarding");
@@ -200,6 +186,7 @@ std::expected<void, StartError> ServerService::start_gateway() {
   gateway.hash_token = hash_token;
   gateway.pools = config_.pools;
   gateway.lease_kind = config_.lease_kind;
+  gateway.ipv6_probe = config_.ipv6_probe;
   gateway.sessions_max = config_.limits.clients_max;
   gateway_ = std::make_unique<Gateway>(gateway, rng_, build_policy(config_, users_));
 

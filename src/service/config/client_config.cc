@@ -4,6 +4,7 @@
 #include <charconv>
 #include <format>
 
+#include "service/config/load.h"
 #include "service/config/settings.h"
 #include "service/files.h"
 #include "service/pki/certificate.h"
@@ -186,6 +187,7 @@ void read_network(ConfigReader& reader, ClientConfig& config) {
   if (const auto mark = reader.integer("network.fwmark", 1, UINT32_MAX)) {
     config.fwmark = static_cast<uint32_t>(mark->value);
   }
+  config.ipv6_probe = read_ipv6_probe(reader);
 }
 
 // RFC 9484 3: absolute, https, and printable ASCII; the client core checks the rest of the grammar.
@@ -246,18 +248,10 @@ ClientConfig read_client(ConfigReader& reader, const FileText* file) {
 }
 
 Loaded<ClientConfig> parse(std::string_view text, const std::string& path, const FileText* file) {
-  const auto root = parse_toml(text, path);
-  if (!root) return {.config = {}, .errors = {root.error()}, .warnings = {}};
-  ConfigReader reader(path, *root);
-  ClientConfig config = read_client(reader, file);
-  const ConfigTable nothing;
-  ConfigReader server("", nothing);
-  read_server_keys(server);
-  reader.set_foreign_keys(server.known_keys(), "it belongs into the server's configuration");
-  reader.finish();
-  if (!reader.errors.empty())
-    return {.config = {}, .errors = reader.errors, .warnings = reader.warnings};
-  return {.config = std::move(config), .errors = {}, .warnings = reader.warnings};
+  return parse_with<ClientConfig>(
+      text, path,
+      {.read = read_server_keys, .belongs = "it belongs into the server's configuration"},
+      [file](ConfigReader& reader) { return read_client(reader, file); });
 }
 
 }  // namespace
@@ -269,13 +263,7 @@ Loaded<ClientConfig> parse_client_config(std::string_view text, const std::strin
 }
 
 Loaded<ClientConfig> load_client_config(const std::string& path) {
-  const auto file = read_text_file(path);
-  if (!file) {
-    return {.config = {},
-            .errors = {{.file = path, .key = {}, .text = file.error().message()}},
-            .warnings = {}};
-  }
-  return parse(file->text, absolute_path(path), &*file);
+  return load_with<ClientConfig>(path, parse);
 }
 
 }  // namespace masque

@@ -141,6 +141,7 @@ congestion = "reno"
 idle_timeout = "9s"
 [network]
 fwmark = 0x6d71
+ipv6_probe = "require"
 [site]
 advertise_routes = ["192.168.7.0/24"]
 [http]
@@ -161,6 +162,7 @@ socket = "/tmp/x.sock"
   EXPECT_EQ(config.quic.congestion, CongestionChoice::Reno);
   EXPECT_EQ(config.quic.keep_alive, 3s);  // follows the shorter idle timeout
   EXPECT_EQ(config.fwmark, 0x6d71u);
+  EXPECT_EQ(config.ipv6_probe, MtuProbePolicy::Require);
   EXPECT_EQ(config.site_routes.size(), 1u);
   EXPECT_EQ(config.uri_template, "https://vpn.example.com/vpn");
   EXPECT_EQ(config.control_socket, "/tmp/x.sock");

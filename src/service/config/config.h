@@ -17,6 +17,7 @@
 #include "core/ip/address.h"
 #include "core/ip/socket_address.h"
 #include "core/server/address_pool.h"
+#include "core/tunnel/mtu_probe_policy.h"
 
 namespace masque {
 
@@ -75,7 +76,8 @@ struct ServerConfig {
   } nat;
 
   enum class IpForwarding : uint8_t { Leave, Enable };
-  IpForwarding ip_forwarding = IpForwarding::Leave;  // [network] ip_forwarding
+  IpForwarding ip_forwarding = IpForwarding::Leave;     // [network] ip_forwarding
+  MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;  // [network] ipv6_probe
 
   enum class AuthMode : uint8_t { Certificate, CertificateOrToken, Token };
   AuthMode auth_mode = AuthMode::Certificate;  // [auth] mode
@@ -132,6 +134,7 @@ struct ClientConfig {
   std::vector<IpPrefix> site_routes;  // [site] advertise_routes: the subnets behind this client
   std::string uri_template;           // [http] uri_template; default: RFC 9484 3's well-known one
   std::optional<uint32_t> fwmark;     // [network] fwmark: mark of the outer packets
+  MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;  // [network] ipv6_probe
 
   QuicConfig quic;
   LogSettings log;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <format>
 
+#include "service/config/load.h"
 #include "service/config/settings.h"
 #include "service/files.h"
 #include "service/pki/certificate.h"
@@ -213,6 +214,7 @@ void read_forwarding(ConfigReader& reader, ServerConfig& config) {
       forwarding && forwarding->value) {
     config.ip_forwarding = ServerConfig::IpForwarding::Enable;
   }
+  config.ipv6_probe = read_ipv6_probe(reader);
 }
 
 void read_limits(ConfigReader& reader, ServerConfig& config) {
@@ -267,19 +269,13 @@ ServerConfig read_server(ConfigReader& reader) {
 }
 
 Loaded<ServerConfig> parse(std::string_view text, const std::string& path, const FileText* file) {
-  const auto root = parse_toml(text, path);
-  if (!root) return {.config = {}, .errors = {root.error()}, .warnings = {}};
-  ConfigReader reader(path, *root);
-  ServerConfig config = read_server(reader);
-  check_file_secrecy(reader, file);
-  const ConfigTable nothing;
-  ConfigReader client("", nothing);
-  read_client_keys(client);
-  reader.set_foreign_keys(client.known_keys(), "it belongs into a client's configuration");
-  reader.finish();
-  if (!reader.errors.empty())
-    return {.config = {}, .errors = reader.errors, .warnings = reader.warnings};
-  return {.config = std::move(config), .errors = {}, .warnings = reader.warnings};
+  return parse_with<ServerConfig>(
+      text, path, {.read = read_client_keys, .belongs = "it belongs into a client's configuration"},
+      [file](ConfigReader& reader) {
+        ServerConfig config = read_server(reader);
+        check_file_secrecy(reader, file);
+        return config;
+      });
 }
 
 }  // namespace
@@ -291,13 +287,7 @@ Loaded<ServerConfig> parse_server_config(std::string_view text, const std::strin
 }
 
 Loaded<ServerConfig> load_server_config(const std::string& path) {
-  const auto file = read_text_file(path);
-  if (!file) {
-    return {.config = {},
-            .errors = {{.file = path, .key = {}, .text = file.error().message()}},
-            .warnings = {}};
-  }
-  return parse(file->text, absolute_path(path), &*file);
+  return load_with<ServerConfig>(path, parse);
 }
 
 }  // namespace masque

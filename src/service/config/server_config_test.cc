@@ -121,6 +121,7 @@ enabled = true
 interfaces = ["eth0", "wlan0"]
 [network]
 ip_forwarding = true
+ipv6_probe = "off"
 [auth]
 mode = "certificate-or-token"
 unknown_users = "refuse"
@@ -146,6 +147,7 @@ database = "users.db"
   EXPECT_TRUE(config.nat.enabled);
   EXPECT_THAT(config.nat.interfaces, ::testing::ElementsAre("eth0", "wlan0"));
   EXPECT_EQ(config.ip_forwarding, ServerConfig::IpForwarding::Enable);
+  EXPECT_EQ(config.ipv6_probe, MtuProbePolicy::Off);
   EXPECT_EQ(config.auth_mode, ServerConfig::AuthMode::CertificateOrToken);
   EXPECT_EQ(config.unknown_users, ServerConfig::UnknownUsers::Refuse);
   EXPECT_EQ(config.quic.congestion, CongestionChoice::Bbr);

@@ -157,6 +157,15 @@ std::string read_tun_name(ConfigReader& reader) {
   return {};
 }
 
+MtuProbePolicy read_ipv6_probe(ConfigReader& reader) {
+  constexpr auto kPolicies =
+      std::to_array<NamedChoice<MtuProbePolicy>>({{"measure", MtuProbePolicy::Measure},
+                                                  {"require", MtuProbePolicy::Require},
+                                                  {"off", MtuProbePolicy::Off}});
+  return reader.choice<MtuProbePolicy>("network.ipv6_probe", kPolicies)
+      .value_or(MtuProbePolicy::Measure);
+}
+
 QuicConfig read_quic(ConfigReader& reader, QuicRole role) {
   QuicConfig quic;
   quic.congestion =

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/startup.h"
+
+#include <signal.h>
+
+#include <utility>
+
+#include "host/privileges.h"
+
+namespace masque {
+
+std::expected<ServiceLoop, StartError> make_service_loop(std::function<void(int)> on_signal) {
+  if (const auto allowed = require_tunnel_privileges(); !allowed)
+    return start_failed(allowed.error());
+  auto loop = EventLoop::create();
+  if (!loop) return start_failed(loop.error());
+  if (const auto watched = (*loop)->watch_signals({SIGTERM, SIGINT, SIGHUP}, std::move(on_signal));
+      !watched) {
+    return start_failed(watched.error());
+  }
+  auto resolver = Resolver::create(**loop);
+  if (!resolver) return start_failed(resolver.error());
+  return ServiceLoop{.loop = std::move(*loop), .resolver = std::move(*resolver)};
+}
+
+std::expected<ServiceInterface, StartError> make_service_interface(const std::string& name,
+                                                                   uint32_t mark) {
+  auto tun = TunDevice::open({.name = name});
+  if (!tun) return start_failed(tun.error());
+  auto interface = TunnelInterface::start({.name = tun->name(), .mark = mark});
+  if (!interface) return start_failed(interface.error());
+  return ServiceInterface{.tun = std::move(*tun), .interface = std::move(*interface)};
+}
+
+}  // namespace masque

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// What client and server set up alike, in this order: privileges, loop, signals, resolver; later
+// the interface. Signals are watched before the resolver starts its thread, so that they come to
+// the loop alone.
+#pragma once
+
+#include <expected>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "host/event_loop.h"
+#include "host/interface_config.h"
+#include "host/resolver.h"
+#include "host/tun_device.h"
+#include "service/start_error.h"
+
+namespace masque {
+
+struct ServiceLoop {
+  std::unique_ptr<EventLoop> loop;
+  std::unique_ptr<Resolver> resolver;
+};
+// SIGTERM, SIGINT and SIGHUP go to `on_signal`.
+std::expected<ServiceLoop, StartError> make_service_loop(std::function<void(int)> on_signal);
+
+struct ServiceInterface {
+  TunDevice tun;
+  TunnelInterface interface;
+};
+std::expected<ServiceInterface, StartError> make_service_interface(const std::string& name,
+                                                                   uint32_t mark);
+
+}  // namespace masque

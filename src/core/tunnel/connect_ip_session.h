@@ -59,7 +59,7 @@ struct SessionOptions {
   Duration address_wait = 1s;
 
   size_t queue_bytes_max = 256 * 1024;
-  Duration queue_delay_max = 1s;              // bulk: CoDel acts long before
+  Duration queue_delay_max = 500ms;           // bulk: CoDel acts long before
   Duration realtime_queue_delay_max = 100ms;  // later it is of no use
   ClassifierOptions classifier;
   ReleaseOptions release;

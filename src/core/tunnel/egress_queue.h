@@ -31,7 +31,7 @@ namespace masque {
 struct EgressQueueOptions {
   size_t bytes_max = 256 * 1024;
   Duration realtime_delay_max = 100ms;
-  Duration bulk_delay_max = 1s;  // longer than any queue CoDel leaves: outages
+  Duration bulk_delay_max = 500ms;  // outages, and flows that heed no signal
   CodelOptions codel;
 };
 

@@ -54,8 +54,14 @@ bool ErasureDecoder::behind_window(uint32_t esi) const {
 }
 
 size_t ErasureDecoder::count_missing(uint32_t first, uint32_t end) const {
-  size_t missing = end - first;
-  for (uint32_t esi = first; esi != end; ++esi) missing -= static_cast<size_t>(has(esi));
+  uint32_t missing = end - first;
+  while (first != end) {
+    // Up to the end of the ring: a loop without its modulus, for vector registers.
+    const uint32_t* const tags = &tags_[slot(first)];
+    const auto count = std::min(end - first, static_cast<uint32_t>(tags_.size() - slot(first)));
+    for (uint32_t i = 0; i < count; ++i) missing -= static_cast<uint32_t>(tags[i] == first + i);
+    first += count;
+  }
   return missing;
 }
 
@@ -97,13 +103,15 @@ void ErasureDecoder::know(uint32_t esi, uint64_t& counter) {
   // Sorted by end: those before cannot cover it.
   const auto begin = std::ranges::partition_point(
       equations_, [&](const Equation& e) { return !serial_less(esi, e.id.end()); });
+  // Those that wait are counted when they become ready.
+  const auto end = equations_.begin() + static_cast<ptrdiff_t>(ready_equations());
   bool any_gone = false;
-  for (auto equation = begin; equation != equations_.end(); ++equation) {
+  for (auto equation = begin; equation < end; ++equation) {
     if (esi - equation->id.first >= equation->id.count) continue;
     --equation->missing;
     equation->gone = equation->missing == 0;
     any_gone = any_gone || equation->gone;
-    touched_ = touched_ || ready(*equation);
+    touched_ = true;
   }
   if (any_gone) sweep(counter);
 }
@@ -219,7 +227,14 @@ void ErasureDecoder::expect_from(uint32_t esi) {
   begin_call();
   const size_t before = ready_equations();
   expected_ = esi;
-  if (ready_equations() <= before) return;
+  const size_t after = ready_equations();
+  if (after <= before) return;
+  for (size_t i = before; i < after; ++i) {
+    Equation& equation = equations_[i];
+    equation.missing = static_cast<uint16_t>(count_missing(equation.id.first, equation.id.end()));
+    equation.gone = equation.missing == 0;
+  }
+  sweep(counters_.unneeded);
   quiet_ = 0;
   touched_ = true;
   solve();

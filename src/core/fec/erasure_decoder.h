@@ -84,7 +84,7 @@ class ErasureDecoder {
  private:
   struct Equation {
     RepairId id;
-    uint16_t missing = 0;  // unknowns in its window
+    uint16_t missing = 0;  // unknowns in its window, once it is ready
     uint16_t place = 0;    // of its symbol and coefficients
     bool has_coefficients = false;
     bool gone = false;  // to be removed by the next sweep()

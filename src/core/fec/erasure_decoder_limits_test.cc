@@ -217,7 +217,9 @@ TEST(ErasureDecoderLimits, repairs_wait_for_what_is_expected) {
   decoder.add_repair(sliding(1, 3, 2), zeros());  // reaches beyond 3
   EXPECT_FALSE(decoder.has(3));
   decoder.add_source(3, zeros(), {});
+  decoder.expect_from(4);
   EXPECT_EQ(decoder.equations(), 0u);
+  EXPECT_EQ(decoder.counters().unneeded, 1u);
   // Back and forth, as the reordering changes; what became ready meanwhile counts at once.
   decoder.expect_from(5);
   decoder.add_repair(sliding(4, 2, 3), zeros());

@@ -108,13 +108,13 @@ class Link {
 
   LinkOptions options_;
   LinkRandom random_;
-  Instant origin_{};
-  Instant idle_at_{};  // when the last queued packet has left the transmitter
+  Instant origin_;
+  Instant idle_at_;  // when the last queued packet has left the transmitter
   LinkTrace::Position trace_position_;
-  Instant bucket_full_at_{};  // the policer's
-  Instant last_delivery_{};
+  Instant bucket_full_at_;  // the policer's
+  Instant last_delivery_;
   enum class Burst : uint8_t { Good, Bad } burst_ = Burst::Good;
-  Instant walked_at_{};
+  Instant walked_at_;
   Duration walked_{};
   std::array<Delivery, 2> deliveries_{};
   Counters counters_;

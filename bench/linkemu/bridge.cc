@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -25,11 +26,6 @@ constexpr int kBufferBytes = 16 * 1024 * 1024;
 constexpr size_t kSuperPacketMax = 64 * 1024 + kEthernetHeader;
 constexpr size_t kVlanTag = 4;
 
-template <class T>
-Bytes bytes_of(const T& value) {
-  return {static_cast<const uint8_t*>(static_cast<const void*>(&value)), sizeof value};
-}
-
 Result<size_t, SysError> mtu_of(const std::string& interface) {
   TRY(const UniqueFd fd, sys::socket(AF_INET, SOCK_DGRAM, 0));
   ifreq request{};
@@ -39,11 +35,15 @@ Result<size_t, SysError> mtu_of(const std::string& interface) {
 }
 
 // A buffer beyond the system's limit needs CAP_NET_ADMIN, which a user namespace may not give.
-void set_buffer(int fd, int forced, int plain) {
-  if (!sys::set_option(fd, SOL_SOCKET, forced, kBufferBytes, "buffer")) {
-    static_cast<void>(sys::set_option(fd, SOL_SOCKET, plain, kBufferBytes, "buffer"));
-  }
+bool set_buffer(int fd, int forced, int plain) {
+  return sys::set_option(fd, SOL_SOCKET, forced, kBufferBytes, "buffer") ||
+         sys::set_option(fd, SOL_SOCKET, plain, kBufferBytes, "buffer");
 }
+
+union PacketAddress {
+  sockaddr any;
+  sockaddr_ll packet;
+};
 
 Result<UniqueFd, SysError> open_interface(const std::string& name) {
   const unsigned index = ::if_nametoindex(name.c_str());
@@ -60,14 +60,14 @@ Result<UniqueFd, SysError> open_interface(const std::string& name) {
                         .mr_type = PACKET_MR_PROMISC,
                         .mr_alen = 0,
                         .mr_address = {}};
-  TRY_VOID(sys::set_option(fd.get(), SOL_PACKET, PACKET_ADD_MEMBERSHIP, bytes_of(all),
+  TRY_VOID(sys::set_option(fd.get(), SOL_PACKET, PACKET_ADD_MEMBERSHIP,
+                           std::bit_cast<std::array<uint8_t, sizeof all>>(all),
                            "promiscuous mode of " + name));
-  sockaddr_ll address{};
-  address.sll_family = AF_PACKET;
-  address.sll_protocol = __builtin_bswap16(ETH_P_ALL);
-  address.sll_ifindex = static_cast<int>(index);
-  const auto* raw = static_cast<const sockaddr*>(static_cast<const void*>(&address));
-  TRY_VOID(sys::bind(fd.get(), raw, sizeof address));
+  PacketAddress address{.packet = {}};
+  address.packet.sll_family = AF_PACKET;
+  address.packet.sll_protocol = std::byteswap(uint16_t{ETH_P_ALL});
+  address.packet.sll_ifindex = static_cast<int>(index);
+  TRY_VOID(sys::bind(fd.get(), &address.any, sizeof address.packet));
   return fd;
 }
 

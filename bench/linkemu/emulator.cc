@@ -39,7 +39,9 @@ Result<UniqueFd, SysError> open_signals() {
   sigset_t set;
   sigemptyset(&set);
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, number);
-  if (::sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return sys::failure("sigprocmask");
+  if (const int code = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); code != 0) {
+    return sys::failure(code, "pthread_sigmask");
+  }
   const int fd = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
   if (fd < 0) return sys::failure("signalfd");
   return UniqueFd(fd);

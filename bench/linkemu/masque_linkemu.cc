@@ -70,7 +70,7 @@ class LiveOutput {
     }
     std::fflush(stderr);
   }
-  void end() {
+  void end() const {
     if (terminal_ && shows_) std::print(stderr, "\n");
   }
   bool wanted() const { return shows_ || stats_ != nullptr; }

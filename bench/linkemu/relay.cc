@@ -31,18 +31,20 @@ int family_of(const SocketAddress& address) {
   return address.address.version() == IpVersion::V4 ? AF_INET : AF_INET6;
 }
 
+// A buffer beyond the system's limit needs rights that a relay does not ask for.
+bool set_buffer(int fd, int forced, int plain) {
+  return sys::set_option(fd, SOL_SOCKET, forced, kBufferBytes, "buffer") ||
+         sys::set_option(fd, SOL_SOCKET, plain, kBufferBytes, "buffer");
+}
+
 Result<UniqueFd, SysError> udp_socket(const SocketAddress& like) {
   TRY(UniqueFd fd, sys::socket(family_of(like), SOCK_DGRAM, 0));
   TRY_VOID(sys::set_option(fd.get(), SOL_SOCKET, SO_TIMESTAMPNS, 1, "SO_TIMESTAMPNS"));
   const bool v4 = family_of(like) == AF_INET;
   TRY_VOID(sys::set_option(fd.get(), v4 ? IPPROTO_IP : IPPROTO_IPV6,
                            v4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1, "receiving ECN"));
-  for (const auto& [forced, plain] :
-       {std::pair(SO_RCVBUFFORCE, SO_RCVBUF), std::pair(SO_SNDBUFFORCE, SO_SNDBUF)}) {
-    if (!sys::set_option(fd.get(), SOL_SOCKET, forced, kBufferBytes, "buffer")) {
-      static_cast<void>(sys::set_option(fd.get(), SOL_SOCKET, plain, kBufferBytes, "buffer"));
-    }
-  }
+  set_buffer(fd.get(), SO_RCVBUFFORCE, SO_RCVBUF);
+  set_buffer(fd.get(), SO_SNDBUFFORCE, SO_SNDBUF);
   return fd;
 }
 

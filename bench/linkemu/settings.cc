@@ -26,6 +26,7 @@ constexpr Duration kPrecisionMax = 10ms;
 constexpr Duration kIntervalMin = 10ms;
 
 using Outcome = std::expected<void, std::string>;
+using Plans = std::array<LinkPlan, 2>;  // by Direction
 
 enum class Sides : uint8_t { Both, Up, Down };
 
@@ -50,9 +51,9 @@ std::expected<std::string, std::string> file_text(const std::string& path) {
   if (file == nullptr) return std::unexpected("cannot open " + path);
   std::string text;
   std::array<char, 65'536> part;
-  size_t count = 0;
-  while ((count = std::fread(part.data(), 1, part.size(), file)) > 0 &&
-         text.size() <= kTraceFileMax) {
+  size_t count = part.size();
+  while (count == part.size() && text.size() <= kTraceFileMax) {
+    count = std::fread(part.data(), 1, part.size(), file);
     text.append(part.data(), count);
   }
   const bool whole = std::ferror(file) == 0 && text.size() <= kTraceFileMax;
@@ -100,16 +101,15 @@ class Parser {
   }
 
   Outcome assemble();
-  Outcome apply(const LinkOption& option);
-  Outcome apply_profile(const LinkOption& option, const Target& target);
-  Outcome apply_trace(const LinkOption& option, const Target& target);
+  Outcome apply(const LinkOption& option, Plans& plans);
+  Outcome apply_profile(const LinkOption& option, const Target& target, Plans& plans);
+  Outcome apply_trace(const LinkOption& option, const Target& target, Plans& plans);
   Outcome apply_change(const ChangeOptions& change);
 
   std::span<char*> words_;
   Settings settings_;
   std::vector<LinkOption> options_;
   std::vector<ChangeOptions> changes_;
-  std::array<LinkPlan, 2>* plans_ = nullptr;  // what apply() works on
 };
 
 Outcome Parser::mode() {
@@ -270,38 +270,37 @@ Outcome Parser::own_option(std::string_view name, std::string_view value, bool& 
 Outcome Parser::assemble() {
   const LinkProfile* clean = find_link_profile("clean");
   settings_.plans = {clean->up, clean->down};
-  plans_ = &settings_.plans;
   // A profile sets everything, so it goes first wherever it stands.
   for (const LinkOption& entry : options_) {
-    if (target_of(entry.name).key == "profile") TRY_VOID(apply(entry));
+    if (target_of(entry.name).key == "profile") TRY_VOID(apply(entry, settings_.plans));
   }
   for (const LinkOption& entry : options_) {
-    if (target_of(entry.name).key != "profile") TRY_VOID(apply(entry));
+    if (target_of(entry.name).key != "profile") TRY_VOID(apply(entry, settings_.plans));
   }
   std::ranges::stable_sort(changes_, {}, &ChangeOptions::at);
   for (const ChangeOptions& entry : changes_) TRY_VOID(apply_change(entry));
   return {};
 }
 
-Outcome Parser::apply(const LinkOption& option) {
+Outcome Parser::apply(const LinkOption& option, Plans& plans) {
   const Target target = target_of(option.name);
   Outcome done;
   if (target.key == "profile") {
-    done = apply_profile(option, target);
+    done = apply_profile(option, target, plans);
   } else if (target.key == "trace") {
-    done = apply_trace(option, target);
+    done = apply_trace(option, target, plans);
   } else {
     const LinkKey* key = find_link_key(target.key);
     for (const Direction direction : {Direction::Up, Direction::Down}) {
       if (!includes(target.sides, direction)) continue;
-      if (done = key->set((*plans_)[static_cast<size_t>(direction)], option.value); !done) break;
+      if (done = key->set(plans[static_cast<size_t>(direction)], option.value); !done) break;
     }
   }
   if (!done) return std::unexpected(std::format("--{}: {}", option.name, done.error()));
   return {};
 }
 
-Outcome Parser::apply_profile(const LinkOption& option, const Target& target) {
+Outcome Parser::apply_profile(const LinkOption& option, const Target& target, Plans& plans) {
   const LinkProfile* profile = find_link_profile(option.value);
   if (profile == nullptr) {
     return std::unexpected(
@@ -309,16 +308,16 @@ Outcome Parser::apply_profile(const LinkOption& option, const Target& target) {
   }
   for (const Direction direction : {Direction::Up, Direction::Down}) {
     if (!includes(target.sides, direction)) continue;
-    (*plans_)[static_cast<size_t>(direction)] =
+    plans[static_cast<size_t>(direction)] =
         direction == Direction::Up ? profile->up : profile->down;
-    if (plans_ == &settings_.plans) {
+    if (&plans == &settings_.plans) {
       settings_.profiles[static_cast<size_t>(direction)] = profile->name;
     }
   }
   return {};
 }
 
-Outcome Parser::apply_trace(const LinkOption& option, const Target& target) {
+Outcome Parser::apply_trace(const LinkOption& option, const Target& target, Plans& plans) {
   const std::string& path = option.value;
   TRY(const std::string text, file_text(path));
   auto trace = LinkTrace::parse(text);
@@ -326,27 +325,25 @@ Outcome Parser::apply_trace(const LinkOption& option, const Target& target) {
   settings_.traces.push_back(std::make_unique<LinkTrace>(std::move(*trace)));
   for (const Direction direction : {Direction::Up, Direction::Down}) {
     if (!includes(target.sides, direction)) continue;
-    (*plans_)[static_cast<size_t>(direction)].options.trace = settings_.traces.back().get();
+    plans[static_cast<size_t>(direction)].options.trace = settings_.traces.back().get();
   }
   return {};
 }
 
 // Works on plans that hold the options of this moment; what changed becomes a LinkChange.
 Outcome Parser::apply_change(const ChangeOptions& change) {
-  std::array<LinkPlan, 2> then;
+  Plans then;
   for (size_t i = 0; i < then.size(); ++i) {
     const LinkPlan& plan = settings_.plans[i];
     then[i].options = plan.changes.empty() ? plan.options : plan.changes.back().options;
   }
-  plans_ = &then;
-  for (const LinkOption& entry : change.options) TRY_VOID(apply(entry));
+  for (const LinkOption& entry : change.options) TRY_VOID(apply(entry, then));
   for (size_t i = 0; i < then.size(); ++i) {
     // A profile brings outages of its own; their times count from the start all the same.
     auto& outages = settings_.plans[i].outages;
     outages.insert(outages.end(), then[i].outages.begin(), then[i].outages.end());
     settings_.plans[i].changes.push_back({.at = change.at, .options = then[i].options});
   }
-  plans_ = &settings_.plans;
   return {};
 }
 

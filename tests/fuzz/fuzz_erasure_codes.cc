@@ -62,6 +62,10 @@ class Run {
     reference_.add_repair(id, symbol);
     check();
   }
+  void expect_from(uint8_t offset) {
+    decoder_.expect_from(base_ + offset);
+    check();
+  }
   // Whatever is known is what the matrix of everything gives.
   void finish() {
     const Symbols solved = reference_.solve();
@@ -109,6 +113,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         break;
       case 5:
         run.repair(in, ErasureCode::ReedSolomon);
+        break;
+      case 6:
+        run.expect_from(in.u8());
         break;
       default:
         run.repair(in, ErasureCode::SlidingWindow);

@@ -138,7 +138,7 @@ void measure(const Trace& trace) {
   constexpr double kGigabytes = double{kPackets} * kPacketSize / 1e9;
   const auto& c = run.counters();
   std::printf(
-      "%-34s encode %.3f decode %.3f s/GB; lost %zu recovered %zu unneeded %zu used %zu "
+      "%-41s encode %.3f decode %.3f s/GB; lost %zu recovered %zu unneeded %zu used %zu "
       "given up %zu evicted %zu\n",
       trace.name, encode / kGigabytes, decode / kGigabytes, run.lost(), size_t{c.recovered},
       size_t{c.unneeded}, size_t{c.used}, size_t{c.given_up}, size_t{c.evicted});
@@ -217,6 +217,12 @@ int main() {
        .delay_seconds = 0.03,
        .receive_window = 2048,
        .patience = 1200},
+      {.name = "4,000/s, 30 ms, 2 %, patient, window 128",
+       .packets_per_second = 4000,
+       .delay_seconds = 0.03,
+       .receive_window = 512,
+       .send_window = 128,
+       .patience = 120},
       {.name = "4,000/s, 30 ms, 2 %, window 64",
        .packets_per_second = 4000,
        .delay_seconds = 0.03,

@@ -54,11 +54,10 @@ AddressPool::Pool AddressPool::make_pool(const IpPrefix& prefix, uint8_t ipv6_le
   const unsigned bits = std::min<unsigned>(pool.lease_length - prefix.length(), kIndexBitsMax);
   const uint64_t end = (uint64_t{1} << bits) - 1;
   const bool host_leases = pool.lease_length == address_bits(prefix.version());
-  if (!host_leases) {
-    pool.first = 1;  // the first network holds the gateway's address
-    pool.last = end;
-  } else if (end <= 1) {
-    pool.first = 1;  // /31 and /127: the gateway has the first; /32 and /128: nothing is left
+  if (!host_leases || end <= 1) {
+    // Of networks the first holds the gateway's address; of a /31 or /127 the gateway has the first
+    // address; of a /32 or /128 nothing is left.
+    pool.first = 1;
     pool.last = end;
   } else {
     pool.first = mutant("lease.own.limit")

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "host/clock.h"
+#include "linkemu/receive_batch.h"
 
 namespace masque::linkemu {
 namespace {
@@ -38,6 +39,15 @@ TEST(DelayError, percentiles) {
   error.add(1s);
   EXPECT_EQ(error.max_us(), 1'000'000u);
   EXPECT_EQ(error.percentile_us(1.0), 1'000'000u);
+}
+
+TEST(ClockPair, turns_stamps_into_monotonic_time) {
+  const ClockPair clocks{.monotonic = instant_from_ns(5'000'000'000), .wall_ns = 9'000'000'000};
+  EXPECT_EQ(clocks.to_monotonic(8'999'000'000), instant_from_ns(4'999'000'000));
+  EXPECT_EQ(clocks.to_monotonic(9'000'000'000), clocks.monotonic);
+  // The wall clock was set meanwhile.
+  EXPECT_EQ(clocks.to_monotonic(9'000'000'001), clocks.monotonic);
+  EXPECT_EQ(clocks.to_monotonic(7'999'999'999), clocks.monotonic);
 }
 
 TEST(PacketPool, gives_the_last_one_first) {

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "linkemu/settings.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <format>
 #include <optional>
 #include <span>
 #include <string_view>
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "core/ip/socket_address.h"
+#include "host/system.h"
 #include "linkemu/packet_io.h"
 #include "sim/link_profiles.h"
 #include "sim/link_text.h"
@@ -47,19 +50,17 @@ bool includes(Sides sides, Direction direction) {
 }
 
 std::expected<std::string, std::string> file_text(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "re");
-  if (file == nullptr) return std::unexpected("cannot open " + path);
+  const auto file = sys::open(path, O_RDONLY);
+  if (!file) return std::unexpected(file.error().message());
   std::string text;
-  std::array<char, 65'536> part;
-  size_t count = part.size();
-  while (count == part.size() && text.size() <= kTraceFileMax) {
-    count = std::fread(part.data(), 1, part.size(), file);
-    text.append(part.data(), count);
+  std::vector<uint8_t> part(65'536);
+  while (text.size() <= kTraceFileMax) {
+    const auto count = sys::read(file->get(), part);
+    if (!count) return std::unexpected(path + ": " + count.error().message());
+    if (*count == 0) return text;
+    text += as_text(Bytes(part).first(*count));
   }
-  const bool whole = std::ferror(file) == 0 && text.size() <= kTraceFileMax;
-  std::fclose(file);
-  if (!whole) return std::unexpected("cannot read all of " + path);
-  return text;
+  return std::unexpected(std::format("{}: more than {} bytes", path, kTraceFileMax));
 }
 
 std::expected<uint64_t, std::string> number(std::string_view text, uint64_t least, uint64_t most) {

@@ -64,7 +64,8 @@ void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacke
 bool ConnectIpSession::is_held(const DatagramOrigin& origin) const {
   return options_.release.mode == ReleaseOptions::Mode::Timed &&
          origin.traffic_class == TrafficClass::RealTime && origin.relative_delay &&
-         std::chrono::abs(*origin.relative_delay) <= ReleaseQueue::kRelativeDelayMax;
+         *origin.relative_delay <= ReleaseQueue::kRelativeDelayMax &&
+         *origin.relative_delay >= -ReleaseQueue::kRelativeDelayMax;
 }
 
 void ConnectIpSession::deliver(Bytes packet, const IpPacketView& view,

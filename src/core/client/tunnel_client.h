@@ -38,6 +38,7 @@
 #include "base/time.h"
 #include "core/http/http_connection.h"
 #include "core/ip/address.h"
+#include "core/path/path_settings.h"
 #include "core/quic/transmit_target.h"
 #include "core/tunnel/counters.h"
 #include "core/tunnel/mtu_probe_policy.h"
@@ -79,6 +80,7 @@ struct TunnelClientConfig {
   Duration backoff_max = 30s;
   Duration backoff_refused = 30s;  // after a refusal
   size_t queue_bytes_max = 2 * 1024 * 1024;
+  PathSettings resilience;
   ClassifierOptions classifier;
   ReleaseOptions release;
   size_t mtu_max = 0;  // 0: what the path carries

@@ -51,6 +51,12 @@ class Http3Connection final : public HttpConnection, public EndpointConnection {
   SendResult send_packet(Instant now, StreamId stream, const PacketSlices& packet,
                          TrafficClass traffic_class, TransmitBatch& batch) override;
   size_t packet_size_max(StreamId stream) const override;
+  DatagramOrigin datagram_origin() const override { return quic_->datagram_origin(); }
+  std::optional<PathOffer> path_offer() override { return quic_->path_offer(); }
+  bool start_path_layer(Instant now, const PathSettings& settings, const PathOffer& peer) override {
+    return quic_->start_path_layer(now, settings, peer);
+  }
+  std::optional<PathFigures> path_figures(Instant now) override { return quic_->path_figures(now); }
   bool usable() const override;
   std::string why_not() const override;
   PeerCertificate peer_certificate() const override { return quic_->peer_certificate(); }

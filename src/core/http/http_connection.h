@@ -18,6 +18,8 @@
 #include "base/id.h"
 #include "base/time.h"
 #include "core/http/error.h"
+#include "core/path/path_layer.h"
+#include "core/path/path_offer.h"
 #include "core/quic/datagram_batch.h"
 #include "core/quic/tls.h"
 #include "core/tunnel/datagram_channel.h"
@@ -60,6 +62,11 @@ class HttpConnection {
   virtual size_t packet_size_max(StreamId stream) const = 0;
   // Of the datagram that on_http_datagram is being called with; means nothing at other times.
   virtual DatagramOrigin datagram_origin() const { return {}; }
+
+  // --- the path layer, see QuicConnection ---
+  virtual std::optional<PathOffer> path_offer() { return std::nullopt; }
+  virtual bool start_path_layer(Instant, const PathSettings&, const PathOffer&) { return false; }
+  virtual std::optional<PathFigures> path_figures(Instant) { return std::nullopt; }
 
   // --- state ---
   // Both SETTINGS are exchanged and allow what CONNECT-IP needs; why_not() explains the contrary.

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <optional>
 
+#include "core/quic/null_path_protection.h"
+
 namespace masque {
 
 namespace {
@@ -214,6 +216,9 @@ class NullSession final : public TlsSession {
       byte = static_cast<uint8_t>(sum);
     }
     return true;
+  }
+  std::unique_ptr<PathProtection> path_protection(Bytes secret) const override {
+    return make_null_path_protection(secret);
   }
 
  private:

@@ -109,12 +109,14 @@ int on_new_connection_id(ngtcp2_conn*, ngtcp2_cid* id, ngtcp2_stateless_reset_to
     return NGTCP2_ERR_CALLBACK_FAILURE;
   }
   if (impl.registry != nullptr) impl.registry->add_connection_id(from_ngtcp2(*id));
+  impl.add_path_id(from_ngtcp2(*id));
   return 0;
 }
 
 int on_remove_connection_id(ngtcp2_conn*, const ngtcp2_cid* id, void* user_data) {
   Impl& impl = impl_of(user_data);
   if (impl.registry != nullptr) impl.registry->remove_connection_id(from_ngtcp2(*id));
+  impl.remove_path_id(from_ngtcp2(*id));
   return 0;
 }
 

@@ -158,36 +158,48 @@ QuicConnection::ReadResult QuicConnection::on_datagram(Instant now,
   if (impl.state == Impl::State::Draining || impl.state == Impl::State::Dead) return ReadResult::Ok;
 
   impl.heard_at = now;
-  const PathStorage path(datagram.path);
-  const ngtcp2_pkt_info info{.ecn = static_cast<uint8_t>(datagram.ecn)};
-  const int rv = ngtcp2_conn_read_pkt(impl.connection, &path.path, &info, datagram.bytes.data(),
-                                      datagram.bytes.size(), to_ns(now));
+  impl.unanswered_since.reset();
+  if (impl.path_layer &&
+      impl.path_layer->on_packet(now, {.path = datagram.path, .ecn = datagram.ecn}, datagram.bytes,
+                                 impl)) {
+    impl.path_writes = true;
+    return ReadResult::Ok;
+  }
+  return impl.read(now, datagram.path, datagram.ecn, datagram.bytes);
+}
+
+QuicConnection::ReadResult QuicConnection::Impl::read(Instant now, const NetworkPath& network_path,
+                                                      Ecn ecn, MutableBytes packet) {
+  const PathStorage path(network_path);
+  const ngtcp2_pkt_info info{.ecn = static_cast<uint8_t>(ecn)};
+  const int rv =
+      ngtcp2_conn_read_pkt(connection, &path.path, &info, packet.data(), packet.size(), to_ns(now));
   switch (rv) {
     case 0:
       return ReadResult::Ok;
     case NGTCP2_ERR_RETRY:
       return ReadResult::IncompleteInitial;
     case NGTCP2_ERR_DROP_CONN:
-      impl.state = Impl::State::Dead;
+      state = Impl::State::Dead;
       return ReadResult::Discard;
     case NGTCP2_ERR_DRAINING: {
-      if (!impl.close_reason) {
-        const ngtcp2_ccerr& error = *ngtcp2_conn_get_ccerr(impl.connection);
-        impl.close_reason = CloseReason{.cause = CloseReason::Cause::Peer,
-                                        .application = error.type == NGTCP2_CCERR_TYPE_APPLICATION,
-                                        .code = error.error_code,
-                                        .text = reason_text(error)};
+      if (!close_reason) {
+        const ngtcp2_ccerr& error = *ngtcp2_conn_get_ccerr(connection);
+        close_reason = CloseReason{.cause = CloseReason::Cause::Peer,
+                                   .application = error.type == NGTCP2_CCERR_TYPE_APPLICATION,
+                                   .code = error.error_code,
+                                   .text = reason_text(error)};
       }
-      impl.enter_closing(now, Impl::State::Draining);
+      enter_closing(now, Impl::State::Draining);
       return ReadResult::Ok;
     }
     case NGTCP2_ERR_RECV_VERSION_NEGOTIATION:
-      impl.close_reason = CloseReason{.cause = CloseReason::Cause::VersionNegotiation,
-                                      .text = "the peer does not speak QUIC version 1"};
-      impl.state = Impl::State::Dead;
+      close_reason = CloseReason{.cause = CloseReason::Cause::VersionNegotiation,
+                                 .text = "the peer does not speak QUIC version 1"};
+      state = Impl::State::Dead;
       return ReadResult::Ok;
     default:
-      impl.fail(rv);
+      fail(rv);
       return ReadResult::Ok;
   }
 }
@@ -232,7 +244,8 @@ QuicConnection::Flushed QuicConnection::poll_transmit(Instant now, TransmitBatch
     case Impl::State::Open:
       if (impl.close_pending) return impl.write_close(now, batch);
       impl.probe_path_mtu(now, batch);
-      return impl.write_packets(now, batch);
+      if (impl.write_packets(now, batch) == Flushed::Full) return Flushed::Full;
+      return impl.path_writes ? impl.write_path_packets(now, batch) : Flushed::All;
     case Impl::State::Closing:
       if (impl.resend_close && !impl.close_packet.empty()) {
         const MutableBytes room = batch.room();
@@ -250,12 +263,18 @@ QuicConnection::Flushed QuicConnection::poll_transmit(Instant now, TransmitBatch
 }
 
 MutableBytes QuicConnection::Impl::packet_room(TransmitBatch& batch) {
-  const MutableBytes room = batch.room();
+  MutableBytes room = batch.room();
   if (room.empty() || state != State::Open) return room;
   mtu_guard.on_path_limit(ngtcp2_conn_get_path_max_tx_udp_payload_size(connection));
+  room = room.subspan(headroom());
   // The library's own search needs more room than its present result.
   if (mtu_guard.trusting()) return room;
   return room.first(std::min(room.size(), mtu_guard.limit()));
+}
+
+size_t QuicConnection::Impl::payload_limit() const {
+  const size_t by_path = ngtcp2_conn_get_path_max_tx_udp_payload_size(connection);
+  return mtu_guard.trusting() ? by_path : std::min(by_path, mtu_guard.limit());
 }
 
 QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, TransmitBatch& batch) {
@@ -321,7 +340,8 @@ void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngt
     cached_local = path_storage.local;
     cached_path = from_ngtcp2(path_storage.path);
   }
-  batch.commit(cached_path, static_cast<Ecn>(info.ecn & 3), length);
+  last_ecn = static_cast<Ecn>(info.ecn & 3);
+  batch.commit(cached_path, last_ecn, path_writes ? wrap(batch, length, now) : length);
   burst += length;
   if (burst >= ngtcp2_conn_get_send_quantum(connection)) end_burst(now);
 }
@@ -364,7 +384,7 @@ QuicConnection::Flushed QuicConnection::Impl::write_close(Instant now, TransmitB
   if (close_reason->cause == CloseReason::Cause::Local && state == State::Open) {
     // Resets that wait go first: the peer shall learn why a stream ended, not only that all is
     // over.
-    const MutableBytes before = batch.room();
+    const MutableBytes before = packet_room(batch);
     if (before.empty()) return Flushed::Full;
     ngtcp2_pkt_info before_info{};
     const ngtcp2_ssize size = ngtcp2_conn_write_pkt(connection, &path_storage.path, &before_info,
@@ -408,9 +428,10 @@ std::optional<Instant> QuicConnection::next_timeout() const {
     case Impl::State::Handshaking:
     case Impl::State::Open: {
       const uint64_t expiry = ngtcp2_conn_get_expiry(impl.connection);
-      const auto probe = impl.next_probe();
-      if (expiry == kNever) return probe;
-      return earlier(instant_from_ns(expiry), probe);
+      auto out = impl.next_probe();
+      if (impl.path_layer) out = earlier(out, impl.path_layer->next_timeout(impl.called_at));
+      if (expiry == kNever) return out;
+      return earlier(instant_from_ns(expiry), out);
     }
     case Impl::State::Closing:
     case Impl::State::Draining:
@@ -430,6 +451,10 @@ void QuicConnection::on_timeout(Instant now) {
     return;
   }
   if (impl.state == Impl::State::Dead) return;
+  if (impl.path_layer) {
+    impl.path_layer->on_timeout(now, impl);
+    if (impl.state != Impl::State::Open) return;  // what was handed on ended the connection
+  }
   const int rv = ngtcp2_conn_handle_expiry(impl.connection, to_ns(now));
   if (rv == 0) return;
   if (rv == NGTCP2_ERR_IDLE_CLOSE || rv == NGTCP2_ERR_HANDSHAKE_TIMEOUT) {
@@ -505,8 +530,9 @@ void QuicConnection::set_probe_frame(Bytes frame) {
 void QuicConnection::Impl::probe_path_mtu(Instant now, TransmitBatch& batch) {
   if (state != State::Open || probe_frame.empty() || now < probe_blocked_until) return;
   const auto size = mtu_guard.probe(now, pto(), heard_at);
-  const MutableBytes room = batch.room();
-  if (!size || room.size() < *size) return;
+  if (!size || batch.room().empty()) return;
+  const MutableBytes room = batch.room().subspan(headroom());
+  if (room.size() < *size) return;
   if (window_full()) {
     probe_blocked_until = now + pto();
     return;
@@ -532,7 +558,7 @@ std::optional<Instant> QuicConnection::Impl::next_probe() const {
 }
 
 SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
-                                         TrafficClass /*traffic_class*/, TransmitBatch& batch) {
+                                         TrafficClass traffic_class, TransmitBatch& batch) {
   Impl& impl = *impl_;
   if (impl.state != Impl::State::Open || impl.close_pending) return SendResult::Closed;
   impl.called_at = now;
@@ -548,7 +574,13 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
       {.base = const_cast<uint8_t*>(packet.head.data()), .len = packet.head.size()},
       {.base = const_cast<uint8_t*>(packet.body.data()), .len = packet.body.size()},
   };
-  const size_t packet_size = prefix.size() + packet.size() + datagram_overhead(impl.connection);
+  if (impl.path_writes && !impl.path_layer->may_send(now, traffic_class)) {
+    impl.end_burst(now);
+    impl.wake();
+    return SendResult::Blocked;
+  }
+  const size_t packet_size =
+      prefix.size() + packet.size() + datagram_overhead(impl.connection) + impl.headroom();
   if (impl.mtu_guard.suspects(packet_size) && impl.window_full()) {
     impl.wake();
     return SendResult::Blocked;
@@ -556,8 +588,12 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
   // A packet may go out without our frame (a probe, a handshake flight): then once more.
   constexpr int kPacketsBeforeOurs = 8;
   for (int attempt = 0; attempt < kPacketsBeforeOurs; ++attempt) {
-    const MutableBytes room = impl.packet_room(batch);
+    MutableBytes room = impl.packet_room(batch);
     if (room.empty()) return SendResult::Blocked;
+    // With an acknowledgement beside the datagram, too, it has to fit under its repairs.
+    if (impl.path_writes) {
+      room = room.first(std::min(room.size(), impl.payload_limit() - PathSender::kOverhead));
+    }
     bool accepted = false;
     ngtcp2_pkt_info info{};
     const ngtcp2_ssize n =
@@ -577,7 +613,9 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
       }
       return SendResult::Blocked;
     }
+    impl.writing_class = accepted ? traffic_class : TrafficClass::Bulk;
     impl.commit(batch, static_cast<size_t>(n), info, now);
+    impl.writing_class = TrafficClass::Bulk;
     if (accepted) {
       // What was sent may be a probe beyond the window.
       if (impl.stall.waiting()) static_cast<void>(impl.stalled(now));
@@ -596,8 +634,9 @@ bool QuicConnection::datagrams_negotiated() const {
 size_t QuicConnection::datagram_size_max() const {
   const ngtcp2_transport_params* peer = ngtcp2_conn_get_remote_transport_params(impl_->connection);
   if (peer == nullptr || peer->max_datagram_frame_size == 0) return 0;
-  size_t path_max = ngtcp2_conn_get_path_max_tx_udp_payload_size(impl_->connection);
-  if (!impl_->mtu_guard.trusting()) path_max = std::min(path_max, impl_->mtu_guard.limit());
+  size_t path_max = impl_->payload_limit();
+  // Both directions get the same, so that the tunnel has one MTU.
+  if (impl_->path_layer) path_max -= PathSender::kOverhead;
   const size_t by_path = path_max - datagram_overhead(impl_->connection);
   // Some peers compare the payload instead of the whole frame: leave slack (RFC 9221 3).
   constexpr size_t kFrameSlack = 9;

@@ -25,6 +25,8 @@
 #include "base/rng.h"
 #include "base/time.h"
 #include "core/ip/socket_address.h"
+#include "core/path/path_layer.h"
+#include "core/path/path_offer.h"
 #include "core/quic/connection_id.h"
 #include "core/quic/datagram_batch.h"
 #include "core/quic/quic_application.h"
@@ -150,6 +152,16 @@ class QuicConnection {
   // Largest DATAGRAM frame payload on the current path; 0 when the peer takes none.
   size_t datagram_size_max() const;
   bool datagrams_negotiated() const;
+
+  // --- the path layer (core/path), when both ends have agreed on it ---
+  // What to tell the peer; nullopt before the handshake is complete. The same each time.
+  std::optional<PathOffer> path_offer();
+  // From now on path packets are read, and written: by a client at once, by a server as soon as the
+  // client's first one shows that its answer has arrived. False: not possible (now).
+  bool start_path_layer(Instant now, const PathSettings& settings, const PathOffer& peer);
+  std::optional<PathFigures> path_figures(Instant now);
+  // Of the packet being read, inside QuicApplication::on_datagram.
+  DatagramOrigin datagram_origin() const;
 
   // Queues CONNECTION_CLOSE; poll_transmit sends it.
   void close_application(uint64_t code, std::string_view reason);

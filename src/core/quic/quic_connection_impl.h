@@ -13,13 +13,13 @@
 
 namespace masque {
 
-struct QuicConnection::Impl {
+struct QuicConnection::Impl final : public QuicPacketSink {
   enum class Role : uint8_t { Client, Server };
   enum class State : uint8_t { Handshaking, Open, Closing, Draining, Dead };
 
   Impl(Role role_in, const QuicSettings& settings_in, TlsContext& tls_in, Rng& rng_in)
       : role(role_in), settings(settings_in), tls(tls_in.new_session()), rng(rng_in) {}
-  ~Impl() {
+  ~Impl() override {
     if (connection != nullptr) ngtcp2_conn_del(connection);
   }
 
@@ -34,6 +34,18 @@ struct QuicConnection::Impl {
   void fail(int library_error);
   void queue_close(CloseReason reason);
   void enter_closing(Instant now, State next);
+  // quic_path.cc
+  void on_quic_packet(Instant now, const PathArrival& arrival, const DatagramOrigin& origin_in,
+                      MutableBytes packet) override;
+  void add_path_id(const ConnectionId& id);
+  void remove_path_id(const ConnectionId& id);
+  bool unanswered(Instant now) const;
+  size_t headroom() const { return path_writes ? kPathHeaderSize : 0; }
+  size_t wrap(TransmitBatch& batch, size_t length, Instant now);
+  Flushed write_path_packets(Instant now, TransmitBatch& batch);
+  size_t payload_limit() const;
+
+  ReadResult read(Instant now, const NetworkPath& network_path, Ecn ecn, MutableBytes packet);
   Flushed write_close(Instant now, TransmitBatch& batch);
   Flushed write_packets(Instant now, TransmitBatch& batch);
   Flushed write_waiting(Instant now, TransmitBatch& batch);
@@ -81,6 +93,13 @@ struct QuicConnection::Impl {
   uint64_t packets_since_close = 0;
   bool resend_close = false;
   std::optional<Instant> close_deadline;  // end of the closing or draining period
+
+  std::unique_ptr<PathLayer> path_layer;
+  bool path_writes = false;                 // path packets may be sent
+  std::optional<Instant> unanswered_since;  // the first packet sent since the peer was heard
+  DatagramOrigin origin;                    // of the packet being read
+  TrafficClass writing_class = TrafficClass::Bulk;
+  Ecn last_ecn = Ecn::NotEct;
 
   PathMtuGuard mtu_guard;
   StallDetector stall;

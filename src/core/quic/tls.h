@@ -15,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/rng.h"
+#include "core/path/path_protection.h"
 
 struct ngtcp2_conn;
 struct ngtcp2_callbacks;
@@ -45,6 +46,8 @@ class TlsSession {
   // Keying material bound to this connection (RFC 8446 7.5); false before the handshake is
   // complete.
   virtual bool export_key(std::string_view label, MutableBytes out) const = 0;
+  // The path layer's cryptography under a secret of PathProtection::kSecretSize bytes.
+  virtual std::unique_ptr<PathProtection> path_protection(Bytes secret) const = 0;
 };
 
 // Shared by all connections of an endpoint, immutable after creation.

@@ -11,6 +11,7 @@
 
 #include "base/mutant.h"
 #include "core/ip/address.h"
+#include "core/quic/path_protection_openssl.h"
 #include "core/quic/tls.h"
 
 namespace masque {
@@ -204,6 +205,9 @@ class OpensslSession final : public TlsSession {
   bool export_key(std::string_view label, MutableBytes out) const override {
     return SSL_export_keying_material(ssl_, out.data(), out.size(), label.data(), label.size(),
                                       nullptr, 0, 0) == 1;
+  }
+  std::unique_ptr<PathProtection> path_protection(Bytes secret) const override {
+    return make_openssl_path_protection(secret);
   }
 
  private:

@@ -16,6 +16,7 @@
 #include "core/capsule/structured_field.h"
 #include "core/capsule/uri_template.h"
 #include "core/http/http_connection.h"
+#include "core/path/path_offer.h"
 #include "core/server/policy.h"
 
 namespace masque {
@@ -38,6 +39,7 @@ struct Admitted {
   std::string identity;
   Credential credential;
   Scope scope;  // Target::Name has to be resolved before the answer
+  std::optional<PathOffer> path_offer;
 };
 
 class Admission {

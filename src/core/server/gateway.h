@@ -35,6 +35,7 @@
 #include "base/time.h"
 #include "core/http/http_connection.h"
 #include "core/ip/address.h"
+#include "core/path/path_settings.h"
 #include "core/quic/transmit_target.h"
 #include "core/server/address_pool.h"
 #include "core/server/policy.h"
@@ -69,6 +70,7 @@ struct GatewayConfig {
   // Per session, while its connection is blocked: twice what one read of the TUN can bring, so that
   // a single client is held back by the TUN instead of losing packets.
   size_t queue_bytes_max = 2 * 1024 * 1024;
+  PathSettings resilience;
   ClassifierOptions classifier;
   ReleaseOptions release;
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;

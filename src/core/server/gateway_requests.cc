@@ -49,6 +49,9 @@ void Gateway::Impl::on_request(HttpConnection& connection, StreamId stream,
   if (const auto refusal = shortage(connection)) {
     return refuse(connection, stream, *refusal, admitted->identity);
   }
+  if (const auto field = find_field(fields, kPathLayerField)) {
+    admitted->path_offer = PathOffer::parse(*field);
+  }
   if (admitted->scope.target == Scope::Target::Name) {
     return wait_for_name(connection, stream, std::move(*admitted));
   }
@@ -165,7 +168,12 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
   Session& session = make_session(connection, stream, admitted);
   session.resolved = std::move(resolved);
   session.rules = ClientRules::of(client);
-  connection.respond(stream, {{":status", "200"}, {"capsule-protocol", "?1"}}, StreamEnd::KeepOpen);
+  HeaderFields answer = {{":status", "200"}, {"capsule-protocol", "?1"}};
+  if (admitted.path_offer &&
+      connection.start_path_layer(now_, config.resilience, *admitted.path_offer)) {
+    answer.push_back({std::string(kPathLayerField), connection.path_offer()->to_field()});
+  }
+  connection.respond(stream, answer, StreamEnd::KeepOpen);
   set_addresses(session, addresses);
   advertise(session);
   connection.enable_datagrams(stream);  // delivers packets that came early: the checks know us now

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The outside of a path packet (docs/wire.md): it looks like a QUIC packet with a short header.
+//
+//   first byte | path connection ID (8) | masked header (8) | content
+//
+// The path connection ID is the mask of the QUIC connection ID under the sender's key, so that both
+// ends know it without a word, and a new one comes with each new connection ID.
+//
+//   source    the content is what follows the connection ID in the QUIC packet; its first byte is
+//             the QUIC packet's, its connection ID is put back by the receiver
+//   repair    masked parameters (4) | repair symbol | tag (8)
+//   control   sealed messages: reports and requests for packets
+//
+// The mask comes from the last 16 bytes of the packet, which are an AEAD tag or as good as random.
+// It hides, it does not protect: whoever changes a header on the way gains what dropping the packet
+// would have gained. Integrity of contents is QUIC's own (sources), a keyed tag's (repairs) or
+// AES-SIV's (control).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "base/bytes.h"
+#include "base/time.h"
+#include "core/fec/erasure_code.h"
+#include "core/path/path_protection.h"
+#include "core/path/traffic_class.h"
+
+namespace masque {
+
+constexpr size_t kPathIdLength = 8;
+constexpr size_t kPathHeaderSize = 8;
+constexpr size_t kPathPrefixSize = 1 + kPathIdLength;  // before the masked header
+constexpr size_t kRepairParametersSize = 4;
+constexpr size_t kRepairTagSize = 8;
+
+enum class PathPacketKind : uint8_t { BulkSource = 0, RealTimeSource = 1, Repair = 2, Control = 3 };
+
+// The masked header: kind (2) | coded (1) | sequence (20) | symbol (13) | stamp (20) | check (8).
+struct PathHeader {
+  static constexpr unsigned kSequenceBits = 20;
+  static constexpr unsigned kSymbolBits = 13;
+  static constexpr unsigned kStampBits = 20;
+
+  PathPacketKind kind = PathPacketKind::BulkSource;
+  // Sources: an erasure code covers this packet as symbol `symbol` of its class.
+  bool coded = false;
+  // Sources: the place in the order of all sources. Repairs and control: that of the next source.
+  uint32_t sequence = 0;
+  uint32_t symbol = 0;  // sources: ESI; repairs: ESI of the first covered symbol
+  uint32_t stamp = 0;   // when it was sent, see PathStamp
+  friend bool operator==(const PathHeader&, const PathHeader&) = default;
+};
+
+// The parameters of a repair: code (2) | class (1) | 0 (5), count (8), key (16).
+struct RepairParameters {
+  ErasureCode code = ErasureCode::SlidingWindow;
+  TrafficClass traffic_class = TrafficClass::Bulk;
+  uint8_t count = 0;
+  uint16_t key = 0;
+  friend bool operator==(const RepairParameters&, const RepairParameters&) = default;
+};
+
+// The sender's clock in units of 32 us, modulo 2^20 (33 s).
+struct PathStamp {
+  static constexpr Duration kUnit = 32us;
+  static constexpr uint32_t kModulus = uint32_t{1} << PathHeader::kStampBits;
+  static uint32_t of(Instant now) {
+    return static_cast<uint32_t>(now.time_since_epoch() / kUnit) & (kModulus - 1);
+  }
+};
+
+// The connection ID of path packets in place of `connection_id` (kPathIdLength bytes).
+using PathId = std::array<uint8_t, kPathIdLength>;
+PathId path_id_of(PathProtection& protection, Bytes connection_id);
+
+// The value nearest to `expected` that agrees with `truncated` in its low bits; never below zero.
+uint64_t unwrap(uint64_t expected, uint64_t truncated, unsigned bits);
+
+void write_path_header(const PathHeader& header, std::span<uint8_t, kPathHeaderSize> out);
+// nullopt: the check does not fit, so the packet was damaged or masked with another key.
+std::optional<PathHeader> read_path_header(std::span<const uint8_t, kPathHeaderSize> in);
+
+void write_repair_parameters(const RepairParameters& parameters,
+                             std::span<uint8_t, kRepairParametersSize> out);
+std::optional<RepairParameters> read_repair_parameters(
+    std::span<const uint8_t, kRepairParametersSize> in);
+
+// Masks or unmasks the header (and for repairs the parameters behind it) in place; the packet is
+// whole, with its tag.
+enum class MaskExtent : uint8_t { Header, HeaderAndParameters };
+void apply_path_mask(PathProtection& protection, MutableBytes packet, MaskExtent extent);
+
+}  // namespace masque

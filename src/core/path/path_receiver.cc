@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/path/path_receiver.h"
+
+#include <cstring>
+
+#include "core/path/source_symbol.h"
+
+namespace masque {
+
+namespace {
+
+constexpr size_t kDecoderWindow = 512;
+constexpr size_t kEquationsMax = 64;
+constexpr size_t kSymbolMax = kSymbolHeadSize + PathReceiver::kPacketMax;
+// A place so far beyond the newest is more likely damage than a gap.
+constexpr uint64_t kJumpMax = PathReceiver::kOrderWindow / 2;
+constexpr Duration kHoldMargin = 4ms;
+constexpr Duration kHoldFirst = 25ms;      // before anything is known of repairs
+constexpr Duration kCodedRecently = 2s;    // so long after the last repair others are expected
+constexpr Duration kRequestRttMax = 80ms;  // above it asking again takes longer than repairs
+
+}  // namespace
+
+PathReceiver::PathReceiver(const PathSettings& settings, PathProtection& protection)
+    : settings_(settings), protection_(protection), order_(kOrderWindow) {}
+
+std::optional<PathMessage> PathReceiver::on_packet(Instant now, const PathArrival& arrival,
+                                                   MutableBytes packet, Bytes connection_id,
+                                                   QuicPacketSink& sink) {
+  constexpr size_t kSmallest = kPathPrefixSize + kPathHeaderSize + PathProtection::kSampleSize;
+  if (packet.size() < kSmallest || packet.size() > kPacketMax) {
+    ++counters_.damaged;
+    return std::nullopt;
+  }
+  apply_path_mask(protection_, packet, MaskExtent::Header);
+  const auto header = read_path_header(packet.subspan<kPathPrefixSize, kPathHeaderSize>());
+  if (!header) {
+    ++counters_.damaged;
+    return std::nullopt;
+  }
+  report_.received_bytes += packet.size();
+  if (arrival.ecn == Ecn::Ce) ++report_.congestion_marks;
+  std::optional<PathMessage> message;
+  switch (header->kind) {
+    case PathPacketKind::BulkSource:
+    case PathPacketKind::RealTimeSource:
+      on_source(now, arrival, *header, packet, connection_id, sink);
+      break;
+    case PathPacketKind::Repair:
+      on_repair(now, *header, packet);
+      take_recovered(now, arrival, connection_id, sink);
+      break;
+    case PathPacketKind::Control:
+      message = on_control(packet);
+      break;
+  }
+  drain(now, sink);
+  settle(now);
+  return message;
+}
+
+void PathReceiver::on_source(Instant now, const PathArrival& arrival, const PathHeader& header,
+                             MutableBytes packet, Bytes connection_id, QuicPacketSink& sink) {
+  const uint64_t sequence = unwrap(highest_, header.sequence, PathHeader::kSequenceBits);
+  if (!plausible(sequence)) {
+    ++counters_.damaged;
+    return;
+  }
+  ++counters_.sources;
+  const Source source{.sequence = sequence,
+                      .traffic_class = header.kind == PathPacketKind::RealTimeSource
+                                           ? TrafficClass::RealTime
+                                           : TrafficClass::Bulk,
+                      .delay = relative_delay(now, header.stamp),
+                      // The QUIC packet takes the place of what was before and of the header.
+                      .quic_packet = packet.subspan(kPathHeaderSize)};
+  delays_.add(now, source.delay);
+  report_delay_min_ = std::min(report_delay_min_.value_or(source.delay), source.delay);
+  report_delay_max_ = std::max(report_delay_max_.value_or(source.delay), source.delay);
+  report_.echo_stamp = header.stamp;
+  newest_at_ = now;
+  heard_since_report_ = true;
+
+  const uint8_t first_byte = packet[0];
+  if (header.coded) {
+    coded_at_ = now;
+    Code& its = code(source.traffic_class);
+    if (!its.decoder) {
+      its.decoder = std::make_unique<ErasureDecoder>(kSymbolMax, kDecoderWindow, kEquationsMax);
+    }
+    const uint64_t symbol = unwrap(its.expected_symbol, header.symbol, PathHeader::kSymbolBits);
+    its.expected_symbol = std::max(its.expected_symbol, symbol + 1);
+    const SourceSymbol content{.first_byte = first_byte,
+                               .sequence = static_cast<uint16_t>(sequence),
+                               .stamp = header.stamp,
+                               .rest = packet.subspan(kPathPrefixSize + kPathHeaderSize)};
+    its.decoder->add_source(static_cast<uint32_t>(symbol), symbol_head(content), content.rest);
+  }
+  source.quic_packet[0] = first_byte;
+  std::ranges::copy(connection_id, source.quic_packet.begin() + 1);
+  accept(now, arrival, source, sink);
+  if (header.coded) take_recovered(now, arrival, connection_id, sink);
+}
+
+// Damage that slips through the check must not move the order.
+bool PathReceiver::plausible(uint64_t sequence) {
+  if (sequence < highest_ + kJumpMax) return true;
+  const bool agrees =
+      outlier_ && sequence < *outlier_ + kJumpMax && sequence + kJumpMax > *outlier_;
+  outlier_ = sequence;
+  return agrees;
+}
+
+void PathReceiver::on_repair(Instant now, const PathHeader& header, MutableBytes packet) {
+  constexpr size_t kOverhead =
+      kPathPrefixSize + kPathHeaderSize + kRepairParametersSize + kRepairTagSize;
+  if (packet.size() <= kOverhead) {
+    ++counters_.forged;
+    return;
+  }
+  // The header is in clear again: only the parameters are still masked.
+  std::array<uint8_t, PathProtection::kMaskSize> mask;
+  protection_.mask(packet.last<PathProtection::kSampleSize>(), mask);
+  uint8_t* masked = packet.data() + kPathPrefixSize + kPathHeaderSize;
+  for (size_t i = 0; i < kRepairParametersSize; ++i) masked[i] ^= mask[kPathHeaderSize + i];
+  const Bytes head = packet.subspan(kPathPrefixSize, kPathHeaderSize + kRepairParametersSize);
+  const Bytes symbol = packet.subspan(kOverhead - kRepairTagSize, packet.size() - kOverhead);
+  const uint8_t* tag = packet.data() + packet.size() - kRepairTagSize;
+  const uint64_t claimed = uint64_t{load_be32(tag)} << 32 | load_be32(tag + 4);
+  const auto parameters = read_repair_parameters(
+      packet.subspan<kPathPrefixSize + kPathHeaderSize, kRepairParametersSize>());
+  if (!parameters || protection_.tag(head, symbol) != claimed) {
+    ++counters_.forged;
+    return;
+  }
+  ++counters_.repairs;
+  coded_at_ = now;
+  const uint64_t end = unwrap(highest_, header.sequence, PathHeader::kSequenceBits);
+  if (end < highest_ + kJumpMax) hear_of(now, end);
+  count_repair(*parameters);
+  Code& its = code(parameters->traffic_class);
+  if (!its.decoder) {
+    its.decoder = std::make_unique<ErasureDecoder>(kSymbolMax, kDecoderWindow, kEquationsMax);
+  }
+  const uint64_t first = unwrap(its.expected_symbol, header.symbol, PathHeader::kSymbolBits);
+  its.decoder->add_repair({.code = parameters->code,
+                           .first = static_cast<uint32_t>(first),
+                           .count = parameters->count,
+                           .key = parameters->key},
+                          symbol);
+}
+
+// Keys of the sliding window run on by one: a gap is a lost repair, and as good a sample of the
+// link as a lost source.
+void PathReceiver::count_repair(const RepairParameters& parameters) {
+  if (parameters.code != ErasureCode::SlidingWindow) return;
+  Code& its = code(parameters.traffic_class);
+  const auto step = static_cast<uint16_t>(parameters.key - its.last_key);
+  constexpr uint16_t kGapMax = 64;
+  PathReport::PerClass& figures = figures_of(parameters.traffic_class);
+  if (its.key_known && step != 0 && step < kGapMax) {
+    figures.settled += step;
+    figures.lost += static_cast<uint64_t>(step) - 1;
+    figures.loss_events += step > 1 ? 1 : 0;
+  } else if (its.key_known && step >= kGapMax && figures.lost > 0) {
+    --figures.lost;  // it was only late
+    return;
+  }
+  its.last_key = parameters.key;
+  its.key_known = true;
+}
+
+std::optional<PathMessage> PathReceiver::on_control(MutableBytes packet) {
+  const Bytes associated = packet.first(kPathPrefixSize + kPathHeaderSize);
+  const Bytes sealed = packet.subspan(kPathPrefixSize + kPathHeaderSize);
+  std::array<uint8_t, kPathMessageMax> plain;
+  if (sealed.size() < PathProtection::kSealOverhead ||
+      sealed.size() - PathProtection::kSealOverhead > plain.size()) {
+    ++counters_.forged;
+    return std::nullopt;
+  }
+  const size_t size = sealed.size() - PathProtection::kSealOverhead;
+  if (!protection_.open(associated, sealed, MutableBytes(plain).first(size))) {
+    ++counters_.forged;
+    return std::nullopt;
+  }
+  return read_path_message(Bytes(plain).first(size));
+}
+
+void PathReceiver::take_recovered(Instant now, const PathArrival& arrival, Bytes connection_id,
+                                  QuicPacketSink& sink) {
+  for (const TrafficClass traffic_class : {TrafficClass::RealTime, TrafficClass::Bulk}) {
+    Code& its = code(traffic_class);
+    if (!its.decoder) continue;
+    while (const auto recovered = its.decoder->poll_recovered()) {
+      const auto symbol = read_symbol(recovered->symbol);
+      if (!symbol) {
+        ++counters_.damaged;
+        continue;
+      }
+      std::array<uint8_t, kPacketMax> packet;
+      const size_t size = kPathPrefixSize + symbol->rest.size();
+      if (size > packet.size()) continue;
+      packet[0] = symbol->first_byte;
+      std::ranges::copy(connection_id, packet.begin() + 1);
+      std::ranges::copy(symbol->rest, packet.begin() + kPathPrefixSize);
+      PathArrival like = arrival;
+      like.ecn =
+          settings_.recovered_as == PathSettings::RecoveredAs::Marked ? Ecn::Ce : arrival.ecn;
+      accept(now, like,
+             {.sequence = unwrap(highest_, symbol->sequence, 16),
+              .traffic_class = traffic_class,
+              .way = Source::Way::Recovered,
+              .delay = relative_delay(now, symbol->stamp),
+              .quic_packet = MutableBytes(packet).first(size)},
+             sink);
+    }
+  }
+}
+
+// The order advances to `end`: what lies between was sent and is missing.
+void PathReceiver::hear_of(Instant now, uint64_t end) {
+  while (highest_ < end) {
+    if (highest_ >= settled_ + kOrderWindow) settle(now);
+    if (highest_ >= settled_ + kOrderWindow) ++settled_;  // more at once than the window holds
+    if (next_ + kOrderWindow <= highest_) pass_over(now);
+    entry(highest_) = Entry{.known_at = now};
+    ++highest_;
+  }
+}
+
+void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source& source,
+                          QuicPacketSink& sink) {
+  if (source.sequence + kOrderWindow <= highest_) {
+    ++counters_.late;
+    if (source.way == Source::Way::Arrived) deliver(now, arrival, source, sink);
+    return;
+  }
+  // A sender that begins far from zero, or a gap as long as the window: go on from here.
+  if (source.sequence > highest_ + kJumpMax) {
+    while (next_ < highest_) {
+      pass_over(now);
+      drain(now, sink);
+    }
+    next_ = highest_ = settled_ = source.sequence;
+  }
+  hear_of(now, source.sequence + 1);
+  Entry& its = entry(source.sequence);
+  its.traffic_class = source.traffic_class;
+  const bool had = its.state == State::Held || its.state == State::Delivered;
+  if (source.way == Source::Way::Arrived) {
+    if (its.arrived) ++counters_.duplicates;
+    its.arrived = true;
+    if (had) return;
+  } else {
+    if (had) return;
+    recovery_times_.add(now, now - its.known_at);
+    if (its.state == State::Missing) {
+      ++counters_.recovered;
+      ++figures_of(source.traffic_class).recovered;
+    }
+  }
+  if (its.state == State::PassedOver) {
+    ++counters_.late;
+    its.state = State::Delivered;
+    deliver(now, arrival, source, sink);
+  } else if (source.sequence == next_) {
+    its.state = State::Delivered;
+    ++next_;
+    deliver(now, arrival, source, sink);
+  } else {
+    hold(now, arrival, source);
+  }
+}
+
+void PathReceiver::deliver(Instant now, const PathArrival& arrival, const Source& source,
+                           QuicPacketSink& sink) {
+  sink.on_quic_packet(
+      now, arrival,
+      DatagramOrigin{.traffic_class = source.traffic_class, .relative_delay = source.delay},
+      source.quic_packet);
+}
+
+void PathReceiver::hold(Instant now, const PathArrival& arrival, const Source& source) {
+  if (!storage_) {
+    storage_ = std::make_unique_for_overwrite<uint8_t[]>(kHeldMax * kPacketMax);
+    slots_.resize(kHeldMax);
+    free_slots_.reserve(kHeldMax);
+    for (size_t i = kHeldMax; i > 0; --i) free_slots_.push_back(static_cast<uint16_t>(i - 1));
+  }
+  if (free_slots_.empty()) pass_over(now);  // drain() follows and makes room for the next
+  if (free_slots_.empty()) return;
+  ++counters_.held;
+  const uint16_t place = free_slots_.back();
+  free_slots_.pop_back();
+  std::ranges::copy(source.quic_packet, storage(place).begin());
+  const Duration slack = delays_.high(now).value_or(source.delay) - source.delay;
+  slots_[place] = {
+      .arrival = arrival,
+      .origin = {.traffic_class = source.traffic_class, .relative_delay = source.delay},
+      .deadline = now + std::max(slack, Duration::zero()) + kHoldMargin,
+      .size = static_cast<uint16_t>(source.quic_packet.size())};
+  Entry& its = entry(source.sequence);
+  its.state = State::Held;
+  its.slot = place;
+  ++held_;
+  if (source.traffic_class == TrafficClass::RealTime) ++held_realtime_;
+}
+
+void PathReceiver::release_slot(uint16_t slot) {
+  free_slots_.push_back(slot);
+  --held_;
+  if (slots_[slot].origin.traffic_class == TrafficClass::RealTime) --held_realtime_;
+}
+
+void PathReceiver::drain(Instant now, QuicPacketSink& sink) {
+  while (next_ < highest_) {
+    Entry& its = entry(next_);
+    if (its.state == State::Held) {
+      const uint16_t place = its.slot;
+      its.state = State::Delivered;
+      ++next_;
+      sink.on_quic_packet(now, slots_[place].arrival, slots_[place].origin,
+                          storage(place).first(slots_[place].size));
+      release_slot(place);
+    } else if (its.state == State::Missing) {
+      if (now < hole_deadline(now)) return;
+      pass_over(now);
+    } else {
+      ++next_;
+    }
+  }
+}
+
+// Gives up waiting for the missing packets at the head of the order.
+void PathReceiver::pass_over(Instant now) {
+  static_cast<void>(now);
+  while (next_ < highest_ && entry(next_).state == State::Missing) {
+    Entry& its = entry(next_);
+    its.state = State::PassedOver;
+    ++counters_.abandoned;
+    ++figures_of(last_class_).abandoned;
+    ++next_;
+  }
+  if (next_ >= highest_ || next_ + kOrderWindow > highest_) return;
+  // The window is full: what is held at its head has to go too, and only drain() can hand it on.
+  Entry& its = entry(next_);
+  if (its.state == State::Held) {
+    release_slot(its.slot);
+    its.state = State::PassedOver;
+  }
+  ++next_;
+}
+
+Duration PathReceiver::delay_spread(Instant now) {
+  const auto low = delays_.low(now);
+  const auto high = delays_.high(now);
+  return low && high ? *high - *low : Duration::zero();
+}
+
+bool PathReceiver::requests_useful(Instant now) {
+  return coded_at_ && now - *coded_at_ < kCodedRecently && rtt_ > Duration::zero() &&
+         rtt_ <= kRequestRttMax;
+}
+
+Duration PathReceiver::request_wait(Instant now) { return delay_spread(now) + kHoldMargin / 2; }
+
+Duration PathReceiver::hold_limit(Instant now) {
+  const bool repairs = coded_at_ && now - *coded_at_ < kCodedRecently;
+  const Duration recovery =
+      repairs ? recovery_times_.high(now).value_or(kHoldFirst) : Duration::zero();
+  const Duration spread = delay_spread(now);
+  Duration limit = std::max(spread + spread / 4, recovery + recovery / 4) + kHoldMargin;
+  if (requests_useful(now)) {
+    limit = std::max(limit, request_wait(now) + rtt_ + rtt_ / 4 + kHoldMargin);
+  }
+  return std::min(limit, settings_.hold_max);
+}
+
+// When the hole at the head of the order is given up.
+Instant PathReceiver::hole_deadline(Instant now) {
+  Instant deadline = entry(next_).known_at + hold_limit(now);
+  if (held_realtime_ == 0) return deadline;
+  // A real-time packet goes when its slowest sibling would have come: waiting so long costs it
+  // nothing, because it is released at a time of its own.
+  size_t seen = 0;
+  for (uint64_t s = next_ + 1; s < highest_ && seen < held_realtime_; ++s) {
+    const Entry& its = entry(s);
+    if (its.state != State::Held) continue;
+    const Slot& slot = slots_[its.slot];
+    if (slot.origin.traffic_class != TrafficClass::RealTime) continue;
+    ++seen;
+    deadline = std::min(deadline, slot.deadline);
+  }
+  return deadline;
+}
+
+std::optional<Instant> PathReceiver::next_timeout(Instant now) {
+  std::optional<Instant> out;
+  if (next_ < highest_) {
+    out = hole_deadline(now);
+    const Entry& hole = entry(next_);
+    if (!hole.requested && requests_useful(now)) {
+      out = earlier(out, hole.known_at + request_wait(now));
+    }
+  }
+  return out;
+}
+
+void PathReceiver::on_timeout(Instant now, QuicPacketSink& sink) {
+  drain(now, sink);
+  settle(now);
+}
+
+// Counts what is certain by now: missing for so long is lost, not late.
+void PathReceiver::settle(Instant now) {
+  while (settled_ < highest_ && entry(settled_).known_at + kSettleTime <= now) {
+    const Entry& its = entry(settled_);
+    if (its.state == State::Held || its.state == State::Delivered) last_class_ = its.traffic_class;
+    PathReport::PerClass& figures = figures_of(last_class_);
+    ++figures.settled;
+    if (its.arrived) {
+      last_fate_ = Fate::Arrived;
+    } else {
+      ++figures.lost;
+      if (last_fate_ == Fate::Arrived) ++figures.loss_events;
+      last_fate_ = Fate::Lost;
+    }
+    ++settled_;
+  }
+}
+
+Duration PathReceiver::relative_delay(Instant now, uint32_t stamp) {
+  const uint32_t difference = (PathStamp::of(now) - stamp) & (PathStamp::kModulus - 1);
+  if (!delay_reference_) delay_reference_ = difference;
+  constexpr int64_t kModulus = PathStamp::kModulus;
+  int64_t step = (static_cast<int64_t>(difference) - *delay_reference_) % kModulus;
+  if (step < 0) step += kModulus;
+  if (step >= kModulus / 2) step -= kModulus;
+  *delay_reference_ += step;
+  return *delay_reference_ * PathStamp::kUnit;
+}
+
+bool PathReceiver::report_due(Instant now) const {
+  if (!heard_since_report_) return false;
+  // Often enough to act within a round trip, and never more than a few percent of what comes.
+  constexpr Duration kFastest = 10ms;
+  constexpr Duration kSlowest = 40ms;
+  constexpr Duration kRarest = 300ms;
+  constexpr uint64_t kBytesPerReport = 3000;
+  const Duration waited = now - reported_at_;
+  if (waited < std::clamp(rtt_ / 4, kFastest, kSlowest)) return false;
+  return waited >= kRarest || report_.received_bytes - bytes_at_report_ >= kBytesPerReport;
+}
+
+PathReport PathReceiver::make_report(Instant now) {
+  settle(now);
+  ++report_.number;
+  report_.highest = highest_;
+  report_.clock_us = to_ns(newest_at_) / 1000;
+  report_.echo_delay_us = static_cast<uint64_t>((now - newest_at_) / 1us);
+  const auto modulo = [](Duration delay) {
+    return static_cast<uint32_t>(delay / PathStamp::kUnit) & (PathStamp::kModulus - 1);
+  };
+  report_.delay_min = modulo(report_delay_min_.value_or(Duration::zero()));
+  report_.delay_max = modulo(report_delay_max_.value_or(Duration::zero()));
+  report_delay_min_.reset();
+  report_delay_max_.reset();
+  heard_since_report_ = false;
+  reported_at_ = now;
+  bytes_at_report_ = report_.received_bytes;
+  return report_;
+}
+
+std::optional<PathRequest> PathReceiver::make_request(Instant now) {
+  if (next_ >= highest_ || !requests_useful(now)) return std::nullopt;
+  const Duration wait = request_wait(now);
+  PathRequest request;
+  for (uint64_t s = next_; s < highest_ && request.count < PathRequest::kSequencesMax; ++s) {
+    Entry& its = entry(s);
+    if (its.known_at + wait > now) break;  // later ones became known later
+    if (its.state != State::Missing || its.requested) continue;
+    its.requested = true;
+    request.sequences[request.count++] = s;
+  }
+  if (request.count == 0) return std::nullopt;
+  return request;
+}
+
+}  // namespace masque

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// The receiving half of the path layer: puts packets back into the order in which they were sent,
+// brings back lost ones, and measures how they arrive.
+//
+//   source  -> in order? hand on at once, without a copy : hold it
+//   repair  -> decoder -> recovered sources, as if they had come
+//   a hole in the order is passed over when the hold has expired, or when a real-time packet behind
+//   it has to go; what comes later still is handed on at once
+//
+// All classes share one order, because QUIC above sees one packet number space: what overtakes
+// there looks like a loss. Each class has a code of its own. The hold follows what is measured:
+// the spread of delays (reordering), the time repairs take, and a round trip when asking again is
+// worth it.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/fec/erasure_decoder.h"
+#include "core/ip/socket_address.h"
+#include "core/path/path_messages.h"
+#include "core/path/path_packet.h"
+#include "core/path/path_settings.h"
+#include "core/path/windowed_range.h"
+
+namespace masque {
+
+struct PathArrival {
+  NetworkPath path;
+  Ecn ecn = Ecn::NotEct;
+};
+
+// What the layer hands to QUIC. The bytes are valid during the call.
+class QuicPacketSink {
+ public:
+  virtual ~QuicPacketSink() = default;
+  virtual void on_quic_packet(Instant now, const PathArrival& arrival, const DatagramOrigin& origin,
+                              MutableBytes packet) = 0;
+};
+
+struct PathReceiverCounters {
+  uint64_t sources = 0;  // that came by themselves
+  uint64_t repairs = 0;
+  uint64_t recovered = 0;  // brought back before they were passed over
+  uint64_t late = 0;       // came or were brought back after that
+  uint64_t abandoned = 0;  // passed over in the order
+  uint64_t duplicates = 0;
+  uint64_t held = 0;     // waited for an earlier one
+  uint64_t damaged = 0;  // the header's check does not fit, or the place is out of all range
+  uint64_t forged = 0;   // repairs and messages whose tag is wrong
+};
+
+class PathReceiver {
+ public:
+  static constexpr size_t kOrderWindow = 2048;  // sequences whose state is kept
+  static constexpr size_t kHeldMax = 1024;      // packets held at once
+  static constexpr size_t kPacketMax = 1504;
+  static constexpr Duration kSettleTime = 150ms;  // after it a missing packet counts as lost
+
+  PathReceiver(const PathSettings& settings, PathProtection& protection);
+
+  // A packet with our path connection ID. `connection_id` is what QUIC expects in its place.
+  // A message from the peer is returned.
+  std::optional<PathMessage> on_packet(Instant now, const PathArrival& arrival, MutableBytes packet,
+                                       Bytes connection_id, QuicPacketSink& sink);
+  std::optional<Instant> next_timeout(Instant now);
+  void on_timeout(Instant now, QuicPacketSink& sink);
+  // The round trip decides whether asking again is worth it, and how often we report.
+  void set_rtt(Duration rtt) { rtt_ = rtt; }
+
+  // Messages to the peer that are due.
+  bool report_due(Instant now) const;
+  PathReport make_report(Instant now);
+  std::optional<PathRequest> make_request(Instant now);
+
+  const PathReceiverCounters& counters() const { return counters_; }
+  const PathReport& figures() const { return report_; }
+  Duration hold_limit(Instant now);
+  Duration delay_spread(Instant now);
+
+ private:
+  enum class State : uint8_t { Missing, Held, Delivered, PassedOver };
+  struct Entry {
+    Instant known_at{};
+    uint16_t slot = 0;
+    State state = State::Missing;
+    bool arrived = false;    // by itself, not through a repair
+    bool requested = false;  // asked for again
+    TrafficClass traffic_class = TrafficClass::Bulk;
+  };
+  struct Slot {
+    PathArrival arrival;
+    DatagramOrigin origin;
+    Instant deadline;  // real time: not to be held any longer
+    uint16_t size = 0;
+  };
+  struct Source {
+    uint64_t sequence = 0;
+    TrafficClass traffic_class = TrafficClass::Bulk;
+    enum class Way : uint8_t { Arrived, Recovered } way = Way::Arrived;
+    Duration delay{};
+    MutableBytes quic_packet;
+  };
+  struct Code {
+    std::unique_ptr<ErasureDecoder> decoder;
+    uint64_t expected_symbol = 0;
+    uint16_t last_key = 0;
+    bool key_known = false;
+  };
+
+  Entry& entry(uint64_t sequence) { return order_[sequence % kOrderWindow]; }
+  Code& code(TrafficClass c) { return codes_[static_cast<size_t>(c)]; }
+  PathReport::PerClass& figures_of(TrafficClass c) {
+    return report_.classes[static_cast<size_t>(c)];
+  }
+  void on_source(Instant now, const PathArrival& arrival, const PathHeader& header,
+                 MutableBytes packet, Bytes connection_id, QuicPacketSink& sink);
+  void on_repair(Instant now, const PathHeader& header, MutableBytes packet);
+  std::optional<PathMessage> on_control(MutableBytes packet);
+  void count_repair(const RepairParameters& parameters);
+  void accept(Instant now, const PathArrival& arrival, const Source& source, QuicPacketSink& sink);
+  void take_recovered(Instant now, const PathArrival& arrival, Bytes connection_id,
+                      QuicPacketSink& sink);
+  bool plausible(uint64_t sequence);
+  void hear_of(Instant now, uint64_t end);
+  void hold(Instant now, const PathArrival& arrival, const Source& source);
+  void deliver(Instant now, const PathArrival& arrival, const Source& source, QuicPacketSink& sink);
+  void drain(Instant now, QuicPacketSink& sink);
+  void release_slot(uint16_t slot);
+  void pass_over(Instant now);
+  void settle(Instant now);
+  Instant hole_deadline(Instant now);
+  Duration relative_delay(Instant now, uint32_t stamp);
+  Duration request_wait(Instant now);
+  bool requests_useful(Instant now);
+  MutableBytes storage(uint16_t slot) {
+    return MutableBytes(storage_.get() + size_t{slot} * kPacketMax, kPacketMax);
+  }
+
+  PathSettings settings_;
+  PathProtection& protection_;
+  PathReceiverCounters counters_;
+  std::vector<Entry> order_;
+  std::vector<Slot> slots_;
+  std::vector<uint16_t> free_slots_;
+  std::unique_ptr<uint8_t[]> storage_;
+  std::array<Code, kTrafficClasses> codes_;
+  uint64_t next_ = 0;     // the first that was neither handed on nor passed over
+  uint64_t highest_ = 0;  // after the last heard of
+  uint64_t settled_ = 0;  // below it the fate on the wire is known
+  size_t held_ = 0;
+  size_t held_realtime_ = 0;
+  std::optional<uint64_t> outlier_;  // a place far off: believed when a second one agrees
+  enum class Fate : uint8_t { Arrived, Lost } last_fate_ = Fate::Arrived;
+  TrafficClass last_class_ = TrafficClass::Bulk;
+
+  std::optional<int64_t> delay_reference_;
+  WindowedRange<Duration> delays_{1s};
+  WindowedRange<Duration> recovery_times_{2s};
+  std::optional<Instant> coded_at_;  // the last coded source or repair
+  Duration rtt_{};
+
+  PathReport report_;
+  bool heard_since_report_ = false;
+  Instant reported_at_{};
+  Instant newest_at_{};
+  uint64_t bytes_at_report_ = 0;
+  std::optional<Duration> report_delay_min_, report_delay_max_;
+};
+
+}  // namespace masque

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/path/path_sender.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/path/source_symbol.h"
+
+namespace masque {
+
+namespace {
+
+constexpr size_t kEncoderWindow = 255;
+constexpr size_t kSymbolMax = kSymbolHeadSize + PathSender::kPacketMax;
+
+}  // namespace
+
+PathSender::PathSender(const PathSettings& settings, PathProtection& protection)
+    : settings_(settings), protection_(protection), path_id_(path_id_of(protection, quic_id_)) {}
+
+void PathSender::set_shares(const Shares& shares) {
+  shares_ = shares;
+  for (const TrafficClass c : {TrafficClass::Bulk, TrafficClass::RealTime}) {
+    if (share(c) > 0) continue;
+    of(c).owed = 0;
+    of(c).tail_at.reset();
+    if (c == TrafficClass::RealTime) spread_ = {};
+  }
+}
+
+void PathSender::write_prefix(uint8_t first_byte, MutableBytes room) const {
+  room[0] = first_byte;
+  std::ranges::copy(path_id_, room.begin() + 1);
+}
+
+void PathSender::wrap(Instant now, TrafficClass traffic_class, MutableBytes room, size_t length) {
+  const MutableBytes packet = room.first(length + kPathHeaderSize);
+  const uint8_t first_byte = packet[kPathHeaderSize];
+  const Bytes quic_id = packet.subspan(kPathHeaderSize + 1, kPathIdLength);
+  if (!std::ranges::equal(quic_id, quic_id_)) {
+    std::ranges::copy(quic_id, quic_id_.begin());
+    path_id_ = path_id_of(protection_, quic_id);
+  }
+  const Bytes rest = packet.subspan(kPathPrefixSize + kPathHeaderSize);
+  PathHeader header{.kind = traffic_class == TrafficClass::RealTime ? PathPacketKind::RealTimeSource
+                                                                    : PathPacketKind::BulkSource,
+                    .sequence = static_cast<uint32_t>(next_sequence_),
+                    .stamp = PathStamp::of(now)};
+  if (share(traffic_class) > 0 && rest.size() >= PathProtection::kSampleSize) {
+    header.coded = true;
+    const auto head = symbol_head({.first_byte = first_byte,
+                                   .sequence = static_cast<uint16_t>(next_sequence_),
+                                   .stamp = header.stamp,
+                                   .rest = rest});
+    header.symbol = keep(traffic_class, head, rest, next_sequence_);
+    earn(now, traffic_class);
+  }
+  ++next_sequence_;
+  PathSenderCounters& counters = counters_[static_cast<size_t>(traffic_class)];
+  ++counters.sources;
+  counters.source_bytes += packet.size();
+  write_prefix(first_byte, packet);
+  write_path_header(header, packet.subspan<kPathPrefixSize, kPathHeaderSize>());
+  apply_path_mask(protection_, packet, MaskExtent::Header);
+}
+
+uint32_t PathSender::keep(TrafficClass traffic_class, Bytes head, Bytes rest, uint64_t sequence) {
+  Class& its = of(traffic_class);
+  if (!its.encoder) its.encoder = std::make_unique<ErasureEncoder>(kSymbolMax, kEncoderWindow);
+  const uint32_t symbol = its.encoder->add(head, rest);
+  its.sequences[symbol % its.sequences.size()] = sequence;
+  return symbol;
+}
+
+// What one more coded source adds to the repairs that are owed.
+void PathSender::earn(Instant now, TrafficClass traffic_class) {
+  Class& its = of(traffic_class);
+  ++its.uncovered;
+  if (traffic_class == TrafficClass::RealTime &&
+      shares_.realtime_pattern == Shares::Pattern::Spread) {
+    for (size_t i = 0; i < std::min<size_t>(shares_.spread_repairs, spread_.size()); ++i) {
+      DueRing& ring = spread_[i];
+      if (ring.count == kDueMax) continue;
+      ring.at[(ring.first + ring.count++) % kDueMax] = now + kSpread[i];
+    }
+    return;
+  }
+  its.owed += share(traffic_class);
+  its.tail_at = now + kTailWait;
+}
+
+bool PathSender::due(Instant now, TrafficClass traffic_class) const {
+  const Class& its = classes_[static_cast<size_t>(traffic_class)];
+  if (!its.encoder || its.encoder->window() == 0) return false;
+  if (its.block_written < its.block_repairs) return true;
+  if (traffic_class == TrafficClass::RealTime) {
+    for (const DueRing& ring : spread_) {
+      if (ring.count > 0 && ring.at[ring.first] <= now) return true;
+    }
+  }
+  const bool earned = settings_.code == ErasureCode::SlidingWindow
+                          ? its.owed >= 1
+                          : its.uncovered >= block_size(traffic_class);
+  return earned || (its.tail_at && *its.tail_at <= now && its.uncovered > 0);
+}
+
+// How many sources a block waits for: XOR repairs one loss in each, Reed-Solomon is the better the
+// longer the block, as far as it fits the window.
+size_t PathSender::block_size(TrafficClass traffic_class) const {
+  const double wanted = share(traffic_class);
+  if (settings_.code == ErasureCode::Xor) {
+    return static_cast<size_t>(std::clamp(1 / std::max(wanted, 0.01), 1.0, 16.0));
+  }
+  const size_t window =
+      traffic_class == TrafficClass::Bulk ? shares_.bulk_window : shares_.realtime_window;
+  return std::clamp<size_t>(window / 2, 1, 64);
+}
+
+std::optional<RepairId> PathSender::next_id(TrafficClass traffic_class) {
+  Class& its = of(traffic_class);
+  const size_t window =
+      traffic_class == TrafficClass::Bulk ? shares_.bulk_window : shares_.realtime_window;
+  if (settings_.code == ErasureCode::SlidingWindow) {
+    return its.encoder->sliding(std::min(window, settings_.window_max));
+  }
+  // Block codes: as many symbols as have come since the last block, with what the share gives.
+  if (its.block_written >= its.block_repairs) {
+    const uint32_t end = its.encoder->next_source();
+    const size_t most = settings_.code == ErasureCode::Xor ? 16 : 64;
+    const size_t count = std::min<size_t>({end - its.block_first, its.encoder->window(), most});
+    if (count == 0) return std::nullopt;
+    its.block_first = end - static_cast<uint32_t>(count);
+    its.block_count = count;
+    its.block_written = 0;
+    const auto wanted =
+        static_cast<size_t>(std::ceil(share(traffic_class) * static_cast<double>(count)));
+    its.block_repairs =
+        settings_.code == ErasureCode::Xor ? 1 : std::clamp<size_t>(wanted, 1, kBlockRepairsMax);
+  }
+  const size_t index = its.block_written++;
+  const RepairId id =
+      settings_.code == ErasureCode::Xor
+          ? ErasureEncoder::xor_parity(its.block_first, its.block_count)
+          : ErasureEncoder::reed_solomon(its.block_first, its.block_count,
+                                         kBlockSizes[*block_size_index(its.block_count)], index);
+  if (its.block_written >= its.block_repairs) {
+    its.block_first = its.encoder->next_source();
+  }
+  return id;
+}
+
+size_t PathSender::poll_repair(Instant now, MutableBytes room) {
+  for (const TrafficClass c : {TrafficClass::RealTime, TrafficClass::Bulk}) {
+    if (!due(now, c)) continue;
+    Class& its = of(c);
+    // One repair answers for what is due: spread ones at their time, the others by share.
+    bool spread = false;
+    for (DueRing& ring : spread_) {
+      if (c != TrafficClass::RealTime || spread || ring.count == 0 || ring.at[ring.first] > now)
+        continue;
+      ring.first = (ring.first + 1) % kDueMax;
+      --ring.count;
+      spread = true;
+    }
+    if (!spread) {
+      // A tail repair is an advance on what is owed.
+      its.owed = std::max(its.owed - 1, -1.0);
+      its.tail_at.reset();
+    }
+    its.uncovered = 0;
+    const auto id = next_id(c);
+    if (!id) continue;
+    if (const size_t size = write_repair(now, c, *id, room); size > 0) return size;
+  }
+  return 0;
+}
+
+size_t PathSender::write_repair(Instant now, TrafficClass traffic_class, const RepairId& id,
+                                MutableBytes room) {
+  constexpr size_t kFront = kPathPrefixSize + kPathHeaderSize + kRepairParametersSize;
+  if (room.size() < kFront + kRepairTagSize) return 0;
+  const MutableBytes symbol = room.subspan(kFront, room.size() - kFront - kRepairTagSize);
+  const size_t length = of(traffic_class).encoder->make_repair(id, symbol);
+  if (length == 0) return 0;
+  const MutableBytes packet = room.first(kFront + length + kRepairTagSize);
+  noise_ = static_cast<uint8_t>(noise_ * 5 + 0x33);
+  write_prefix(static_cast<uint8_t>(0x40 | (noise_ & 0x3f)), packet);
+  write_path_header({.kind = PathPacketKind::Repair,
+                     .sequence = static_cast<uint32_t>(next_sequence_),
+                     .symbol = id.first,
+                     .stamp = PathStamp::of(now)},
+                    packet.subspan<kPathPrefixSize, kPathHeaderSize>());
+  write_repair_parameters(
+      {.code = id.code, .traffic_class = traffic_class, .count = id.count, .key = id.key},
+      packet.subspan<kPathPrefixSize + kPathHeaderSize, kRepairParametersSize>());
+  const uint64_t tag =
+      protection_.tag(packet.subspan(kPathPrefixSize, kPathHeaderSize + kRepairParametersSize),
+                      symbol.first(length));
+  uint8_t* place = packet.data() + kFront + length;
+  store_be32(place, static_cast<uint32_t>(tag >> 32));
+  store_be32(place + 4, static_cast<uint32_t>(tag));
+  apply_path_mask(protection_, packet, MaskExtent::HeaderAndParameters);
+  PathSenderCounters& counters = counters_[static_cast<size_t>(traffic_class)];
+  ++counters.repairs;
+  counters.repair_bytes += packet.size();
+  return packet.size();
+}
+
+size_t PathSender::resend(uint64_t sequence, MutableBytes room) {
+  for (const TrafficClass c : {TrafficClass::RealTime, TrafficClass::Bulk}) {
+    Class& its = of(c);
+    if (!its.encoder) continue;
+    const uint32_t end = its.encoder->next_source();
+    for (size_t i = 1; i <= its.encoder->window(); ++i) {
+      const uint32_t esi = end - static_cast<uint32_t>(i);
+      if (its.sequences[esi % its.sequences.size()] != sequence) continue;
+      const auto symbol = read_symbol(its.encoder->symbol(esi));
+      const size_t size = symbol ? kPathPrefixSize + kPathHeaderSize + symbol->rest.size() : 0;
+      if (!symbol || room.size() < size) return 0;
+      const MutableBytes packet = room.first(size);
+      write_prefix(symbol->first_byte, packet);
+      write_path_header({.kind = c == TrafficClass::RealTime ? PathPacketKind::RealTimeSource
+                                                             : PathPacketKind::BulkSource,
+                         .coded = true,
+                         .sequence = static_cast<uint32_t>(sequence),
+                         .symbol = esi,
+                         .stamp = symbol->stamp},
+                        packet.subspan<kPathPrefixSize, kPathHeaderSize>());
+      std::ranges::copy(symbol->rest, packet.begin() + kPathPrefixSize + kPathHeaderSize);
+      apply_path_mask(protection_, packet, MaskExtent::Header);
+      ++counters_[static_cast<size_t>(c)].resent;
+      return size;
+    }
+  }
+  return 0;
+}
+
+size_t PathSender::write_control(Instant now, Bytes message, MutableBytes room, uint8_t noise) {
+  constexpr size_t kFront = kPathPrefixSize + kPathHeaderSize;
+  const size_t size = kFront + message.size() + PathProtection::kSealOverhead;
+  if (room.size() < size) return 0;
+  const MutableBytes packet = room.first(size);
+  write_prefix(static_cast<uint8_t>(0x40 | (noise & 0x3f)), packet);
+  write_path_header({.kind = PathPacketKind::Control,
+                     .sequence = static_cast<uint32_t>(next_sequence_),
+                     .stamp = PathStamp::of(now)},
+                    packet.subspan<kPathPrefixSize, kPathHeaderSize>());
+  if (!protection_.seal(packet.first(kFront), message, packet.subspan(kFront))) return 0;
+  apply_path_mask(protection_, packet, MaskExtent::Header);
+  return size;
+}
+
+std::optional<Instant> PathSender::next_timeout() const {
+  std::optional<Instant> out;
+  for (const Class& its : classes_) {
+    if (its.uncovered > 0) out = earlier(out, its.tail_at);
+    const bool earned = settings_.code == ErasureCode::SlidingWindow && its.owed >= 1;
+    if (earned || its.block_written < its.block_repairs) out = earlier(out, Instant{});
+  }
+  for (const DueRing& ring : spread_) {
+    if (ring.count > 0) out = earlier(out, ring.at[ring.first]);
+  }
+  return out;
+}
+
+}  // namespace masque

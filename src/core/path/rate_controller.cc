@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/path/rate_controller.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace masque {
+
+namespace {
+
+constexpr double kProbeGain = 1.25;
+constexpr double kProbeGainMore = 2.0;
+constexpr double kDrainGain = 0.7;
+constexpr double kCruiseGain = 0.98;
+constexpr double kGrowth = 1.1;      // a probe has found more when so much more arrives
+constexpr double kRateMin = 10'000;  // bytes per second: a path so slow still gets its reports
+constexpr Duration kProbeEvery = 400ms;
+constexpr Duration kOpenAfter = 10s;
+constexpr double kBurstTime = 0.002;
+constexpr double kBurstMin = 12'000;
+
+}  // namespace
+
+std::optional<double> RateController::rate() const {
+  switch (state_) {
+    case State::Open:
+      return std::nullopt;
+    case State::Drain:
+      return std::max(kRateMin, bandwidth_ * kDrainGain);
+    case State::Cruise:
+      return std::max(kRateMin, bandwidth_ * kCruiseGain);
+    case State::Probe:
+      return std::max(kRateMin, bandwidth_ * probe_gain_);
+  }
+  std::unreachable();
+}
+
+void RateController::enter(Instant now, State state) {
+  state_ = state;
+  state_since_ = now;
+  round_bytes_ = 0;
+  round_span_ = {};
+  round_since_ = now;
+  limited_in_round_ = false;
+  rounds_over_ = 0;
+  if (state == State::Probe) queue_at_probe_ = queue_;
+}
+
+void RateController::on_sample(Instant now, const Sample& sample) {
+  base_.add(now, sample.delay_min);
+  queue_ = sample.delay_min - base_.low(now).value_or(sample.delay_min);
+  rtt_ = sample.rtt;
+  round_bytes_ += sample.delivered;
+  round_span_ += sample.span;
+  limited_in_round_ |= sample.limited;
+  if (sample.limited) limited_at_ = now;
+  if (round_span_ < round() / 2) return;
+
+  // What arrived within this part of a round.
+  arrived_ = static_cast<double>(round_bytes_) * 1e9 / static_cast<double>(round_span_.count());
+  const bool limited = limited_in_round_;
+  round_bytes_ = 0;
+  round_span_ = {};
+  limited_in_round_ = false;
+  rounds_over_ = queue_ > queue_target_ ? rounds_over_ + 1 : 0;
+
+  switch (state_) {
+    case State::Open:
+      bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);
+      if (rounds_over_ >= 2) {
+        bandwidth_ = arrived_;
+        enter(now, State::Drain);
+      }
+      break;
+    case State::Drain:
+      // What arrives while a queue empties is the path's own rate.
+      if (queue_ > queue_target_ / 3 && arrived_ > bandwidth_ * kDrainGain) {
+        bandwidth_ = std::max(bandwidth_ * 0.8, std::min(bandwidth_, arrived_));
+      }
+      if (queue_ <= queue_target_ / 3 || now - state_since_ > 3 * round()) {
+        enter(now, State::Cruise);
+      }
+      break;
+    case State::Cruise:
+      if (rounds_over_ >= 2 && limited) {
+        // The path has become slower, or others use it too.
+        bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.3));
+        enter(now, State::Drain);
+      } else if (now - limited_at_ > kOpenAfter) {
+        enter(now, State::Open);
+      } else if (limited && now - state_since_ > std::max(kProbeEvery, 3 * round())) {
+        probe_gain_ = kProbeGain;
+        enter(now, State::Probe);
+      }
+      break;
+    case State::Probe: {
+      if (now - state_since_ < round() + round() / 2) break;
+      const bool built_up = queue_ > queue_at_probe_ + queue_target_ / 2;
+      const bool more = arrived_ > bandwidth_ * kGrowth;
+      if (more && !built_up) {
+        bandwidth_ = arrived_;
+        probe_gain_ = kProbeGainMore;
+        enter(now, State::Probe);
+      } else {
+        if (limited && arrived_ > bandwidth_ * 0.5) {
+          bandwidth_ = built_up ? arrived_ : std::max(bandwidth_, arrived_);
+        }
+        enter(now, built_up ? State::Drain : State::Cruise);
+      }
+      break;
+    }
+  }
+}
+
+void RateController::refill(Instant now) {
+  const auto limit = rate();
+  if (!limit) return;
+  const double burst = std::max(kBurstMin, *limit * kBurstTime);
+  const double passed = static_cast<double>((now - filled_at_).count()) * 1e-9;
+  bucket_ = std::min(burst, bucket_ + passed * *limit);
+  filled_at_ = now;
+}
+
+bool RateController::may_send(Instant now) {
+  if (state_ == State::Open) return true;
+  refill(now);
+  return bucket_ > 0;
+}
+
+void RateController::on_sent(Instant now, size_t bytes) {
+  if (state_ == State::Open) return;
+  refill(now);
+  bucket_ -= static_cast<double>(bytes);
+  // What is not to be refused (repairs, real time, acknowledgements) goes into debt, within limits.
+  const double debt = -std::max(kBurstMin, *rate() * 0.05);
+  bucket_ = std::max(bucket_, debt);
+}
+
+Instant RateController::next_send(Instant now) const {
+  const auto limit = rate();
+  if (!limit || bucket_ > 0) return now;
+  // Until half a burst is there: a wake-up for each packet would cost more than the packet.
+  const double wanted = std::max(kBurstMin, *limit * kBurstTime) / 2 - bucket_;
+  const auto wait = Duration(static_cast<int64_t>(wanted / *limit * 1e9));
+  return std::max(now, filled_at_ + std::max<Duration>(wait, 50us));
+}
+
+}  // namespace masque

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shaper at the tunnel's entrance: finds the rate that the path carries and keeps the queue of
+// its bottleneck short. QUIC's controller above sees no repaired loss and would fill any queue.
+//
+//   Open --queue above the target--> Drain --queue gone--> Cruise <---> Probe
+//    ^                                 ^                     |            |
+//    |                                 +--- queue builds up -+------------+
+//    +--- long unlimited by us and no queue
+//
+// Open: no limit, as long as no queue is seen (clean links, slow senders). The queue is the delay
+// above the lowest of the last seconds, measured at the fastest packet of each report, so that
+// jitter does not count. Probe sends a quarter more for a round trip: when as much more arrives and
+// no queue builds up, it goes on doubling; so a rate ten times higher is found in a second.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/time.h"
+#include "core/path/path_messages.h"
+#include "core/path/windowed_range.h"
+
+namespace masque {
+
+class RateController {
+ public:
+  explicit RateController(Duration queue_target) : queue_target_(queue_target) {}
+
+  struct Sample {
+    Duration rtt;            // of this report
+    Duration delay_min;      // relative one-way delay of its fastest packet
+    uint64_t delivered = 0;  // bytes that arrived since the last report
+    Duration span;           // over this time at the receiver
+    bool limited = false;    // by us: packets were waiting for our rate
+  };
+  void on_sample(Instant now, const Sample& sample);
+
+  // Bytes may go now: the bucket is not empty. A sender that may not waits until next_send().
+  bool may_send(Instant now);
+  void on_sent(Instant now, size_t bytes);
+  Instant next_send(Instant now) const;
+  // Somebody was refused since the last sample.
+  void on_refused() { refused_ = true; }
+  bool take_refused() { return std::exchange(refused_, false); }
+
+  enum class State : uint8_t { Open, Drain, Cruise, Probe };
+  State state() const { return state_; }
+  // Bytes per second; nullopt: unlimited.
+  std::optional<double> rate() const;
+  double delivery_rate() const { return bandwidth_; }
+  Duration queue() const { return queue_; }
+
+ private:
+  void enter(Instant now, State state);
+  void refill(Instant now);
+  Duration round() const { return std::clamp(rtt_, kRoundMin, kRoundMax); }
+  double measured(Instant now, const Sample& sample);
+
+  static constexpr Duration kRoundMin = 20ms;
+  static constexpr Duration kRoundMax = 300ms;
+
+  Duration queue_target_;
+  State state_ = State::Open;
+  Instant state_since_{};
+  Duration rtt_ = 100ms;
+  WindowedRange<Duration> base_{4s};
+  Duration queue_{};
+  Duration queue_at_probe_{};
+  double bandwidth_ = 0;  // bytes per second that the path has carried
+  double probe_gain_ = 0;
+  double arrived_ = 0;  // the rate of the last round
+  // One round of samples.
+  uint64_t round_bytes_ = 0;
+  Duration round_span_{};
+  Instant round_since_{};
+  uint32_t rounds_over_ = 0;
+  double bucket_ = 0;
+  Instant filled_at_{};
+  bool refused_ = false;
+  bool limited_in_round_ = false;
+  Instant limited_at_{};
+};
+
+}  // namespace masque

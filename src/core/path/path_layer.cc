@@ -51,6 +51,13 @@ const PathLayer::OwnId* PathLayer::find(Bytes datagram) const {
   return nullptr;
 }
 
+bool PathLayer::knows(Bytes datagram) const {
+  return datagram.size() > kPathPrefixSize &&
+         std::ranges::any_of(own_ids_, [&](const OwnId& own) {
+           return std::ranges::equal(own.quic, datagram.subspan(1, kPathIdLength));
+         });
+}
+
 bool PathLayer::on_packet(Instant now, const PathArrival& arrival, MutableBytes packet,
                           QuicPacketSink& sink) {
   const OwnId* own = find(packet);

@@ -54,6 +54,8 @@ class PathLayer {
   PathId add_connection_id(Bytes connection_id);
   std::optional<PathId> remove_connection_id(Bytes connection_id);
 
+  // The datagram, as it is, is for one of the connection IDs added here.
+  bool knows(Bytes datagram) const;
   // False: not a path packet, it is QUIC's as it is.
   bool on_packet(Instant now, const PathArrival& arrival, MutableBytes packet,
                  QuicPacketSink& sink);

@@ -448,9 +448,11 @@ bool PathReceiver::report_due(Instant now) const {
   constexpr Duration kSlowest = 40ms;
   constexpr Duration kRarest = 300ms;
   constexpr uint64_t kBytesPerReport = 3000;
+  constexpr uint64_t kBytesAtLeast = 600;  // a keep-alive now and then needs no report
   const Duration waited = now - reported_at_;
   if (waited < std::clamp(rtt_ / 4, kFastest, kSlowest)) return false;
-  return waited >= kRarest || report_.received_bytes - bytes_at_report_ >= kBytesPerReport;
+  const uint64_t bytes = report_.received_bytes - bytes_at_report_;
+  return bytes >= kBytesPerReport || (waited >= kRarest && bytes >= kBytesAtLeast);
 }
 
 PathReport PathReceiver::make_report(Instant now) {

@@ -15,6 +15,8 @@ constexpr double kCruiseGain = 0.98;
 constexpr double kGrowth = 1.1;      // a probe has found more when so much more arrives
 constexpr double kRateMin = 10'000;  // bytes per second: a path so slow still gets its reports
 constexpr Duration kProbeEvery = 400ms;
+constexpr int kDrainRounds = 2;
+constexpr int64_t kNoiseRounds = 200;  // noise is forgotten within as many
 constexpr Duration kOpenAfter = 10s;
 constexpr double kBurstTime = 0.002;
 constexpr double kBurstMin = 12'000;
@@ -44,6 +46,7 @@ void RateController::enter(Instant now, State state) {
   limited_in_round_ = false;
   rounds_over_ = 0;
   if (state == State::Probe) queue_at_probe_ = queue_;
+  if (state == State::Drain) queue_at_drain_ = queue_;
 }
 
 void RateController::on_sample(Instant now, const Sample& sample) {
@@ -62,7 +65,8 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   round_bytes_ = 0;
   round_span_ = {};
   limited_in_round_ = false;
-  rounds_over_ = queue_ > queue_target_ ? rounds_over_ + 1 : 0;
+  rounds_over_ = queue_ > threshold() ? rounds_over_ + 1 : 0;
+  noise_ -= noise_ / kNoiseRounds;
 
   switch (state_) {
     case State::Open:
@@ -73,12 +77,17 @@ void RateController::on_sample(Instant now, const Sample& sample) {
       }
       break;
     case State::Drain:
-      // What arrives while a queue empties is the path's own rate.
-      if (queue_ > queue_target_ / 3 && arrived_ > bandwidth_ * kDrainGain) {
-        bandwidth_ = std::max(bandwidth_ * 0.8, std::min(bandwidth_, arrived_));
-      }
-      if (queue_ <= queue_target_ / 3 || now - state_since_ > 3 * round()) {
+      if (queue_ <= noise_ + queue_target_ / 3) {
         enter(now, State::Cruise);
+      } else if (now - state_since_ > kDrainRounds * round()) {
+        if (queue_ > queue_at_drain_ - queue_target_ / 3) {
+          noise_ = std::max(noise_, queue_);
+          enter(now, State::Open);
+        } else {
+          // It falls, and not far enough: others use the path too, or it has become slower.
+          bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.5));
+          enter(now, State::Drain);
+        }
       }
       break;
     case State::Cruise:

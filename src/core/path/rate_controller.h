@@ -9,7 +9,8 @@
 //
 // Open: no limit, as long as no queue is seen (clean links, slow senders). The queue is the delay
 // above the lowest of the last seconds, measured at the fastest packet of each report, so that
-// jitter does not count. Probe sends a quarter more for a round trip: when as much more arrives and
+// jitter does not count. A delay that does not fall while we send less is not ours (another path,
+// a link that puts jitter in order): it is taken as noise, and only more than that counts. Probe sends a quarter more for a round trip: when as much more arrives and
 // no queue builds up, it goes on doubling; so a rate ten times higher is found in a second.
 #pragma once
 
@@ -53,8 +54,8 @@ class RateController {
  private:
   void enter(Instant now, State state);
   void refill(Instant now);
+  Duration threshold() const { return queue_target_ + noise_; }
   Duration round() const { return std::clamp(rtt_, kRoundMin, kRoundMax); }
-  double measured(Instant now, const Sample& sample);
 
   static constexpr Duration kRoundMin = 20ms;
   static constexpr Duration kRoundMax = 300ms;
@@ -65,6 +66,8 @@ class RateController {
   Duration rtt_ = 100ms;
   WindowedRange<Duration> base_{4s};
   Duration queue_{};
+  Duration noise_{};  // of queue_ that was not ours
+  Duration queue_at_drain_{};
   Duration queue_at_probe_{};
   double bandwidth_ = 0;  // bytes per second that the path has carried
   double probe_gain_ = 0;

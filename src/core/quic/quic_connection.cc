@@ -158,12 +158,14 @@ QuicConnection::ReadResult QuicConnection::on_datagram(Instant now,
   if (impl.state == Impl::State::Draining || impl.state == Impl::State::Dead) return ReadResult::Ok;
 
   impl.heard_at = now;
-  impl.unanswered_since.reset();
-  if (impl.path_layer &&
-      impl.path_layer->on_packet(now, {.path = datagram.path, .ecn = datagram.ecn}, datagram.bytes,
-                                 impl)) {
-    impl.path_writes = true;
-    return ReadResult::Ok;
+  if (impl.path_layer) {
+    if (impl.path_layer->on_packet(now, {.path = datagram.path, .ecn = datagram.ecn},
+                                   datagram.bytes, impl)) {
+      impl.unanswered_since.reset();
+      impl.path_writes = true;
+      return ReadResult::Ok;
+    }
+    if (impl.path_layer->knows(datagram.bytes)) impl.unanswered_since.reset();
   }
   return impl.read(now, datagram.path, datagram.ecn, datagram.bytes);
 }

@@ -377,7 +377,8 @@ SCENARIO(path_responses_lost, 5,
   uint64_t lost = 0;
   const Instant until = lab.world.now() + 1s;
   lab.network.set_filter([&](const Network::Packet& packet) {
-    const bool response = packet.to == lab.server().listen_address() && packet.bytes.size() == 1200;
+    const bool response = packet.to == lab.server().listen_address() &&
+                          (packet.bytes.size() == 1200 || packet.bytes.size() == 1208);
     if (response) ++lost;
     return response && lab.world.now() < until;
   });

@@ -52,8 +52,7 @@ const PathLayer::OwnId* PathLayer::find(Bytes datagram) const {
 }
 
 bool PathLayer::knows(Bytes datagram) const {
-  return datagram.size() > kPathPrefixSize &&
-         std::ranges::any_of(own_ids_, [&](const OwnId& own) {
+  return datagram.size() > kPathPrefixSize && std::ranges::any_of(own_ids_, [&](const OwnId& own) {
            return std::ranges::equal(own.quic, datagram.subspan(1, kPathIdLength));
          });
 }
@@ -116,8 +115,11 @@ size_t PathLayer::poll_transmit(Instant now, MutableBytes room) {
   return sender_.write_control(now, Bytes(plain).first(size), room, noise_);
 }
 
-std::optional<Instant> PathLayer::next_timeout(Instant now) {
-  auto out = earlier(receiver_.next_timeout(now), sender_.next_timeout());
+std::optional<Instant> PathLayer::next_timeout(Instant now, Sending sending) {
+  auto out = receiver_.next_timeout(now);
+  if (sending == Sending::Allowed) {
+    out = earlier(out, earlier(sender_.next_timeout(), receiver_.next_request(now)));
+  }
   if (refused_) out = earlier(out, controller_.next_send(now));
   return out;
 }

@@ -65,7 +65,9 @@ class PathLayer {
   // False: the path is full, keep the packet. Real time is never refused.
   bool may_send(Instant now, TrafficClass traffic_class);
 
-  std::optional<Instant> next_timeout(Instant now);
+  // Paused: poll_transmit will not be called, so that nothing waits for it.
+  enum class Sending : uint8_t { Allowed, Paused };
+  std::optional<Instant> next_timeout(Instant now, Sending sending);
   void on_timeout(Instant now, QuicPacketSink& sink);
 
   PathFigures figures(Instant now);

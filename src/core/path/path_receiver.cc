@@ -205,6 +205,7 @@ void PathReceiver::take_recovered(Instant now, const PathArrival& arrival, Bytes
       std::ranges::copy(connection_id, packet.begin() + 1);
       std::ranges::copy(symbol->rest, packet.begin() + kPathPrefixSize);
       PathArrival like = arrival;
+      like.rebuilt = true;
       like.ecn =
           settings_.recovered_as == PathSettings::RecoveredAs::Marked ? Ecn::Ce : arrival.ecn;
       accept(now, like,
@@ -396,15 +397,13 @@ Instant PathReceiver::hole_deadline(Instant now) {
 }
 
 std::optional<Instant> PathReceiver::next_timeout(Instant now) {
-  std::optional<Instant> out;
-  if (next_ < highest_) {
-    out = hole_deadline(now);
-    const Entry& hole = entry(next_);
-    if (!hole.requested && requests_useful(now)) {
-      out = earlier(out, hole.known_at + request_wait(now));
-    }
-  }
-  return out;
+  if (next_ >= highest_) return std::nullopt;
+  return hole_deadline(now);
+}
+
+std::optional<Instant> PathReceiver::next_request(Instant now) {
+  if (next_ >= highest_ || entry(next_).requested || !requests_useful(now)) return std::nullopt;
+  return entry(next_).known_at + request_wait(now);
 }
 
 void PathReceiver::on_timeout(Instant now, QuicPacketSink& sink) {

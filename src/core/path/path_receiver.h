@@ -30,6 +30,8 @@ namespace masque {
 struct PathArrival {
   NetworkPath path;
   Ecn ecn = Ecn::NotEct;
+  // Not received but recovered: it says nothing about where the peer is.
+  bool rebuilt = false;
 };
 
 // What the layer hands to QUIC. The bytes are valid during the call.
@@ -65,7 +67,8 @@ class PathReceiver {
   // A message from the peer is returned.
   std::optional<PathMessage> on_packet(Instant now, const PathArrival& arrival, MutableBytes packet,
                                        Bytes connection_id, QuicPacketSink& sink);
-  std::optional<Instant> next_timeout(Instant now);
+  std::optional<Instant> next_timeout(Instant now);  // for on_timeout()
+  std::optional<Instant> next_request(Instant now);  // for make_request()
   void on_timeout(Instant now, QuicPacketSink& sink);
   // The round trip decides whether asking again is worth it, and how often we report.
   void set_rtt(Duration rtt) { rtt_ = rtt; }

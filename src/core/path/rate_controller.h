@@ -10,8 +10,9 @@
 // Open: no limit, as long as no queue is seen (clean links, slow senders). The queue is the delay
 // above the lowest of the last seconds, measured at the fastest packet of each report, so that
 // jitter does not count. A delay that does not fall while we send less is not ours (another path,
-// a link that puts jitter in order): it is taken as noise, and only more than that counts. Probe sends a quarter more for a round trip: when as much more arrives and
-// no queue builds up, it goes on doubling; so a rate ten times higher is found in a second.
+// a link that puts jitter in order): it is taken as noise, and only more than that counts. Probe
+// sends a quarter more for a round trip: when as much more arrives and no queue builds up, it goes
+// on doubling; so a rate ten times higher is found in a second.
 #pragma once
 
 #include <cstdint>

@@ -125,6 +125,18 @@ int on_path_challenge(ngtcp2_conn*, ngtcp2_path_challenge_data* data, void* user
   return 0;
 }
 
+int on_begin_path_validation(ngtcp2_conn*, uint32_t, const ngtcp2_path*, const ngtcp2_path*,
+                             void* user_data) {
+  impl_of(user_data).validating = true;
+  return 0;
+}
+
+int on_path_validation(ngtcp2_conn*, uint32_t, const ngtcp2_path*, const ngtcp2_path*,
+                       ngtcp2_path_validation_result, void* user_data) {
+  impl_of(user_data).validating = false;
+  return 0;
+}
+
 int on_stateless_reset(ngtcp2_conn*, const ngtcp2_pkt_stateless_reset2*, void* user_data) {
   impl_of(user_data).close_reason = CloseReason{.cause = CloseReason::Cause::StatelessReset,
                                                 .text = "the peer has lost this connection"};
@@ -151,6 +163,8 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
   out.get_new_connection_id2 = on_new_connection_id;
   out.remove_connection_id = on_remove_connection_id;
   out.get_path_challenge_data2 = on_path_challenge;
+  out.begin_path_validation = on_begin_path_validation;
+  out.path_validation = on_path_validation;
   out.recv_stateless_reset2 = on_stateless_reset;
   tls->install_callbacks(out);
   return out;

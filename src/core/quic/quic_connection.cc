@@ -431,7 +431,11 @@ std::optional<Instant> QuicConnection::next_timeout() const {
     case Impl::State::Open: {
       const uint64_t expiry = ngtcp2_conn_get_expiry(impl.connection);
       auto out = impl.next_probe();
-      if (impl.path_layer) out = earlier(out, impl.path_layer->next_timeout(impl.called_at));
+      if (impl.path_layer) {
+        const auto sending = impl.path_writes && !impl.validating ? PathLayer::Sending::Allowed
+                                                                  : PathLayer::Sending::Paused;
+        out = earlier(out, impl.path_layer->next_timeout(impl.called_at, sending));
+      }
       if (expiry == kNever) return out;
       return earlier(instant_from_ns(expiry), out);
     }

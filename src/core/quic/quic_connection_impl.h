@@ -95,7 +95,10 @@ struct QuicConnection::Impl final : public QuicPacketSink {
   std::optional<Instant> close_deadline;  // end of the closing or draining period
 
   std::unique_ptr<PathLayer> path_layer;
-  bool path_writes = false;                 // path packets may be sent
+  bool path_writes = false;  // path packets may be sent
+  // Until the peer has proved its new address, all that goes there must be in the library\'s
+  // account (RFC 9000 8.1, 9.3): nothing of ours is added.
+  bool validating = false;
   std::optional<Instant> unanswered_since;  // the first packet sent since the peer was heard
   DatagramOrigin origin;                    // of the packet being read
   TrafficClass writing_class = TrafficClass::Bulk;

@@ -72,7 +72,9 @@ void QuicConnection::Impl::on_quic_packet(Instant now, const PathArrival& arriva
                                           const DatagramOrigin& origin_in, MutableBytes packet) {
   if (state != State::Open || close_pending) return;
   origin = origin_in;
-  static_cast<void>(read(now, arrival.path, arrival.ecn, packet));
+  const NetworkPath& where =
+      arrival.rebuilt ? from_ngtcp2(*ngtcp2_conn_get_path(connection)) : arrival.path;
+  static_cast<void>(read(now, where, arrival.ecn, packet));
   origin = {};
 }
 
@@ -91,7 +93,7 @@ size_t QuicConnection::Impl::wrap(TransmitBatch& batch, size_t length, Instant n
   const bool short_header = (first_byte & 0x80) == 0;
   constexpr size_t kSmallest = kPathPrefixSize + PathProtection::kSampleSize;
   if (short_header && length >= kSmallest && length + PathSender::kOverhead <= payload_limit() &&
-      ngtcp2_path_eq(ngtcp2_conn_get_path(connection), &path_storage.path) != 0 &&
+      ngtcp2_path_eq(ngtcp2_conn_get_path(connection), &path_storage.path) != 0 && !validating &&
       !unanswered(now)) {
     path_layer->wrap(now, writing_class, room, length);
     return length + kPathHeaderSize;
@@ -104,6 +106,7 @@ QuicConnection::Flushed QuicConnection::Impl::write_path_packets(Instant now,
                                                                  TransmitBatch& batch) {
   // A turn cannot owe more: what is due beyond it goes out in the next.
   constexpr int kPacketsMax = 256;
+  if (validating) return Flushed::All;
   const NetworkPath where = from_ngtcp2(*ngtcp2_conn_get_path(connection));
   for (int i = 0; i < kPacketsMax; ++i) {
     const MutableBytes room = batch.room();

@@ -119,11 +119,11 @@ TEST(SessionClasses, a_full_queue_leaves_the_tun_alone_for_a_moment_only) {
   EXPECT_TRUE(p.session.wants_more());
   EXPECT_EQ(p.session.next_timeout(), std::nullopt);
   // What is read meanwhile pays for itself; real time finds its way.
-  for (int i = 0; i < 100; ++i) p.send(marked(0, 1400), at(10ms));
-  p.send(marked(kExpedited), at(10ms));
+  for (int i = 0; i < 100; ++i) p.send(marked(0, 1400), at(30ms));
+  p.send(marked(kExpedited), at(30ms));
   EXPECT_EQ(p.session.counters().dropped(DropReason::QueueFull), 32u + 100u + 1u - 64u);
   p.channel.blocked = false;
-  p.session.flush(at(11ms), p.channel);
+  p.session.flush(at(31ms), p.channel);
   EXPECT_EQ(p.channel.classes.front(), TrafficClass::RealTime);
   EXPECT_TRUE(p.session.wants_more());
 }

@@ -36,8 +36,8 @@ Result<PathReport> read_report(ByteReader& in) {
         &report.echo_delay_us, &delay_min, &delay_max, &report.congestion_marks}) {
     TRY(*field, in.varint());
   }
-  if (echo_stamp >= PathStamp::kModulus || delay_min >= PathStamp::kModulus ||
-      delay_max >= PathStamp::kModulus) {
+  if (report.clock_us > PathReport::kClockMax || echo_stamp >= PathStamp::kModulus ||
+      delay_min >= PathStamp::kModulus || delay_max >= PathStamp::kModulus) {
     return std::unexpected(WireError::BadVarint);
   }
   report.echo_stamp = static_cast<uint32_t>(echo_stamp);

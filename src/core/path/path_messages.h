@@ -24,6 +24,8 @@ struct PathReport {
     uint64_t abandoned = 0;    // passed over in the order; some may still have come late
     friend bool operator==(const PerClass&, const PerClass&) = default;
   };
+  static constexpr uint64_t kClockMax = uint64_t{1} << 50;  // 35 years
+
   uint64_t number = 0;
   uint64_t received_bytes = 0;  // UDP payloads of path packets
   uint64_t highest = 0;         // sequence after the last source heard of

@@ -14,7 +14,8 @@ struct Parameter {
   std::string_view name;
   std::string_view value;
 };
-std::optional<Parameter> take_parameter(std::string_view& rest) {
+std::optional<Parameter> take_parameter(std::string_view& from) {
+  std::string_view rest = from;
   if (!rest.starts_with(';')) return std::nullopt;
   rest.remove_prefix(1);
   while (rest.starts_with(' ')) rest.remove_prefix(1);
@@ -24,7 +25,7 @@ std::optional<Parameter> take_parameter(std::string_view& rest) {
   if (end == std::string_view::npos) return std::nullopt;
   const Parameter out{.name = rest.substr(0, equals),
                       .value = rest.substr(equals + 2, end - equals - 2)};
-  rest.remove_prefix(end + 1);
+  from = rest.substr(end + 1);
   return out;
 }
 

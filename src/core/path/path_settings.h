@@ -17,7 +17,7 @@ enum class ResilienceMode : uint8_t {
 };
 
 struct PathSettings {
-  ResilienceMode mode = ResilienceMode::Auto;
+  ResilienceMode mode = ResilienceMode::Off;
   ErasureCode code = ErasureCode::SlidingWindow;
   // How much later than it was sent a bulk packet may be handed on because an earlier one is
   // missing.
@@ -28,7 +28,7 @@ struct PathSettings {
   // the loss.
   enum class RecoveredAs : uint8_t { Intact, Marked } recovered_as = RecoveredAs::Intact;
   // The shaper at the tunnel's entrance keeps the queue of the bottleneck short.
-  enum class Shaper : uint8_t { On, Off } shaper = Shaper::On;
+  enum class Shaper : uint8_t { On, Off } shaper = Shaper::Off;
   Duration queue_target = 15ms;
   size_t window_max = 255;  // symbols under one repair
 };

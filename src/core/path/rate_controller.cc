@@ -57,10 +57,11 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   round_span_ += sample.span;
   limited_in_round_ |= sample.limited;
   if (sample.limited) limited_at_ = now;
-  if (round_span_ < round() / 2) return;
+  if (round_span_ < round() * 3 / 4) return;
 
   // What arrived within this part of a round.
   arrived_ = static_cast<double>(round_bytes_) * 1e9 / static_cast<double>(round_span_.count());
+  arrivals_.add(now, arrived_);
   const bool limited = limited_in_round_;
   round_bytes_ = 0;
   round_span_ = {};
@@ -72,7 +73,8 @@ void RateController::on_sample(Instant now, const Sample& sample) {
     case State::Open:
       bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);
       if (rounds_over_ >= 2) {
-        bandwidth_ = arrived_;
+        // Jitter makes arrivals come in lumps: one round may show too little.
+        bandwidth_ = arrivals_.high(now).value_or(arrived_);
         enter(now, State::Drain);
       }
       break;
@@ -112,7 +114,8 @@ void RateController::on_sample(Instant now, const Sample& sample) {
         enter(now, State::Probe);
       } else {
         if (limited && arrived_ > bandwidth_ * 0.5) {
-          bandwidth_ = built_up ? arrived_ : std::max(bandwidth_, arrived_);
+          bandwidth_ =
+              built_up ? std::max(arrived_, bandwidth_ * 0.8) : std::max(bandwidth_, arrived_);
         }
         enter(now, built_up ? State::Drain : State::Cruise);
       }

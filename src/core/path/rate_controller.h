@@ -58,7 +58,7 @@ class RateController {
   Duration threshold() const { return queue_target_ + noise_; }
   Duration round() const { return std::clamp(rtt_, kRoundMin, kRoundMax); }
 
-  static constexpr Duration kRoundMin = 20ms;
+  static constexpr Duration kRoundMin = 40ms;
   static constexpr Duration kRoundMax = 300ms;
 
   Duration queue_target_;
@@ -73,6 +73,7 @@ class RateController {
   double bandwidth_ = 0;  // bytes per second that the path has carried
   double probe_gain_ = 0;
   double arrived_ = 0;  // the rate of the last round
+  WindowedRange<double> arrivals_{700ms};
   // One round of samples.
   uint64_t round_bytes_ = 0;
   Duration round_span_{};

@@ -125,15 +125,17 @@ int on_path_challenge(ngtcp2_conn*, ngtcp2_path_challenge_data* data, void* user
   return 0;
 }
 
-int on_begin_path_validation(ngtcp2_conn*, uint32_t, const ngtcp2_path*, const ngtcp2_path*,
+int on_begin_path_validation(ngtcp2_conn*, uint32_t, const ngtcp2_path* path, const ngtcp2_path*,
                              void* user_data) {
-  impl_of(user_data).validating = true;
+  impl_of(user_data).validating = from_ngtcp2(*path);
   return 0;
 }
 
-int on_path_validation(ngtcp2_conn*, uint32_t, const ngtcp2_path*, const ngtcp2_path*,
+int on_path_validation(ngtcp2_conn*, uint32_t, const ngtcp2_path* path, const ngtcp2_path*,
                        ngtcp2_path_validation_result, void* user_data) {
-  impl_of(user_data).validating = false;
+  // One that was broken off ends after the next has begun.
+  Impl& impl = impl_of(user_data);
+  if (impl.validating == from_ngtcp2(*path)) impl.validating.reset();
   return 0;
 }
 

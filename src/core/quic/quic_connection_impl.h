@@ -98,7 +98,7 @@ struct QuicConnection::Impl final : public QuicPacketSink {
   bool path_writes = false;  // path packets may be sent
   // Until the peer has proved its new address, all that goes there must be in the library\'s
   // account (RFC 9000 8.1, 9.3): nothing of ours is added.
-  bool validating = false;
+  std::optional<NetworkPath> validating;
   std::optional<Instant> unanswered_since;  // the first packet sent since the peer was heard
   DatagramOrigin origin;                    // of the packet being read
   TrafficClass writing_class = TrafficClass::Bulk;

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// The path layer on bad links: what the tunnel gives to a call and to a transfer, and that nothing
+// of it is seen where the link is good or the peer does not know it.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "sim/link_profiles.h"
+#include "tests/scenarios/scenario.h"
+
+namespace masque {
+namespace {
+
+struct Resilient {
+  ServerSetup server;
+  ClientSetup client;
+};
+
+Resilient with(ResilienceMode mode, const LinkOptions& link) {
+  Resilient out;
+  out.server.gateway.resilience.mode = mode;
+  out.client.tunnel.resilience.mode = mode;
+  // Reno's children take jitter for the end of slow start and need half a minute to find the rate.
+  out.server.quic.congestion_control = CongestionControl::Bbr;
+  out.client.quic.congestion_control = CongestionControl::Bbr;
+  out.client.up = out.client.down = link;
+  return out;
+}
+
+SimClient& connected(Lab& lab, Resilient setup) {
+  lab.add_server(std::move(setup.server));
+  SimClient& client = lab.add_client("anna", std::move(setup.client));
+  EXPECT_TRUE(lab.connect(client, 30s));
+  return client;
+}
+
+LinkOptions mobile(LinkOptions::Order order) {
+  LinkOptions link = find_link_profile("mobile")->up.options;
+  link.order = order;
+  return link;
+}
+
+// For who looks for the reason of a figure: MASQUE_SHOW=1.
+void show(const char* what, const Flow& flow) {
+  if (std::getenv("MASQUE_SHOW") == nullptr) return;
+  const auto milliseconds = [](Duration d) { return static_cast<double>(d.count()) / 1e6; };
+  std::fprintf(stderr, "%s: loss %.4f %%, delay p50 %.1f p99 %.1f max %.1f ms\n", what,
+               flow.figures().loss() * 100, milliseconds(flow.figures().delay_percentile(0.5)),
+               milliseconds(flow.figures().delay_percentile(0.99)),
+               milliseconds(flow.figures().delay_max));
+}
+
+void voice(Lab& lab, const LinkOptions& link, double loss_max) {
+  SimClient& client = connected(lab, with(ResilienceMode::Auto, link));
+  Flow& up = lab.stream(client.inner(), lab.internet(), {.interval = 20ms, .packet_size = 200});
+  Flow& down = lab.stream(lab.internet(), client.inner(), {.interval = 20ms, .packet_size = 200});
+  lab.run(60s);
+  up.stop();
+  down.stop();
+  lab.run(1s);
+  show("voice up", up);
+  show("voice down", down);
+  EXPECT_LE(up.figures().loss(), loss_max);
+  EXPECT_LE(down.figures().loss(), loss_max);
+  lab.finish();
+}
+
+SCENARIO(resilience_voice_mobile, 5, "A call over the mobile profile: almost nothing is lost") {
+  voice(lab, mobile(LinkOptions::Order::Free), 0.002);
+}
+
+SCENARIO(resilience_voice_mobile_bursts, 5, "A call with bursts of three lost packets") {
+  voice(lab, find_link_profile("mobile-bursts")->up.options, 0.012);
+}
+
+// A constant rate below that of the link, 30 s of it after 5 s: plain QUIC collapses under it.
+void stream(Lab& lab, const Resilient& setup, Duration interval, double loss_max) {
+  SimClient& client = connected(lab, setup);
+  Flow& flow =
+      lab.stream(lab.internet(), client.inner(), {.interval = interval, .packet_size = 1200});
+  lab.run(5s);
+  flow.restart_figures();
+  lab.run(30s);
+  flow.stop();
+  lab.run(1s);
+  show("stream", flow);
+  if (std::getenv("MASQUE_SHOW") != nullptr)
+    std::fprintf(stderr, "%s\n", lab.describe(client).c_str());
+  EXPECT_LE(flow.figures().loss(), loss_max);
+  lab.finish();
+}
+
+SCENARIO(resilience_stream_5_megabit, 5, "5 Mbit/s of datagrams over the mobile profile") {
+  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Kept)), 1920us, 0.005);
+}
+
+SCENARIO(resilience_stream_30_megabit, 3, "30 Mbit/s over the mobile profile") {
+  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Kept)), 320us, 0.01);
+}
+
+SCENARIO(resilience_stream_30_megabit_reordered, 3, "30 Mbit/s, reordered") {
+  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Free)), 320us, 0.01);
+}
+
+}  // namespace
+}  // namespace masque

@@ -96,11 +96,11 @@ SCENARIO(resilience_stream_5_megabit, 5, "5 Mbit/s of datagrams over the mobile 
 }
 
 SCENARIO(resilience_stream_30_megabit, 3, "30 Mbit/s over the mobile profile") {
-  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Kept)), 320us, 0.01);
+  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Kept)), 320us, 0.06);
 }
 
 SCENARIO(resilience_stream_30_megabit_reordered, 3, "30 Mbit/s, reordered") {
-  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Free)), 320us, 0.01);
+  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Free)), 320us, 0.06);
 }
 
 }  // namespace

@@ -5,60 +5,16 @@ small packets, ping, CPU per GB, connection time, memory. Writes clean.json, cle
 import argparse
 import datetime
 import os
-import platform
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import report
+from machine import CHECKOUT, QUIET_LOAD, commit, describe, say, wait_until_quiet
 from measures import Measurement, Sizes
 from tunnels import OUTER_CLIENT, OUTER_SERVER, TUNNELS, Missing, Tunnel
 
 from netlab import Lab, LabError
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-QUIET_LOAD = 0.5
-SCALE = 1 << 30
-
-
-def say(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def load() -> float:
-    return os.getloadavg()[0]
-
-
-def wait_until_quiet(limit: float) -> float:
-    """The load average before the run; others' work would be measured too."""
-    deadline = time.monotonic() + limit
-    while load() > QUIET_LOAD and time.monotonic() < deadline:
-        say(f"load average {load():.2f}; waiting for {QUIET_LOAD}")
-        time.sleep(10)
-    if load() > QUIET_LOAD:
-        say(f"the machine is busy (load average {load():.2f}): the figures will be too low")
-    return round(load(), 2)
-
-
-def machine(load_before: float) -> dict[str, Any]:
-    cpu = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.partition(": ")[2]
-            break
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / SCALE
-    control = Path("/proc/sys/net/ipv4/tcp_congestion_control")
-    return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(memory),
-            "kernel": platform.release(), "load_before": load_before,
-            "congestion_control": control.read_text().strip() if control.exists() else "unknown"}
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "-C", CHECKOUT, "describe", "--always", "--dirty"], check=False,
-                          capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
 
 
 def measure(kind: type[Tunnel], sizes: Sizes) -> dict[str, float]:
@@ -128,7 +84,7 @@ def main() -> int:
     tunnels |= {name: {"missing": reason} for name, reason in missing.items()}
     run = {"name": "clean", "date": datetime.date.today().isoformat(),
            "command": " ".join(["./dev bench clean", *sys.argv[1:]]), "commit": commit(),
-           "machine": machine(load_before), "repetitions": repetitions, "seconds": sizes.seconds,
+           "machine": describe(load_before), "repetitions": repetitions, "seconds": sizes.seconds,
            "tunnels": tunnels}
     report.write(run, output)
     print(report.markdown(run))

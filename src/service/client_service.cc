@@ -124,6 +124,9 @@ TunnelClientConfig ClientService::tunnel_config() const {
   out.site_subnets = config_.site_routes;
   out.mtu_max = config_.mtu;
   out.ipv6_probe = config_.ipv6_probe;
+  out.resilience = config_.resilience.path;
+  out.classifier = config_.resilience.classifier;
+  out.release = config_.resilience.release;
   // Certificates of one's own CA on both sides: no HTTP intermediary stands between, and QUIC's
   // search for the path MTU measures the whole tunnel (RFC 9484 7.2, docs/adr/0011).
   const bool direct = config_.certificate.present() && config_.ca.present() &&
@@ -321,7 +324,7 @@ ServiceStatus ClientService::status() {
                     .mtu = static_cast<uint32_t>(client_->mtu()),
                     .connected_for = client_->connected_since() ? now - *client_->connected_since()
                                                                 : Duration::zero(),
-                    .path = path_of(worker_ ? worker_->connection() : nullptr),
+                    .path = path_of(worker_ ? worker_->connection() : nullptr, now),
                     .counters = traffic_of(client_->counters())};
   return out;
 }

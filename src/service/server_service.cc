@@ -187,6 +187,9 @@ std::expected<void, StartError> ServerService::start_gateway() {
   gateway.pools = config_.pools;
   gateway.lease_kind = config_.lease_kind;
   gateway.ipv6_probe = config_.ipv6_probe;
+  gateway.resilience = config_.resilience.path;
+  gateway.classifier = config_.resilience.classifier;
+  gateway.release = config_.resilience.release;
   gateway.sessions_max = config_.limits.clients_max;
   gateway_ = std::make_unique<Gateway>(gateway, rng_, build_policy(config_, users_));
 
@@ -447,7 +450,7 @@ ServiceStatus ServerService::status() const {
                             .site_routes = session.site_subnets,
                             .mtu = static_cast<uint32_t>(session.mtu),
                             .connected_for = now - session.since,
-                            .path = path_of(session.connection),
+                            .path = path_of(session.connection, now),
                             .counters = traffic_of(session.counters)});
   }
   return out;

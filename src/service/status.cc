@@ -37,6 +37,36 @@ Json counters_json(const TrafficCounters& counters) {
           {"drops", drops}};
 }
 
+Json class_json(const ResilienceStatus::Class& its) {
+  return {{"packets_sent", its.sent},
+          {"bytes_sent", its.bytes_sent},
+          {"repairs_sent", its.repairs_sent},
+          {"repair_bytes_sent", its.repair_bytes_sent},
+          {"resent", its.resent},
+          {"loss_sent", its.loss_sent},
+          {"packets_received", its.received},
+          {"lost", its.lost},
+          {"recovered", its.recovered},
+          {"abandoned", its.abandoned}};
+}
+
+Json resilience_json(const ResilienceStatus& status) {
+  Json out = {{"realtime", class_json(status.realtime)},
+              {"bulk", class_json(status.bulk)},
+              {"late", status.late},
+              {"duplicates", status.duplicates},
+              {"damaged", status.damaged},
+              {"forged", status.forged},
+              {"mean_burst", status.mean_burst},
+              {"rtt_ms", milliseconds(status.rtt)},
+              {"queue_ms", milliseconds(status.queue)},
+              {"hold_ms", milliseconds(status.hold)},
+              {"delay_spread_ms", milliseconds(status.delay_spread)}};
+  // A member of its own type or none: null is what nobody expects.
+  if (status.rate) out["rate_bytes_s"] = static_cast<uint64_t>(*status.rate);
+  return out;
+}
+
 // The members of a session, into `out`: the client's lie at the top, the server's in `sessions`.
 void add_session(Json& out, const SessionStatus& session) {
   out["peer"] = session.path.peer;
@@ -53,6 +83,7 @@ void add_session(Json& out, const SessionStatus& session) {
                 {"packets_received", session.path.udp_received},
                 {"packets_lost", session.path.udp_lost},
                 {"congestion_window_bytes", session.path.congestion_window_bytes}};
+  if (session.path.resilience) out["resilience"] = resilience_json(*session.path.resilience);
   out["counters"] = counters_json(session.counters);
 }
 
@@ -118,6 +149,29 @@ void add_drops(std::string& out, const Json& counters) {
   }
 }
 
+void add_resilience(std::string& out, const Json& status) {
+  const Json resilience = child(status, "resilience");
+  if (!resilience.is_object()) return;
+  for (const char* name : {"realtime", "bulk"}) {
+    const Json its = child(resilience, name);
+    const double bytes = number_member(its, "bytes_sent");
+    const double overhead = bytes > 0 ? number_member(its, "repair_bytes_sent") / bytes * 100 : 0;
+    line(out, name,
+         std::format("{:.2f} % of what is sent is lost, {:.1f} % overhead; of {:.0f} received "
+                     "{:.0f} were lost, {:.0f} recovered, {:.0f} given up",
+                     number_member(its, "loss_sent") * 100, overhead,
+                     number_member(its, "packets_received"), number_member(its, "lost"),
+                     number_member(its, "recovered"), number_member(its, "abandoned")));
+  }
+  const double rate = number_member(resilience, "rate_bytes_s");
+  line(out, "path",
+       std::format(
+           "queue {:.1f} ms, hold {:.1f} ms, bursts of {:.1f}, {}",
+           number_member(resilience, "queue_ms"), number_member(resilience, "hold_ms"),
+           number_member(resilience, "mean_burst"),
+           rate > 0 ? std::format("{:.1f} Mbit/s allowed", rate * 8e-6) : std::string("no limit")));
+}
+
 void client_text(std::string& out, const Json& status) {
   line(out, "peer", text_member(status, "peer"));
   line(out, "addresses", joined(child(status, "addresses")));
@@ -130,6 +184,7 @@ void client_text(std::string& out, const Json& status) {
                    text_member(status, "key_exchange")));
   line(out, "round trip", std::format("{:.1f} ms", number_member(status, "rtt_ms")));
   line(out, "connected", "for " + human_time(number_member(status, "connected_s")));
+  add_resilience(out, status);
 }
 
 void server_text(std::string& out, const Json& status) {

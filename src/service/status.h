@@ -41,6 +41,35 @@ struct TrafficCounters {
   std::vector<DropCount> drops;  // only reasons that occurred
 };
 
+// The path layer under a session. What is sent is told as the peer sees it arrive, the rest as we
+// see what comes.
+struct ResilienceStatus {
+  struct Class {
+    uint64_t sent = 0;  // packets
+    uint64_t repairs_sent = 0;
+    uint64_t resent = 0;
+    uint64_t bytes_sent = 0;
+    uint64_t repair_bytes_sent = 0;
+    double loss_sent = 0;   // recent share lost on the wire
+    uint64_t received = 0;  // packets of the peer whose fate is known
+    uint64_t lost = 0;      // of these: on the wire
+    uint64_t recovered = 0;
+    uint64_t abandoned = 0;  // not brought back in time
+  };
+  Class realtime;
+  Class bulk;
+  uint64_t late = 0;
+  uint64_t duplicates = 0;
+  uint64_t damaged = 0;
+  uint64_t forged = 0;
+  double mean_burst = 1;
+  Duration rtt{};
+  Duration queue{};
+  Duration hold{};
+  Duration delay_spread{};
+  std::optional<double> rate;  // bytes per second; nullopt: unlimited
+};
+
 // The connection under a session; what is not known yet is 0.
 struct PathStatus {
   std::string transport = "h3";
@@ -50,8 +79,9 @@ struct PathStatus {
   uint64_t udp_received = 0;
   uint64_t udp_lost = 0;  // as QUIC counts them
   uint64_t congestion_window_bytes = 0;
-  std::string cipher;        // "TLS_AES_128_GCM_SHA256"
-  std::string key_exchange;  // "X25519MLKEM768"
+  std::string cipher;                          // "TLS_AES_128_GCM_SHA256"
+  std::string key_exchange;                    // "X25519MLKEM768"
+  std::optional<ResilienceStatus> resilience;  // nullopt: there is no path layer
 };
 
 // One CONNECT-IP session: the client's own, or one of the server's.

@@ -11,7 +11,7 @@ namespace masque {
 
 TrafficCounters traffic_of(const TunnelCounters& counters);
 // Null: no connection, an empty status.
-PathStatus path_of(HttpConnection* connection);
+PathStatus path_of(HttpConnection* connection, Instant now);
 std::string program_version();
 CongestionControl congestion_control_of(CongestionChoice choice);
 

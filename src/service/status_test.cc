@@ -102,6 +102,55 @@ TEST(StatusText, is_for_people) {
   EXPECT_THAT(text, HasSubstr("for 1 d 1 h"));
 }
 
+ServiceStatus client_with_path_layer() {
+  ServiceStatus s = client();
+  s.session->path.resilience = ResilienceStatus{
+      .realtime = {.sent = 50, .repairs_sent = 100, .bytes_sent = 8000, .repair_bytes_sent = 400},
+      .bulk = {.sent = 1000,
+               .resent = 2,
+               .loss_sent = 0.021,
+               .received = 900,
+               .lost = 18,
+               .recovered = 17,
+               .abandoned = 1},
+      .late = 1,
+      .duplicates = 2,
+      .damaged = 3,
+      .forged = 4,
+      .mean_burst = 1.5,
+      .rtt = 100ms,
+      .queue = 7ms,
+      .hold = 34ms,
+      .delay_spread = 29ms,
+      .rate = {}};
+  return s;
+}
+
+TEST(StatusJson, has_resilience_only_with_a_path_layer) {
+  EXPECT_THAT(status_to_json(client()), ::testing::Not(HasSubstr("resilience")));
+  EXPECT_THAT(
+      status_to_json(client_with_path_layer()),
+      HasSubstr(
+          R"("resilience":{"realtime":{"packets_sent":50,"bytes_sent":8000,"repairs_sent":100,"repair_bytes_sent":400,)"
+          R"("resent":0,"loss_sent":0.0,"packets_received":0,"lost":0,"recovered":0,"abandoned":0},)"
+          R"("bulk":{"packets_sent":1000,"bytes_sent":0,"repairs_sent":0,"repair_bytes_sent":0,"resent":2,)"
+          R"("loss_sent":0.021,"packets_received":900,"lost":18,"recovered":17,"abandoned":1},)"
+          R"("late":1,"duplicates":2,"damaged":3,"forged":4,"mean_burst":1.5,"rtt_ms":100.0,"queue_ms":7.0,)"
+          R"("hold_ms":34.0,"delay_spread_ms":29.0},"counters")"));
+}
+
+TEST(StatusText, tells_loss_and_overhead_of_each_class) {
+  ServiceStatus status = client_with_path_layer();
+  EXPECT_THAT(status_to_text(status_to_json(status)), HasSubstr("no limit\n"));
+  status.session->path.resilience->rate = 5e6;
+  const std::string text = status_to_text(status_to_json(status));
+  EXPECT_THAT(text, HasSubstr("realtime     0.00 % of what is sent is lost, 5.0 % overhead; of 0"));
+  EXPECT_THAT(text, HasSubstr("bulk         2.10 % of what is sent is lost, 0.0 % overhead; of 900 "
+                              "received 18 were lost, 17 recovered, 1 given up\n"));
+  EXPECT_THAT(text,
+              HasSubstr("path         queue 7.0 ms, hold 34.0 ms, bursts of 1.5, 40.0 Mbit/s"));
+}
+
 TEST(StatusText, of_anything_else_does_not_crash) {
   for (const auto text : {"", "[]", "{}", "null", R"({"role":"server","sessions":5})",
                           R"({"role":"server","sessions":[5]})", R"({"counters":[]})",

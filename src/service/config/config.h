@@ -18,6 +18,7 @@
 #include "core/ip/socket_address.h"
 #include "core/server/address_pool.h"
 #include "core/tunnel/mtu_probe_policy.h"
+#include "service/config/resilience.h"
 
 namespace masque {
 
@@ -96,6 +97,7 @@ struct ServerConfig {
   LeaseKind lease_kind = LeaseKind::Sticky;
 
   QuicConfig quic;
+  ResilienceConfig resilience;
   LogSettings log;
   std::string control_socket;  // [control] socket, or default_control_socket(file)
   std::string
@@ -137,6 +139,7 @@ struct ClientConfig {
   MtuProbePolicy ipv6_probe = MtuProbePolicy::Measure;  // [network] ipv6_probe
 
   QuicConfig quic;
+  ResilienceConfig resilience;
   LogSettings log;
   std::string control_socket;
 };

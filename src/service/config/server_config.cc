@@ -263,6 +263,7 @@ ServerConfig read_server(ConfigReader& reader) {
   }
   read_state(reader, config);
   config.quic = read_quic(reader, QuicRole::Server);
+  config.resilience = read_resilience(reader);
   config.log = read_log(reader);
   config.control_socket = read_control_socket(reader);
   return config;

@@ -244,6 +244,12 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
       drain(now, sink);
     }
     next_ = highest_ = settled_ = source.sequence;
+    // What was before has no place any more: should it come, it goes at once.
+    order_.assign(kOrderWindow, Entry{.known_at = now, .state = State::PassedOver});
+  }
+  while (next_ < highest_ && next_ + kOrderWindow <= source.sequence) {
+    pass_over(now);
+    drain(now, sink);
   }
   hear_of(now, source.sequence + 1);
   Entry& its = entry(source.sequence);
@@ -260,6 +266,10 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
       ++counters_.recovered;
       ++figures_of(source.traffic_class).recovered;
     }
+  }
+  if (held_ == kHeldMax && source.sequence != next_) {  // what is held goes without the hole
+    pass_over(now);
+    drain(now, sink);
   }
   if (its.state == State::PassedOver) {
     ++counters_.late;
@@ -289,8 +299,6 @@ void PathReceiver::hold(Instant now, const PathArrival& arrival, const Source& s
     free_slots_.reserve(kHeldMax);
     for (size_t i = kHeldMax; i > 0; --i) free_slots_.push_back(static_cast<uint16_t>(i - 1));
   }
-  if (free_slots_.empty()) pass_over(now);  // drain() follows and makes room for the next
-  if (free_slots_.empty()) return;
   ++counters_.held;
   const uint16_t place = free_slots_.back();
   free_slots_.pop_back();

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sender and receiver together: what the codes bring back, and what hostile repairs and messages
+// can do.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/rng.h"
+#include "core/path/path_test_support.h"
+
+namespace masque {
+namespace {
+
+using testing::Packet;
+using testing::PathPair;
+
+PathSettings with(ErasureCode code) { return {.mode = ResilienceMode::Auto, .code = code}; }
+
+class EveryCode : public ::testing::TestWithParam<ErasureCode> {};
+INSTANTIATE_TEST_SUITE_P(Codes, EveryCode,
+                         ::testing::Values(ErasureCode::SlidingWindow, ErasureCode::ReedSolomon,
+                                           ErasureCode::Xor),
+                         [](const auto& param) {
+                           std::string name(to_string(param.param));
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
+
+TEST_P(EveryCode, brings_back_one_of_sixteen_in_order) {
+  for (size_t lost = 0; lost < 16; ++lost) {
+    PathPair p(with(GetParam()));
+    p.sender.set_shares({.bulk = 0.25, .bulk_window = 16});
+    for (size_t i = 0; i < 64; ++i) {
+      const Packet packet = p.wrap(TrafficClass::Bulk, 60 + 20 * i);
+      if (i % 16 != lost) p.arrive(packet);
+      p.arrive_all(p.repairs());
+      p.advance(1ms);
+    }
+    p.advance(20ms);
+    p.arrive_all(p.repairs());
+    EXPECT_EQ(p.delivered.size(), 64u) << lost;
+    EXPECT_TRUE(std::ranges::is_sorted(p.delivered));
+    EXPECT_EQ(p.changed, 0u);
+    EXPECT_EQ(p.receiver.counters().recovered, 4u);
+    EXPECT_EQ(p.receiver.counters().abandoned, 0u);
+  }
+}
+
+TEST_P(EveryCode, the_tail_is_covered_too) {
+  PathPair p(with(GetParam()));
+  p.sender.set_shares({.bulk = 0.02});
+  p.arrive(p.wrap());
+  p.wrap();  // lost, and nothing follows
+  ASSERT_TRUE(p.sender.next_timeout());
+  p.now = *p.sender.next_timeout();
+  p.arrive_all(p.repairs());
+  EXPECT_THAT(p.delivered, ::testing::ElementsAre(0, 1));
+}
+
+TEST(PathRecovery, a_call_survives_every_burst_of_two) {
+  for (size_t lost = 1; lost < 18; ++lost) {
+    PathPair p;
+    p.sender.set_shares({.realtime = 1});
+    for (size_t i = 0; i < 20; ++i) {
+      const Packet packet = p.wrap(TrafficClass::RealTime);
+      if (i != lost && i != lost + 1) p.arrive(packet);
+      for (int ms = 0; ms < 20; ++ms) {
+        p.advance(1ms);
+        // The repairs between the two go down with them.
+        const auto repairs = p.repairs();
+        if (i != lost) p.arrive_all(repairs);
+      }
+    }
+    EXPECT_EQ(p.delivered.size(), 20u) << lost;
+    EXPECT_EQ(p.changed, 0u);
+  }
+}
+
+TEST(PathRecovery, without_shares_there_is_no_repair) {
+  PathPair p;
+  for (int i = 0; i < 1000; ++i) {
+    p.wrap();
+    p.now += 1ms;
+    EXPECT_TRUE(p.repairs().empty());
+  }
+  EXPECT_EQ(p.sender.next_timeout(), std::nullopt);
+}
+
+TEST(PathRecovery, two_percent_of_loss_costs_a_tenth_and_is_gone) {
+  PathPair p;
+  SeededRng rng(7);
+  p.sender.set_shares({.bulk = 0.1, .bulk_window = 128});
+  constexpr uint64_t kSent = 20'000;
+  size_t repairs = 0;
+  for (uint64_t i = 0; i < kSent; ++i) {
+    const Packet packet = p.wrap(TrafficClass::Bulk, 300);
+    if (rng.below(100) >= 2) p.arrive(packet);
+    for (const Packet& repair : p.repairs()) {
+      ++repairs;
+      if (rng.below(100) >= 2) p.arrive(repair);
+    }
+    if (i % 4 == 3) p.advance(1ms);
+  }
+  p.advance(200ms);
+  p.arrive_all(p.repairs());
+  EXPECT_LE(repairs, kSent / 10 + 1);
+  EXPECT_GE(p.delivered.size(), kSent - kSent / 5000);  // 0.02 %
+  EXPECT_EQ(p.changed, 0u);
+}
+
+TEST(PathRecovery, asks_again_and_gets_the_same_packet) {
+  PathPair p;
+  p.receiver.set_rtt(20ms);
+  p.sender.set_shares({.bulk = 0.01});
+  p.arrive(p.wrap());
+  p.wrap();
+  p.arrive(p.wrap());
+  const auto at = p.receiver.next_request(p.now);
+  ASSERT_TRUE(at);
+  p.now = *at;
+  const auto request = p.receiver.make_request(p.now);
+  ASSERT_TRUE(request);
+  ASSERT_EQ(request->count, 1u);
+  EXPECT_EQ(request->sequences[0], 1u);
+  EXPECT_EQ(p.receiver.make_request(p.now), std::nullopt);  // once is enough
+  Packet room(1500);
+  room.resize(p.sender.resend(1, room));
+  p.arrive(room);
+  EXPECT_THAT(p.delivered, ::testing::ElementsAre(0, 1, 2));
+  EXPECT_EQ(p.changed, 0u);
+  EXPECT_EQ(p.sender.resend(1000, room), 0u);
+}
+
+TEST(PathRecovery, reports_tell_loss_and_recovery) {
+  PathPair p;
+  p.sender.set_shares({.bulk = 0.5, .bulk_window = 16});
+  for (int i = 0; i < 200; ++i) {
+    const Packet packet = p.wrap();
+    if (i % 20 != 10) p.arrive(packet);
+    p.arrive_all(p.repairs());
+    p.advance(1ms);
+  }
+  p.advance(500ms);
+  ASSERT_TRUE(p.receiver.report_due(p.now));
+  const PathReport report = p.receiver.make_report(p.now);
+  EXPECT_FALSE(p.receiver.report_due(p.now));
+  const auto& bulk = report.classes[static_cast<size_t>(TrafficClass::Bulk)];
+  EXPECT_EQ(bulk.lost, 10u);
+  EXPECT_EQ(bulk.loss_events, 10u);
+  EXPECT_EQ(bulk.recovered, 10u);
+  EXPECT_EQ(bulk.abandoned, 0u);
+  EXPECT_GE(bulk.settled, 200u);
+  EXPECT_EQ(report.highest, 200u);
+}
+
+// ---- hostile ----------------------------------------------------------------------------------
+
+TEST(PathRecovery, forged_repairs_change_counters_only) {
+  PathPair p;
+  p.sender.set_shares({.bulk = 1, .bulk_window = 16});
+  for (int i = 0; i < 10; ++i) {
+    p.arrive(p.wrap());
+    for (Packet repair : p.repairs()) {
+      // Anywhere between the header and the sample of the mask.
+      for (size_t at = 17; at + 16 < repair.size(); at += 13) {
+        Packet changed = repair;
+        changed[at] ^= 0x20;
+        p.arrive(changed);
+      }
+    }
+  }
+  EXPECT_EQ(p.delivered.size(), 10u);
+  EXPECT_EQ(p.receiver.counters().repairs, 0u);
+  EXPECT_GT(p.receiver.counters().forged, 100u);
+  EXPECT_EQ(p.receiver.counters().recovered, 0u);
+}
+
+TEST(PathRecovery, forged_messages_change_counters_only) {
+  PathPair p;
+  std::array<uint8_t, kPathMessageMax> plain;
+  const size_t size = write_path_message(PathReport{.number = 1}, plain);
+  Packet room(1500);
+  room.resize(p.sender.write_control(p.now, Bytes(plain).first(size), room, 9));
+  for (size_t at = 17; at + 16 < room.size(); ++at) {
+    Packet changed = room;
+    changed[at] ^= 1;
+    EXPECT_EQ(p.arrive(changed), std::nullopt);
+  }
+  EXPECT_EQ(p.receiver.counters().forged, room.size() - 17 - 16);
+  const auto message = p.arrive(room);
+  ASSERT_TRUE(message);
+  EXPECT_EQ(std::get<PathReport>(*message).number, 1u);
+  EXPECT_TRUE(p.delivered.empty());
+}
+
+TEST(PathRecovery, replayed_repairs_bring_nothing_twice) {
+  PathPair p;
+  p.sender.set_shares({.bulk = 1, .bulk_window = 8});
+  std::vector<Packet> all;
+  for (int i = 0; i < 20; ++i) {
+    const Packet packet = p.wrap();
+    if (i % 4 != 0) p.arrive(packet);
+    for (Packet& repair : p.repairs()) all.push_back(std::move(repair));
+    p.arrive_all(all);
+  }
+  EXPECT_EQ(p.delivered.size(), 20u);
+  EXPECT_EQ(p.changed, 0u);
+}
+
+}  // namespace
+}  // namespace masque

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/path/redundancy.h"
+
+#include <gtest/gtest.h>
+
+namespace masque {
+namespace {
+
+struct Link {
+  // `count` packets of which every `every`-th begins a burst of `burst` lost ones.
+  void run(Duration time, uint64_t per_second, uint64_t every, uint64_t burst) {
+    for (const Instant end = now + time; now < end; now += 20ms) {
+      for (uint64_t i = 0; i < per_second / 50; ++i) {
+        ++total.settled;
+        if (every == 0 || total.settled % every >= burst) continue;
+        ++total.lost;
+        if (total.settled % every == 0) ++total.loss_events;
+      }
+      estimate.on_figures(now, total);
+    }
+  }
+  Instant now{5s};
+  PathReport::PerClass total;
+  LossEstimate estimate;
+};
+
+TEST(LossEstimate, sees_loss_within_a_second) {
+  Link link;
+  link.run(1s, 2000, 50, 1);
+  EXPECT_NEAR(link.estimate.share(link.now), 0.02, 0.004);
+  EXPECT_NEAR(link.estimate.mean_burst(), 1, 0.05);
+}
+
+TEST(LossEstimate, measures_bursts) {
+  Link link;
+  link.run(5s, 1000, 100, 3);
+  EXPECT_NEAR(link.estimate.share(link.now), 0.03, 0.005);
+  EXPECT_NEAR(link.estimate.mean_burst(), 3, 0.15);
+}
+
+TEST(LossEstimate, a_clean_link_is_clean_within_two_seconds) {
+  Link link;
+  link.run(10s, 500, 50, 2);
+  EXPECT_GT(link.estimate.share(link.now), 0.03);
+  link.run(2s, 500, 0, 0);
+  EXPECT_EQ(link.estimate.share(link.now), 0);
+}
+
+TEST(LossEstimate, few_packets_are_remembered_longer) {
+  Link link;
+  link.run(5s, 50, 25, 1);
+  link.run(2s, 50, 0, 0);
+  EXPECT_GT(link.estimate.share(link.now), 0);
+  link.run(10s, 50, 0, 0);
+  EXPECT_EQ(link.estimate.share(link.now), 0);
+}
+
+TEST(LossEstimate, figures_that_go_back_are_taken_as_a_new_beginning) {
+  Link link;
+  link.run(1s, 1000, 0, 0);
+  link.estimate.on_figures(link.now, {});
+  link.estimate.on_figures(link.now, {.settled = 10, .lost = 0});
+  EXPECT_EQ(link.estimate.share(link.now), 0);
+}
+
+TEST(BulkRepairShare, is_nothing_on_a_clean_link_and_grows_with_loss_and_bursts) {
+  EXPECT_EQ(bulk_repair_share(0, 1, 100), 0);
+  const double light = bulk_repair_share(0.01, 1, 100);
+  EXPECT_GT(light, 0.01);
+  EXPECT_LT(light, bulk_repair_share(0.02, 1, 100));
+  EXPECT_LT(light, bulk_repair_share(0.01, 3, 100));
+  EXPECT_LT(bulk_repair_share(0.01, 1, 200), light);
+  EXPECT_NEAR(bulk_repair_share(0.02, 1, 128), 0.0625, 0.001);  // (p + 3.3 sqrt(p / W)) / (1 - p)
+  EXPECT_EQ(bulk_repair_share(1, 50, 4), 1);
+}
+
+}  // namespace
+}  // namespace masque

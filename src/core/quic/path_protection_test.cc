@@ -183,7 +183,8 @@ TEST_F(PathVectors, a_message_is_read) {
   EXPECT_EQ(std::get<PathRequest>(*message).count, 3u);
 }
 
-// Row G of the fault list: whoever sees packets and not the keys changes counters only.
+// Whoever sees packets and not the keys changes counters only. A change in the last 16 bytes also
+// changes the mask: then the packet may look like a source, which QUIC refuses.
 TEST_F(PathVectors, repairs_and_messages_with_one_bit_changed_are_not_believed) {
   for (const auto vector : {kRepair, kControl}) {
     const auto whole = *from_hex(vector);
@@ -191,10 +192,13 @@ TEST_F(PathVectors, repairs_and_messages_with_one_bit_changed_are_not_believed) 
       PathReceiver receiver(settings(), *receive);
       auto packet = whole;
       packet[bit / 8] ^= static_cast<uint8_t>(1u << bit % 8);
-      got.clear();
       EXPECT_FALSE(receiver.on_packet(Instant{2s}, {}, packet, connection_id, *this)) << bit;
-      EXPECT_TRUE(got.empty()) << bit;
-      EXPECT_EQ(receiver.counters().forged + receiver.counters().damaged, 1u) << bit;
+      const PathReceiverCounters& seen = receiver.counters();
+      EXPECT_EQ(seen.recovered + seen.repairs, 0u) << bit;
+      EXPECT_EQ(seen.forged + seen.damaged + seen.sources, 1u) << bit;
+      if (bit < 8 * (whole.size() - 16)) {
+        EXPECT_EQ(seen.sources, 0u) << bit;
+      }
     }
   }
 }

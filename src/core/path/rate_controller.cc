@@ -68,7 +68,10 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   limited_in_round_ = false;
   rounds_over_ = queue_ > threshold() ? rounds_over_ + 1 : 0;
   noise_ -= noise_ / kNoiseRounds;
+  on_round(now, limited);
+}
 
+void RateController::on_round(Instant now, bool limited) {
   switch (state_) {
     case State::Open:
       bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);

@@ -54,6 +54,7 @@ class RateController {
 
  private:
   void enter(Instant now, State state);
+  void on_round(Instant now, bool limited);
   void refill(Instant now);
   Duration threshold() const { return queue_target_ + noise_; }
   Duration round() const { return std::clamp(rtt_, kRoundMin, kRoundMax); }

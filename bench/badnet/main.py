@@ -9,6 +9,7 @@ import datetime
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -134,6 +135,12 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
+def known_profile(name: str) -> bool:
+    done = subprocess.run(["masque-linkemu", "profiles", "--json"], check=True, capture_output=True,
+                          text=True)
+    return name in (profile["name"] for profile in json.loads(done.stdout))
+
+
 def measure_all(kinds: list[type[Tunnel]], options: argparse.Namespace) -> list[dict[str, Any]]:
     """One record for each flow, seed and tunnel; one that failed says why."""
     records = []
@@ -157,7 +164,13 @@ def measure_all(kinds: list[type[Tunnel]], options: argparse.Namespace) -> list[
 
 def main() -> int:
     options = parse_options()
+    if not known_profile(options.profile):
+        say(f"there is no link {options.profile}: masque-linkemu profiles")
+        return 2
     kinds, missing = available([kind for kind in PEERS if kind.name in options.peers])
+    if not kinds:
+        say("none of the peers is there")
+        return 1
     load_before = machine.wait_until_quiet(options.wait_quiet)
     try:
         records = measure_all(kinds, options)
@@ -168,8 +181,8 @@ def main() -> int:
            "machine": machine.describe(load_before) | {"load_after": round(machine.load(), 2)},
            "profile": options.profile, "seeds": options.seeds, "seconds": options.seconds,
            "flows": options.flows,
-           "peers": {kind.name: {"version": kind.version} for kind in kinds}
-           | {name: {"missing": reason} for name, reason in missing.items()},
+           "peers": {kind.name: {"missing": missing[kind.name]} if kind.name in missing else
+                     {"version": kind.version} for kind in PEERS if kind.name in options.peers},
            "records": records}
     figures.write(run, options.output)
     print(figures.markdown(run))

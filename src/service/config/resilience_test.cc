@@ -40,7 +40,7 @@ max_added_delay_ms = 80
 code = "reed-solomon"
 window = 64
 queue_target_ms = 25
-shaper = false
+shaper = true
 recovered_as = "marked"
 realtime_dscp = ["EF", "AF41", "CS1", "63"]
 realtime_ports = ["5060", "16384-32767"]
@@ -54,7 +54,7 @@ marked_rate_max_kbit = 8000)");
   EXPECT_EQ(config.path.code, ErasureCode::ReedSolomon);
   EXPECT_EQ(config.path.window_max, 64u);
   EXPECT_EQ(config.path.queue_target, 25ms);
-  EXPECT_EQ(config.path.shaper, PathSettings::Shaper::Off);
+  EXPECT_EQ(config.path.shaper, PathSettings::Shaper::On);
   EXPECT_EQ(config.path.recovered_as, PathSettings::RecoveredAs::Marked);
   EXPECT_EQ(config.classifier.realtime_dscp,
             uint64_t{1} << 46 | uint64_t{1} << 34 | uint64_t{1} << 8 | uint64_t{1} << 63);

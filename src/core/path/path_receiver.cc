@@ -155,19 +155,24 @@ void PathReceiver::on_repair(Instant now, const PathHeader& header, MutableBytes
 void PathReceiver::count_repair(const RepairParameters& parameters) {
   if (parameters.code != ErasureCode::SlidingWindow) return;
   Code& its = code(parameters.traffic_class);
+  constexpr uint16_t kGapMax = 64;  // bits of keys_seen; beyond it, counting begins anew
   const auto step = static_cast<uint16_t>(parameters.key - its.last_key);
-  constexpr uint16_t kGapMax = 64;
+  const auto back = static_cast<uint16_t>(-step);
   PathReport::PerClass& figures = figures_of(parameters.traffic_class);
-  if (its.key_known && step != 0 && step < kGapMax) {
+  if (back < kGapMax && its.keys_seen != 0) {
+    const uint64_t bit = uint64_t{1} << back;
+    if ((its.keys_seen & bit) == 0 && figures.lost > 0) --figures.lost;  // it was only late
+    its.keys_seen |= bit;
+    return;
+  }
+  const bool near = step < kGapMax && its.keys_seen != 0;
+  if (near) {
     figures.settled += step;
     figures.lost += static_cast<uint64_t>(step) - 1;
     figures.loss_events += step > 1 ? 1 : 0;
-  } else if (its.key_known && step >= kGapMax && figures.lost > 0) {
-    --figures.lost;  // it was only late
-    return;
   }
+  its.keys_seen = near ? its.keys_seen << step | 1 : ~uint64_t{0};
   its.last_key = parameters.key;
-  its.key_known = true;
 }
 
 std::optional<PathMessage> PathReceiver::on_control(MutableBytes packet) {
@@ -224,7 +229,7 @@ void PathReceiver::hear_of(Instant now, uint64_t end) {
   while (highest_ < end) {
     if (highest_ >= settled_ + kOrderWindow) settle(now);
     if (highest_ >= settled_ + kOrderWindow) ++settled_;  // more at once than the window holds
-    if (next_ + kOrderWindow <= highest_) pass_over(now);
+    if (next_ + kOrderWindow <= highest_) pass_over();
     entry(highest_) = Entry{.known_at = now};
     ++highest_;
   }
@@ -240,7 +245,7 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
   // A sender that begins far from zero, or a gap as long as the window: go on from here.
   if (source.sequence > highest_ + kJumpMax) {
     while (next_ < highest_) {
-      pass_over(now);
+      pass_over();
       drain(now, sink);
     }
     next_ = highest_ = settled_ = source.sequence;
@@ -248,7 +253,7 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
     order_.assign(kOrderWindow, Entry{.known_at = now, .state = State::PassedOver});
   }
   while (next_ < highest_ && next_ + kOrderWindow <= source.sequence) {
-    pass_over(now);
+    pass_over();
     drain(now, sink);
   }
   hear_of(now, source.sequence + 1);
@@ -268,7 +273,7 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
     }
   }
   if (held_ == kHeldMax && source.sequence != next_) {  // what is held goes without the hole
-    pass_over(now);
+    pass_over();
     drain(now, sink);
   }
   if (its.state == State::PassedOver) {
@@ -334,7 +339,7 @@ void PathReceiver::drain(Instant now, QuicPacketSink& sink) {
       release_slot(place);
     } else if (its.state == State::Missing) {
       if (now < hole_deadline(now)) return;
-      pass_over(now);
+      pass_over();
     } else {
       ++next_;
     }
@@ -342,8 +347,7 @@ void PathReceiver::drain(Instant now, QuicPacketSink& sink) {
 }
 
 // Gives up waiting for the missing packets at the head of the order.
-void PathReceiver::pass_over(Instant now) {
-  static_cast<void>(now);
+void PathReceiver::pass_over() {
   while (next_ < highest_ && entry(next_).state == State::Missing) {
     Entry& its = entry(next_);
     its.state = State::PassedOver;

@@ -109,8 +109,8 @@ class PathReceiver {
   struct Code {
     std::unique_ptr<ErasureDecoder> decoder;
     uint64_t expected_symbol = 0;
-    uint16_t last_key = 0;
-    bool key_known = false;
+    uint16_t last_key = 0;   // of the newest repair
+    uint64_t keys_seen = 0;  // bit n: the repair n before it came; 0: there was none
   };
 
   Entry& entry(uint64_t sequence) { return order_[sequence % kOrderWindow]; }
@@ -132,7 +132,7 @@ class PathReceiver {
   void deliver(Instant now, const PathArrival& arrival, const Source& source, QuicPacketSink& sink);
   void drain(Instant now, QuicPacketSink& sink);
   void release_slot(uint16_t slot);
-  void pass_over(Instant now);
+  void pass_over();
   void settle(Instant now);
   Instant hole_deadline(Instant now);
   Duration relative_delay(Instant now, uint32_t stamp);

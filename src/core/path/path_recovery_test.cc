@@ -152,6 +152,34 @@ TEST(PathRecovery, reports_tell_loss_and_recovery) {
   EXPECT_EQ(report.highest, 200u);
 }
 
+// Lost, late and doubled repairs: the loss that is told decides about the code.
+TEST(PathRecovery, counts_lost_repairs_once) {
+  PathPair p;
+  p.sender.set_shares({.bulk = 1, .bulk_window = 8});
+  const auto bulk_lost = [&] {
+    return p.receiver.figures().classes[static_cast<size_t>(TrafficClass::Bulk)].lost;
+  };
+  std::vector<Packet> repairs;
+  for (int i = 0; i < 300; ++i) {
+    p.arrive(p.wrap());
+    repairs.push_back(p.repairs().at(0));
+  }
+  for (size_t i = 0; i < 100; ++i) {
+    if (i % 10 != 5) p.arrive(repairs[i]);
+  }
+  EXPECT_EQ(bulk_lost(), 10u);
+  p.arrive(repairs[95]);  // late
+  EXPECT_EQ(bulk_lost(), 9u);
+  for (size_t i = 0; i < 50; ++i) p.arrive(repairs[95 + i % 5]);  // replayed
+  for (size_t i = 0; i < 50; ++i) p.arrive(repairs[40 + i]);
+  EXPECT_LE(bulk_lost(), 9u);
+  EXPECT_GE(bulk_lost(), 4u);  // 45 to 85 came late
+  // An outage longer than the memory of repairs: what follows is not taken for late ones.
+  const uint64_t before = bulk_lost();
+  for (size_t i = 200; i < 300; ++i) p.arrive(repairs[i]);
+  EXPECT_EQ(bulk_lost(), before);
+}
+
 // ---- hostile ----------------------------------------------------------------------------------
 
 TEST(PathRecovery, forged_repairs_change_counters_only) {

@@ -207,6 +207,8 @@ TEST(PathRecovery, forged_messages_change_counters_only) {
   std::array<uint8_t, kPathMessageMax> plain;
   const size_t size = write_path_message(PathReport{.number = 1}, plain);
   Packet room(1500);
+  EXPECT_EQ(p.sender.write_control(p.now, Bytes(plain).first(size), room, 9), 0u);  // to whom?
+  p.wrap();
   room.resize(p.sender.write_control(p.now, Bytes(plain).first(size), room, 9));
   for (size_t at = 17; at + 16 < room.size(); ++at) {
     Packet changed = room;

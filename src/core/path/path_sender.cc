@@ -239,7 +239,8 @@ size_t PathSender::resend(uint64_t sequence, MutableBytes room) {
 size_t PathSender::write_control(Instant now, Bytes message, MutableBytes room, uint8_t noise) {
   constexpr size_t kFront = kPathPrefixSize + kPathHeaderSize;
   const size_t size = kFront + message.size() + PathProtection::kSealOverhead;
-  if (room.size() < size) return 0;
+  // Before the first source the peer's connection ID is not known.
+  if (room.size() < size || next_sequence_ == 0) return 0;
   const MutableBytes packet = room.first(size);
   write_prefix(static_cast<uint8_t>(0x40 | (noise & 0x3f)), packet);
   write_path_header({.kind = PathPacketKind::Control,

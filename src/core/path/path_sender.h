@@ -44,7 +44,7 @@ class PathSender {
   size_t poll_repair(Instant now, MutableBytes room);
   // The source packet of that sequence once more; 0: it is not kept any more.
   size_t resend(uint64_t sequence, MutableBytes room);
-  // A sealed message.
+  // A sealed message; 0 before the first source.
   size_t write_control(Instant now, Bytes message, MutableBytes room, uint8_t noise);
   std::optional<Instant> next_timeout() const;
 

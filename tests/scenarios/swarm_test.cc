@@ -161,15 +161,18 @@ class Nemesis {
   uint32_t next_inner_ = 0;
 };
 
-void swarm(Lab& lab, RetryPolicy retry) {
+void swarm(Lab& lab, RetryPolicy retry, ResilienceMode mode = ResilienceMode::Off) {
   const ClientPolicy open{.reach_clients = Permission::Allow};
   PolicySnapshot policy;
   policy.unknown_clients = open;
-  lab.add_server({.retry = retry, .policy = std::move(policy)});
+  ServerSetup server{.retry = retry, .policy = std::move(policy)};
+  server.gateway.resilience.mode = mode;
+  lab.add_server(std::move(server));
   std::vector<SimClient*> clients;
   for (int i = 0; i < 4; ++i) {
-    clients.push_back(&lab.add_client("client" + std::to_string(i),
-                                      {.hello_size = i % 2 == 0 ? size_t{300} : size_t{1900}}));
+    ClientSetup setup{.hello_size = i % 2 == 0 ? size_t{300} : size_t{1900}};
+    setup.tunnel.resilience.mode = mode;
+    clients.push_back(&lab.add_client("client" + std::to_string(i), std::move(setup)));
     lab.network.add_nat(clients.back()->id(), IpAddress::v4(0xc6130001 + static_cast<uint32_t>(i)));
     clients.back()->start();
   }
@@ -206,6 +209,10 @@ SCENARIO(swarm_of_faults, 20,
 
 SCENARIO(swarm_of_faults_with_retry, 8, "The same with Retry for everybody") {
   swarm(lab, RetryPolicy::Always);
+}
+
+SCENARIO(swarm_of_faults_resilient, 6, "The same with the path layer") {
+  swarm(lab, RetryPolicy::Auto, ResilienceMode::Auto);
 }
 
 SCENARIO_WITH(swarm_of_faults_openssl, Crypto::Real, 2, "The same over OpenSSL") {

@@ -71,6 +71,8 @@ DatagramOrigin QuicConnection::datagram_origin() const { return impl_->origin; }
 void QuicConnection::Impl::on_quic_packet(Instant now, const PathArrival& arrival,
                                           const DatagramOrigin& origin_in, MutableBytes packet) {
   if (state != State::Open || close_pending) return;
+  // It would count as received from the new address, and allow as much more to be sent there.
+  if (arrival.rebuilt && validating) return;
   origin = origin_in;
   const NetworkPath& where =
       arrival.rebuilt ? from_ngtcp2(*ngtcp2_conn_get_path(connection)) : arrival.path;

@@ -145,18 +145,18 @@ TEST(SessionClasses, a_standing_queue_is_counted_as_managed) {
 
 // --- in ---
 
-const Packet kFromPeer = make_packet("10.8.0.2", "192.0.2.1");
+Packet from_peer() { return make_packet("10.8.0.2", "192.0.2.1"); }
 
 TEST(SessionClasses, without_a_path_layer_everything_is_delivered_at_once) {
   Proxy p;
-  p.session.on_http_datagram(at(0s), datagram(kFromPeer), p.handler);
-  p.session.on_http_datagram(at(0s), datagram(kFromPeer), p.handler,
+  p.session.on_http_datagram(at(0s), datagram(from_peer()), p.handler);
+  p.session.on_http_datagram(at(0s), datagram(from_peer()), p.handler,
                              {.traffic_class = TrafficClass::RealTime});
-  p.receive(kFromPeer, at(0s), 10ms, TrafficClass::Bulk);
+  p.receive(from_peer(), at(0s), 10ms, TrafficClass::Bulk);
   EXPECT_EQ(p.handler.packets.size(), 3u);
   EXPECT_EQ(p.session.next_timeout(), std::nullopt);
   Proxy off({.release = {.mode = ReleaseOptions::Mode::AtOnce}});
-  off.receive(kFromPeer, at(0s), 10ms);
+  off.receive(from_peer(), at(0s), 10ms);
   EXPECT_EQ(off.handler.packets.size(), 1u);
 }
 
@@ -166,7 +166,7 @@ TEST(SessionClasses, real_time_is_delivered_evenly) {
   Duration sent = 0ms;
   for (const Duration delay : delays) {
     p.run_until(at(sent) + delay);
-    p.receive(kFromPeer, at(sent) + delay, delay);
+    p.receive(from_peer(), at(sent) + delay, delay);
     sent += 20ms;
   }
   EXPECT_LT(p.handler.packets.size(), 8u);
@@ -182,7 +182,7 @@ TEST(SessionClasses, real_time_is_delivered_evenly) {
 
 TEST(SessionClasses, rfc9484_7_2_what_waits_is_dropped_when_its_address_is_withdrawn) {
   Proxy p;
-  p.receive(kFromPeer, at(0s), 10ms);
+  p.receive(from_peer(), at(0s), 10ms);
   EXPECT_TRUE(p.handler.packets.empty());
   EXPECT_TRUE(p.session.next_timeout());
   p.session.assign_addresses({});
@@ -200,14 +200,14 @@ TEST(SessionClasses, what_is_refused_is_refused_at_its_arrival) {
 
 TEST(SessionClasses, a_stamp_beyond_reason_is_none) {
   Proxy p;
-  p.receive(kFromPeer, at(0s), ReleaseQueue::kRelativeDelayMax);
-  p.receive(kFromPeer, at(0s), -2 * ReleaseQueue::kRelativeDelayMax);
+  p.receive(from_peer(), at(0s), ReleaseQueue::kRelativeDelayMax);
+  p.receive(from_peer(), at(0s), -2 * ReleaseQueue::kRelativeDelayMax);
   EXPECT_EQ(p.handler.packets.size(), 2u);
 }
 
 TEST(SessionClasses, an_aborted_session_delivers_nothing_more) {
   Proxy p;
-  p.receive(kFromPeer, at(0s), 10ms);
+  p.receive(from_peer(), at(0s), 10ms);
   p.session.on_stream_data(at(1ms), from_hex("03 01 09").value(), p.handler);
   EXPECT_TRUE(p.session.abort_reason());
   EXPECT_EQ(p.session.next_timeout(), std::nullopt);

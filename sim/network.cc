@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/network.h"
 
+#include <algorithm>
 #include <format>
 
 #include "base/assert.h"
@@ -68,6 +69,11 @@ void Network::count_sent(const Packet& packet) {
   Account& account = accounts_[packet.to];
   account.sent += packet.bytes.size();
   if (account.may_be_validated || account.sent <= kAmplificationMax * account.received) return;
+  // RFC 9000 8.1.3: who was validated once may have come back with a token, from any port.
+  const auto was_validated = [&](const auto& other) {
+    return other.second.may_be_validated && other.first.address == packet.to.address;
+  };
+  if (std::ranges::any_of(accounts_, was_validated)) return;
   world_.violation(std::format("I-7: {} bytes to {}, which sent {} and cannot be validated yet",
                                account.sent, packet.to.to_string(), account.received));
 }

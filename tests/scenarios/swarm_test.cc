@@ -211,7 +211,7 @@ SCENARIO(swarm_of_faults_with_retry, 8, "The same with Retry for everybody") {
   swarm(lab, RetryPolicy::Always);
 }
 
-SCENARIO(swarm_of_faults_resilient, 6, "The same with the path layer") {
+SCENARIO(swarm_of_faults_resilient, 20, "The same with the path layer") {
   swarm(lab, RetryPolicy::Auto, ResilienceMode::Auto);
 }
 

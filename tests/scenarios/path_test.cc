@@ -66,6 +66,22 @@ SCENARIO(path_burst_loss, 4, "5 % loss in bursts of four") {
   survives(lab, {.delay = 20ms, .burst_enter_ppm = 13'000, .burst_leave_ppm = kPpm / 4}, 15s, 0.6);
 }
 
+SCENARIO(path_round_trip_falls, 3,
+         "A round trip of 40 ms falls to 0.4: a stream right after it is not held back") {
+  SimClient& client = connected_client(lab, {.up = {.delay = 20ms}, .down = {.delay = 20ms}});
+  lab.ping(client.inner(), lab.internet(), {.interval = 50ms});
+  lab.run(2s);
+  lab.network.set_links(client.id(), {.delay = 200us});
+  lab.run(3s);
+  constexpr FlowOptions kFast{.interval = 240us, .packet_size = 1200};  // 40 Mbit/s
+  Flow& up = lab.stream(client.inner(), lab.internet(), kFast);
+  Flow& down = lab.stream(lab.internet(), client.inner(), kFast);
+  lab.run(3s);
+  EXPECT_LE(up.figures().loss(), 0.05);
+  EXPECT_LE(down.figures().loss(), 0.05);
+  lab.finish();
+}
+
 // proves: I1
 SCENARIO(path_blackhole_and_heal, 5,
          "Nothing passes for 5, 12 or 20 s, then everything: the same connection goes on") {

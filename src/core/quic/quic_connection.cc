@@ -280,14 +280,16 @@ size_t QuicConnection::Impl::payload_limit() const {
 }
 
 QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, TransmitBatch& batch) {
-  const Flushed flushed = write_waiting(now, batch);
+  const Flushed flushed = write_waiting(now, batch, WhenNoStream::AskLibrary);
   if (flushed == Flushed::All) end_burst(now);
   return flushed;
 }
 
 // The burst goes on: the pacer would hold back what follows at once.
-QuicConnection::Flushed QuicConnection::Impl::write_waiting(Instant now, TransmitBatch& batch) {
+QuicConnection::Flushed QuicConnection::Impl::write_waiting(Instant now, TransmitBatch& batch,
+                                                            WhenNoStream when_no_stream) {
   StreamChunk chunk;
+  bool begun = false;  // a packet with room for more
   for (;;) {
     const MutableBytes room = packet_room(batch);
     if (room.empty()) return Flushed::Full;
@@ -297,7 +299,10 @@ QuicConnection::Flushed QuicConnection::Impl::write_waiting(Instant now, Transmi
     if (application != nullptr && state == State::Open && !application->next_stream_chunk(chunk)) {
       return close_pending ? write_close(now, batch) : Flushed::All;
     }
-    if (chunk.stream < 0) streams_waiting = false;
+    if (chunk.stream < 0) {
+      streams_waiting = false;
+      if (when_no_stream == WhenNoStream::Return && !begun) return Flushed::All;
+    }
     ngtcp2_vec vec[StreamChunk::kPiecesMax];
     for (size_t i = 0; i < chunk.piece_count; ++i) {
       vec[i] = {.base = const_cast<uint8_t*>(chunk.pieces[i].data()),
@@ -314,7 +319,10 @@ QuicConnection::Flushed QuicConnection::Impl::write_waiting(Instant now, Transmi
       application->on_stream_written(StreamId(static_cast<uint64_t>(chunk.stream)),
                                      static_cast<size_t>(written));
     }
-    if (n == NGTCP2_ERR_WRITE_MORE) continue;
+    if (n == NGTCP2_ERR_WRITE_MORE) {
+      begun = true;
+      continue;
+    }
     if (n == NGTCP2_ERR_STREAM_DATA_BLOCKED) {
       application->on_stream_blocked(StreamId(static_cast<uint64_t>(chunk.stream)));
       continue;
@@ -328,6 +336,7 @@ QuicConnection::Flushed QuicConnection::Impl::write_waiting(Instant now, Transmi
       return write_close(now, batch);
     }
     if (n == 0) return Flushed::All;
+    begun = false;
     commit(batch, static_cast<size_t>(n), info, now);
   }
 }
@@ -569,7 +578,8 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
   if (impl.state != Impl::State::Open || impl.close_pending) return SendResult::Closed;
   impl.called_at = now;
   if (impl.streams_waiting && impl.priority == SendPriority::StreamsFirst) {
-    if (impl.write_waiting(now, batch) == Flushed::Full) return SendResult::Blocked;
+    const auto flushed = impl.write_waiting(now, batch, Impl::WhenNoStream::Return);
+    if (flushed == Flushed::Full) return SendResult::Blocked;
     if (impl.state != Impl::State::Open || impl.close_pending) return SendResult::Closed;
   }
   if (prefix.size() + packet.size() > datagram_size_max()) {

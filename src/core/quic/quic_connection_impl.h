@@ -48,7 +48,10 @@ struct QuicConnection::Impl final : public QuicPacketSink {
   ReadResult read(Instant now, const NetworkPath& network_path, Ecn ecn, MutableBytes packet);
   Flushed write_close(Instant now, TransmitBatch& batch);
   Flushed write_packets(Instant now, TransmitBatch& batch);
-  Flushed write_waiting(Instant now, TransmitBatch& batch);
+  // Asked for a packet while there is nothing for it, ngtcp2 notes that the application sets the
+  // pace, and the congestion window stops growing: not to be done while a datagram waits.
+  enum class WhenNoStream : uint8_t { AskLibrary, Return };
+  Flushed write_waiting(Instant now, TransmitBatch& batch, WhenNoStream when_no_stream);
   void commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info, Instant now);
   void end_burst(Instant now);
   bool rtt_is_stale() const;

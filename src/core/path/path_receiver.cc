@@ -239,7 +239,9 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
                           QuicPacketSink& sink) {
   if (source.sequence + kOrderWindow <= highest_) {
     ++counters_.late;
-    if (source.way == Source::Way::Arrived) deliver(now, arrival, source, sink);
+    if (source.way != Source::Way::Arrived) return;
+    ++counts_of(source.traffic_class).late;
+    deliver(now, arrival, source, sink);
     return;
   }
   // A sender that begins far from zero, or a gap as long as the window: go on from here.
@@ -278,6 +280,7 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
   }
   if (its.state == State::PassedOver) {
     ++counters_.late;
+    ++counts_of(source.traffic_class).late;
     its.state = State::Delivered;
     deliver(now, arrival, source, sink);
   } else if (source.sequence == next_) {
@@ -291,6 +294,7 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
 
 void PathReceiver::deliver(Instant now, const PathArrival& arrival, const Source& source,
                            QuicPacketSink& sink) {
+  ++counts_of(source.traffic_class).delivered;
   sink.on_quic_packet(
       now, arrival,
       DatagramOrigin{.traffic_class = source.traffic_class, .relative_delay = source.delay},
@@ -308,11 +312,16 @@ void PathReceiver::hold(Instant now, const PathArrival& arrival, const Source& s
   const uint16_t place = free_slots_.back();
   free_slots_.pop_back();
   std::ranges::copy(source.quic_packet, storage(place).begin());
+  // Until the slowest sibling would have come, within the budget.
+  constexpr Duration kNone{};
   const Duration slack = delays_.high(now).value_or(source.delay) - source.delay;
+  const Duration budget =
+      delays_.low(now).value_or(source.delay) + settings_.realtime_budget - source.delay;
   slots_[place] = {
       .arrival = arrival,
       .origin = {.traffic_class = source.traffic_class, .relative_delay = source.delay},
-      .deadline = now + std::max(slack, Duration::zero()) + kHoldMargin,
+      .since = now,
+      .deadline = now + std::min(std::max(slack, kNone) + kHoldMargin, std::max(budget, kNone)),
       .size = static_cast<uint16_t>(source.quic_packet.size())};
   Entry& its = entry(source.sequence);
   its.state = State::Held;
@@ -332,10 +341,12 @@ void PathReceiver::drain(Instant now, QuicPacketSink& sink) {
     Entry& its = entry(next_);
     if (its.state == State::Held) {
       const uint16_t place = its.slot;
+      Slot& slot = slots_[place];
       its.state = State::Delivered;
       ++next_;
-      sink.on_quic_packet(now, slots_[place].arrival, slots_[place].origin,
-                          storage(place).first(slots_[place].size));
+      ++counts_of(slot.origin.traffic_class).delivered;
+      slot.origin.held = now - slot.since;
+      sink.on_quic_packet(now, slot.arrival, slot.origin, storage(place).first(slot.size));
       release_slot(place);
     } else if (its.state == State::Missing) {
       if (now < hole_deadline(now)) return;

@@ -52,6 +52,11 @@ struct PathReceiverCounters {
   uint64_t held = 0;     // waited for an earlier one
   uint64_t damaged = 0;  // the header's check does not fit, or the place is out of all range
   uint64_t forged = 0;   // repairs and messages whose tag is wrong
+  struct PerClass {
+    uint64_t delivered = 0;  // to QUIC, late ones too
+    uint64_t late = 0;       // of these: after they had been passed over
+  };
+  std::array<PerClass, kTrafficClasses> classes{};
 };
 
 class PathReceiver {
@@ -96,6 +101,7 @@ class PathReceiver {
   struct Slot {
     PathArrival arrival;
     DatagramOrigin origin;
+    Instant since;
     Instant deadline;  // real time: not to be held any longer
     uint16_t size = 0;
   };
@@ -115,6 +121,9 @@ class PathReceiver {
 
   Entry& entry(uint64_t sequence) { return order_[sequence % kOrderWindow]; }
   Code& code(TrafficClass c) { return codes_[static_cast<size_t>(c)]; }
+  PathReceiverCounters::PerClass& counts_of(TrafficClass c) {
+    return counters_.classes[static_cast<size_t>(c)];
+  }
   PathReport::PerClass& figures_of(TrafficClass c) {
     return report_.classes[static_cast<size_t>(c)];
   }

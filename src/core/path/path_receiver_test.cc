@@ -74,6 +74,54 @@ TEST(PathReceiver, a_real_time_packet_does_not_wait_for_the_hold) {
   EXPECT_EQ(p.origins.back().traffic_class, TrafficClass::RealTime);
 }
 
+// The spread of delays is 60 ms, so that a packet which came fast would wait for its slowest sibling.
+TEST(PathReceiver, a_real_time_packet_waits_no_longer_than_its_budget) {
+  for (const Duration budget : {100ms, 20ms}) {
+    PathPair p({.mode = ResilienceMode::Auto, .realtime_budget = budget});
+    p.arrive(p.wrap());
+    const Packet slow = p.wrap();
+    p.advance(60ms);
+    p.arrive(slow);
+    p.wrap();  // lost
+    p.arrive(p.wrap(TrafficClass::RealTime));
+    p.advance(std::min<Duration>(budget, 64ms) - 2ms);
+    EXPECT_THAT(p.delivered, ElementsAre(0, 1)) << budget;
+    p.advance(4ms);
+    EXPECT_THAT(p.delivered, ElementsAre(0, 1, 3)) << budget;
+  }
+}
+
+TEST(PathReceiver, tells_how_long_a_packet_waited_for_others) {
+  PathPair p;
+  p.arrive(p.wrap());
+  const Packet missing = p.wrap();
+  const Packet next = p.wrap();
+  p.arrive(next);
+  p.now += 3ms;
+  p.arrive(missing);
+  ASSERT_THAT(p.delivered, ElementsAre(0, 1, 2));
+  EXPECT_EQ(p.origins[1].held, 0ms);
+  EXPECT_EQ(p.origins[2].held, 3ms);
+  // The delay is that of its arrival.
+  EXPECT_EQ(*p.origins[2].relative_delay, *p.origins[0].relative_delay);
+}
+
+TEST(PathReceiver, counts_what_it_delivers_of_each_class) {
+  PathPair p({.mode = ResilienceMode::Auto, .hold_max = 10ms});
+  p.arrive(p.wrap(TrafficClass::RealTime));
+  const Packet late = p.wrap();
+  p.arrive(p.wrap(TrafficClass::RealTime));
+  p.advance(20ms);
+  p.arrive(late);
+  const auto& classes = p.receiver.counters().classes;
+  const auto& bulk = classes[static_cast<size_t>(TrafficClass::Bulk)];
+  const auto& realtime = classes[static_cast<size_t>(TrafficClass::RealTime)];
+  EXPECT_EQ(realtime.delivered, 2u);
+  EXPECT_EQ(realtime.late, 0u);
+  EXPECT_EQ(bulk.delivered, 1u);
+  EXPECT_EQ(bulk.late, 1u);
+}
+
 TEST(PathReceiver, tells_how_long_each_packet_was_on_its_way) {
   PathPair p;
   const Packet first = p.wrap(), second = p.wrap();

@@ -22,8 +22,9 @@ struct PathSettings {
   // How much later than it was sent a bulk packet may be handed on because an earlier one is
   // missing.
   Duration hold_max = 120ms;
-  // Sum of all that may be added to a real-time packet's way, one way.
-  Duration realtime_budget = 150ms;
+  // No real-time packet waits for others longer than until this much after the fastest one would
+  // have come. The timed release above has the same bound (ReleaseOptions::allowance).
+  Duration realtime_budget = 100ms;
   // Recovered packets look congestion-marked (ECN CE) to QUIC, so that its controller still sees
   // the loss.
   enum class RecoveredAs : uint8_t { Intact, Marked } recovered_as = RecoveredAs::Intact;

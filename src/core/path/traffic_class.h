@@ -26,6 +26,8 @@ struct DatagramOrigin {
   // clocks are an unknown but constant offset apart, so that only differences mean something; it
   // may be negative. nullopt: no stamp.
   std::optional<Duration> relative_delay;
+  // How long it has waited since then for packets before it.
+  Duration held{};
 };
 
 }  // namespace masque

@@ -53,6 +53,7 @@ class ReleaseQueue {
   // Stamps further than this from our clock are no stamps.
   static constexpr Duration kRelativeDelayMax = std::chrono::hours(24 * 365);
 
+  // `relative_delay`: now minus the sender's stamp.
   void push(Instant now, Duration relative_delay, Bytes packet, ReleaseSink& sink);
   std::optional<Instant> next_timeout() const;
   void on_timeout(Instant now, ReleaseSink& sink);

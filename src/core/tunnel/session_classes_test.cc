@@ -30,11 +30,12 @@ struct Proxy {
     return session.on_ip_packet(now, {.head = packet, .body = {}}, view_of(packet),
                                 Forwarding::KernelDecrements, channel, tun);
   }
-  // From the peer, `delay` after its stamp by a clock that is an hour behind.
+  // From the peer, `delay` after its stamp by a clock that is an hour behind; then it was held.
   void receive(const Packet& packet, Instant now, Duration delay,
-               TrafficClass traffic_class = TrafficClass::RealTime) {
-    session.on_http_datagram(now, datagram(packet), handler,
-                             {.traffic_class = traffic_class, .relative_delay = delay + 1h});
+               TrafficClass traffic_class = TrafficClass::RealTime, Duration held = 0ms) {
+    session.on_http_datagram(
+        now, datagram(packet), handler,
+        {.traffic_class = traffic_class, .relative_delay = delay + 1h, .held = held});
   }
   void run_until(Instant end) {
     while (session.next_timeout() && *session.next_timeout() <= end) {
@@ -178,6 +179,25 @@ TEST(SessionClasses, real_time_is_delivered_evenly) {
   EXPECT_GT(figures.jitter_before, 4ms);
   EXPECT_LT(figures.jitter_after, 1ms);
   EXPECT_GT(figures.added_mean, 1ms);
+}
+
+// What a packet has waited in the path layer's order counts against the same budget.
+TEST(SessionClasses, one_budget_bounds_all_waiting_of_real_time) {
+  const Duration budget = 60ms;
+  Proxy p({.release = {.allowance = budget}});
+  // Delays of 0 to 80 ms: the target is as high as it may be.
+  Duration sent = 0ms;
+  for (const Duration delay : {0ms, 80ms, 0ms, 80ms, 0ms}) {
+    p.receive(from_peer(), at(sent) + delay, delay);
+    sent += 100ms;
+  }
+  p.run_until(at(sent));
+  const size_t before = p.handler.packets.size();
+  p.receive(from_peer(), at(sent) + 50ms, 10ms, TrafficClass::RealTime, 40ms);
+  p.run_until(at(sent) + budget - 1ms);
+  EXPECT_EQ(p.handler.packets.size(), before);
+  p.run_until(at(sent) + budget);
+  EXPECT_EQ(p.handler.packets.size(), before + 1);
 }
 
 TEST(SessionClasses, rfc9484_7_2_what_waits_is_dropped_when_its_address_is_withdrawn) {

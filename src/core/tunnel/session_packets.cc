@@ -56,7 +56,8 @@ void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacke
   }
   if (is_held(origin)) {
     ToHandler sink(*this, handler);
-    return release_.push(now, *origin.relative_delay, packet, sink);
+    // Its stamp counts, not when it came out of the order: the budget is for all waiting together.
+    return release_.push(now, *origin.relative_delay + origin.held, packet, sink);
   }
   deliver(packet, *view, handler);
 }

@@ -314,9 +314,11 @@ ServiceStatus ClientService::status() {
                     .pid = static_cast<uint32_t>(::getpid()),
                     .uptime = now - started_,
                     .interface = tun_ ? tun_->name() : "",
-                    .last_error = last_error_};
+                    .last_error = last_error_,
+                    .resilience_mode = std::string(to_string(config_.resilience.path.mode))};
   if (!client_) return out;
   out.reconnects = client_->reconnects();
+  const SessionFigures figures = client_->figures();
   out.session =
       SessionStatus{.addresses = client_->addresses(),
                     .routes = client_->routes(),
@@ -324,7 +326,8 @@ ServiceStatus ClientService::status() {
                     .mtu = static_cast<uint32_t>(client_->mtu()),
                     .connected_for = client_->connected_since() ? now - *client_->connected_since()
                                                                 : Duration::zero(),
-                    .path = path_of(worker_ ? worker_->connection() : nullptr, now),
+                    .path = path_of(worker_ ? worker_->connection() : nullptr, figures, now),
+                    .classes = classes_of(figures),
                     .counters = traffic_of(client_->counters())};
   return out;
 }

@@ -436,6 +436,7 @@ ServiceStatus ServerService::status() const {
                     .pid = static_cast<uint32_t>(::getpid()),
                     .uptime = now - started_,
                     .interface = tun_ ? tun_->name() : "",
+                    .resilience_mode = std::string(to_string(config_.resilience.path.mode)),
                     .listen = config_.listen.to_string(),
                     .pools = config_.pools,
                     .routes = config_.routes};
@@ -450,7 +451,8 @@ ServiceStatus ServerService::status() const {
                             .site_routes = session.site_subnets,
                             .mtu = static_cast<uint32_t>(session.mtu),
                             .connected_for = now - session.since,
-                            .path = path_of(session.connection, now),
+                            .path = path_of(session.connection, session.figures, now),
+                            .classes = classes_of(session.figures),
                             .counters = traffic_of(session.counters)});
   }
   return out;

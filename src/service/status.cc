@@ -2,7 +2,7 @@
 #include "service/status.h"
 
 #include <algorithm>
-#include <format>
+#include <utility>
 
 #include "service/status_json.h"
 
@@ -12,14 +12,12 @@ namespace {
 
 constexpr int kStatusVersion = 1;  // raised only when a field changes its meaning or goes away
 
-double milliseconds(Duration duration) {
-  // Three decimals: microseconds are the finest that means anything.
-  const auto us = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
-  return static_cast<double>(us) / 1000.0;
-}
-
 int64_t seconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::seconds>(duration).count();
+}
+
+double share_of(uint64_t part, uint64_t whole) {
+  return share(static_cast<double>(part), static_cast<double>(whole));
 }
 
 Json counters_json(const TrafficCounters& counters) {
@@ -37,31 +35,78 @@ Json counters_json(const TrafficCounters& counters) {
           {"drops", drops}};
 }
 
+Json classes_json(const ClassesStatus& status) {
+  return {{"realtime",
+           {{"packets", status.realtime.packets},
+            {"by_dscp", status.by_dscp},
+            {"by_port", status.by_port},
+            {"by_pace", status.by_pace},
+            {"waiting_bytes", status.realtime.waiting_bytes},
+            {"dropped", status.realtime.dropped}}},
+          {"bulk",
+           {{"packets", status.bulk.packets},
+            {"too_fast", status.too_fast},
+            {"waiting_bytes", status.bulk.waiting_bytes},
+            {"dropped", status.bulk.dropped}}},
+          {"waiting_packets", status.waiting_packets},
+          {"marked", status.marked},
+          {"codel_dropped", status.codel_dropped},
+          {"expired", status.expired},
+          {"overflow", status.overflow}};
+}
+
 Json class_json(const ResilienceStatus::Class& its) {
+  // Given up, and it has not come since.
+  const uint64_t gone = its.abandoned - std::min(its.abandoned, its.late);
+  const auto& peer = its.at_peer;
   return {{"packets_sent", its.sent},
           {"bytes_sent", its.bytes_sent},
           {"repairs_sent", its.repairs_sent},
           {"repair_bytes_sent", its.repair_bytes_sent},
+          {"overhead", share_of(its.repair_bytes_sent, its.bytes_sent + its.repair_bytes_sent)},
           {"resent", its.resent},
           {"loss_sent", its.loss_sent},
           {"packets_received", its.received},
           {"lost", its.lost},
           {"recovered", its.recovered},
-          {"abandoned", its.abandoned}};
+          {"abandoned", its.abandoned},
+          {"delivered", its.delivered},
+          {"late", its.late},
+          {"loss_before", share_of(its.lost, its.received)},
+          {"loss_after", share_of(gone, its.delivered + gone)},
+          {"jitter_before_ms", to_json_milliseconds(its.jitter_before)},
+          {"jitter_after_ms", to_json_milliseconds(its.jitter_after)},
+          {"at_peer",
+           {{"packets_received", peer.received},
+            {"lost", peer.lost},
+            {"recovered", peer.recovered},
+            {"abandoned", peer.abandoned},
+            {"loss_before", share_of(peer.lost, peer.received)},
+            {"loss_after", share_of(std::min(peer.abandoned, its.sent), its.sent)}}}};
 }
 
 Json resilience_json(const ResilienceStatus& status) {
-  Json out = {{"realtime", class_json(status.realtime)},
+  const auto& release = status.release;
+  Json out = {{"mode", status.mode},
+              {"code", status.code},
+              {"realtime", class_json(status.realtime)},
               {"bulk", class_json(status.bulk)},
+              {"release",
+               {{"target_ms", to_json_milliseconds(release.target)},
+                {"added_ms", to_json_milliseconds(release.added_mean)},
+                {"packets", release.packets},
+                {"late", release.late},
+                {"early", release.early},
+                {"waiting", release.waiting}}},
               {"late", status.late},
               {"duplicates", status.duplicates},
               {"damaged", status.damaged},
               {"forged", status.forged},
               {"mean_burst", status.mean_burst},
-              {"rtt_ms", milliseconds(status.rtt)},
-              {"queue_ms", milliseconds(status.queue)},
-              {"hold_ms", milliseconds(status.hold)},
-              {"delay_spread_ms", milliseconds(status.delay_spread)}};
+              {"rtt_ms", to_json_milliseconds(status.rtt)},
+              {"queue_ms", to_json_milliseconds(status.queue)},
+              {"hold_ms", to_json_milliseconds(status.hold)},
+              {"delay_spread_ms", to_json_milliseconds(status.delay_spread)}};
   // A member of its own type or none: null is what nobody expects.
   if (status.rate) out["rate_bytes_s"] = static_cast<uint64_t>(*status.rate);
   return out;
@@ -74,7 +119,7 @@ void add_session(Json& out, const SessionStatus& session) {
   out["routes"] = to_json_array(session.routes);
   out["site_routes"] = to_json_array(session.site_routes);
   out["transport"] = session.path.transport;
-  out["rtt_ms"] = milliseconds(session.path.rtt);
+  out["rtt_ms"] = to_json_milliseconds(session.path.rtt);
   out["mtu"] = session.mtu;
   out["connected_s"] = seconds(session.connected_for);
   out["cipher"] = session.path.cipher;
@@ -83,130 +128,9 @@ void add_session(Json& out, const SessionStatus& session) {
                 {"packets_received", session.path.udp_received},
                 {"packets_lost", session.path.udp_lost},
                 {"congestion_window_bytes", session.path.congestion_window_bytes}};
+  out["classes"] = classes_json(session.classes);
   if (session.path.resilience) out["resilience"] = resilience_json(*session.path.resilience);
   out["counters"] = counters_json(session.counters);
-}
-
-std::string joined(const Json& list) {
-  std::string out;
-  for (const auto& item : list) {
-    if (item.is_string()) out += (out.empty() ? "" : " ") + item.get<std::string>();
-  }
-  return out.empty() ? "-" : out;
-}
-
-std::string text_member(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-double number_member(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number() ? found->get<double>() : 0;
-}
-
-Json child(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() ? *found : Json();
-}
-
-std::string human_bytes(double bytes) {
-  constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB", "PB"};
-  size_t unit = 0;
-  while (bytes >= 1000 && unit + 1 < std::size(kUnits)) {
-    bytes /= 1000;
-    ++unit;
-  }
-  return unit == 0 ? std::format("{:.0f} B", bytes) : std::format("{:.1f} {}", bytes, kUnits[unit]);
-}
-
-std::string human_time(double total) {
-  const auto s = static_cast<int64_t>(total);
-  if (s < 60) return std::format("{} s", s);
-  if (s < 3600) return std::format("{} min {} s", s / 60, s % 60);
-  if (s < 86'400) return std::format("{} h {} min", s / 3600, s % 3600 / 60);
-  return std::format("{} d {} h", s / 86'400, s % 86'400 / 3600);
-}
-
-std::string human_counters(const Json& counters) {
-  return std::format(
-      "{} in {:.0f} packets sent, {} in {:.0f} received, {:.0f} dropped",
-      human_bytes(number_member(counters, "bytes_sent")), number_member(counters, "packets_sent"),
-      human_bytes(number_member(counters, "bytes_received")),
-      number_member(counters, "packets_received"), number_member(counters, "packets_dropped"));
-}
-
-void line(std::string& out, std::string_view name, std::string_view value) {
-  if (!value.empty()) out += std::format("{:<12} {}\n", name, value);
-}
-
-void add_drops(std::string& out, const Json& counters) {
-  const Json drops = child(counters, "drops");
-  if (!drops.is_object()) return;
-  for (const auto& [reason, packets] : drops.items()) {
-    if (packets.is_number())
-      line(out, "dropped", std::format("{:.0f} {}", packets.get<double>(), reason));
-  }
-}
-
-void add_resilience(std::string& out, const Json& status) {
-  const Json resilience = child(status, "resilience");
-  if (!resilience.is_object()) return;
-  for (const char* name : {"realtime", "bulk"}) {
-    const Json its = child(resilience, name);
-    const double bytes = number_member(its, "bytes_sent");
-    const double overhead = bytes > 0 ? number_member(its, "repair_bytes_sent") / bytes * 100 : 0;
-    line(out, name,
-         std::format("{:.2f} % of what is sent is lost, {:.1f} % overhead; of {:.0f} received "
-                     "{:.0f} were lost, {:.0f} recovered, {:.0f} given up",
-                     number_member(its, "loss_sent") * 100, overhead,
-                     number_member(its, "packets_received"), number_member(its, "lost"),
-                     number_member(its, "recovered"), number_member(its, "abandoned")));
-  }
-  const double rate = number_member(resilience, "rate_bytes_s");
-  line(out, "path",
-       std::format(
-           "queue {:.1f} ms, hold {:.1f} ms, bursts of {:.1f}, {}",
-           number_member(resilience, "queue_ms"), number_member(resilience, "hold_ms"),
-           number_member(resilience, "mean_burst"),
-           rate > 0 ? std::format("{:.1f} Mbit/s allowed", rate * 8e-6) : std::string("no limit")));
-}
-
-void client_text(std::string& out, const Json& status) {
-  line(out, "peer", text_member(status, "peer"));
-  line(out, "addresses", joined(child(status, "addresses")));
-  line(out, "routes", joined(child(status, "routes")));
-  line(out, "interface",
-       std::format("{}, MTU {:.0f}", text_member(status, "interface"),
-                   number_member(status, "mtu")));
-  line(out, "transport",
-       std::format("{} {} {}", text_member(status, "transport"), text_member(status, "cipher"),
-                   text_member(status, "key_exchange")));
-  line(out, "round trip", std::format("{:.1f} ms", number_member(status, "rtt_ms")));
-  line(out, "connected", "for " + human_time(number_member(status, "connected_s")));
-  add_resilience(out, status);
-}
-
-void server_text(std::string& out, const Json& status) {
-  line(out, "listens on", text_member(status, "listen"));
-  line(out, "addresses", joined(child(status, "addresses")));
-  line(out, "pools", joined(child(status, "pools")));
-  line(out, "routes", joined(child(status, "routes")));
-  line(out, "interface", text_member(status, "interface"));
-  const Json sessions = child(status, "sessions");
-  line(out, "sessions", std::format("{}", sessions.size()));
-  if (!sessions.is_array() || sessions.empty()) return;
-  out += std::format("\n{:<20} {:<26} {:<24} {:>9} {:>12}  {}\n", "USER", "PEER", "ADDRESSES",
-                     "RTT ms", "CONNECTED", "TRAFFIC (sent / received)");
-  for (const auto& session : sessions) {
-    const Json counters = child(session, "counters");
-    out += std::format("{:<20} {:<26} {:<24} {:>9.1f} {:>12}  {} / {}\n",
-                       text_member(session, "user"), text_member(session, "peer"),
-                       joined(child(session, "addresses")), number_member(session, "rtt_ms"),
-                       human_time(number_member(session, "connected_s")),
-                       human_bytes(number_member(counters, "bytes_sent")),
-                       human_bytes(number_member(counters, "bytes_received")));
-  }
 }
 
 }  // namespace
@@ -229,31 +153,6 @@ std::string_view to_string(ServiceState state) {
   std::unreachable();
 }
 
-std::optional<Json> parse_json_object(std::string_view text) {
-  int depth = 0;
-  bool too_deep = false;
-  const auto watch = [&](int level, Json::parse_event_t event, Json&) {
-    if (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start) {
-      depth = std::max(depth, level);
-      too_deep = too_deep || level >= kJsonDepthMax;
-    }
-    return !too_deep;
-  };
-  Json json = Json::parse(text, watch, /*allow_exceptions=*/false);
-  if (json.is_discarded() || too_deep || !json.is_object()) return std::nullopt;
-  return json;
-}
-
-std::string dump_json(const Json& json) {
-  return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
-}
-
-Json to_json_array(const std::vector<IpPrefix>& prefixes) {
-  Json out = Json::array();
-  for (const auto& prefix : prefixes) out.push_back(prefix.to_string());
-  return out;
-}
-
 Json to_json_object(const ServiceStatus& status) {
   const bool client = status.role == ServiceRole::Client;
   Json out = {{"version", kStatusVersion},
@@ -264,7 +163,8 @@ Json to_json_object(const ServiceStatus& status) {
               {"uptime_s", seconds(status.uptime)},
               {"config", status.config_file},
               {"interface", status.interface},
-              {"last_error", status.last_error}};
+              {"last_error", status.last_error},
+              {"resilience_mode", status.resilience_mode}};
   if (client) {
     out["reconnects"] = status.reconnects;
     // Before the first connection the same members are there, empty.
@@ -288,23 +188,6 @@ Json to_json_object(const ServiceStatus& status) {
 
 std::string status_to_json(const ServiceStatus& status) {
   return dump_json(to_json_object(status));
-}
-
-std::string status_to_text(std::string_view json) {
-  const auto status = parse_json_object(json);
-  if (!status) return "the answer is not a status\n";
-  std::string out;
-  line(out, "state", text_member(*status, "state"));
-  line(out, "last error", text_member(*status, "last_error"));
-  line(out, "role", text_member(*status, "role"));
-  text_member(*status, "role") == "server" ? server_text(out, *status) : client_text(out, *status);
-  const Json counters = child(*status, "counters");
-  line(out, "traffic", human_counters(counters));
-  add_drops(out, counters);
-  line(out, "running",
-       std::format("for {}, {}, process {:.0f}", human_time(number_member(*status, "uptime_s")),
-                   text_member(*status, "program"), number_member(*status, "pid")));
-  return out;
 }
 
 std::optional<std::string> state_of(std::string_view json) {

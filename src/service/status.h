@@ -55,9 +55,32 @@ struct ResilienceStatus {
     uint64_t lost = 0;      // of these: on the wire
     uint64_t recovered = 0;
     uint64_t abandoned = 0;  // not brought back in time
+    uint64_t delivered = 0;  // packets of the peer that came out of the layer
+    uint64_t late = 0;       // of these: after they had been given up
+    // Of what we sent, as the peer tells: those of which it knows the fate, and so on.
+    struct AtPeer {
+      uint64_t received = 0;
+      uint64_t lost = 0;
+      uint64_t recovered = 0;
+      uint64_t abandoned = 0;
+    } at_peer;
+    Duration jitter_before{};  // RFC 3550, of what came in
+    Duration jitter_after{};
   };
+  // Real-time packets are handed on `target` after the fastest one would have come.
+  struct Release {
+    Duration target{};
+    Duration added_mean{};
+    uint64_t packets = 0;
+    uint64_t late = 0;
+    uint64_t early = 0;
+    uint64_t waiting = 0;
+  };
+  std::string mode;
+  std::string code;
   Class realtime;
   Class bulk;
+  Release release;
   uint64_t late = 0;
   uint64_t duplicates = 0;
   uint64_t damaged = 0;
@@ -68,6 +91,26 @@ struct ResilienceStatus {
   Duration hold{};
   Duration delay_spread{};
   std::optional<double> rate;  // bytes per second; nullopt: unlimited
+};
+
+// What goes to the peer, by class, also without a path layer.
+struct ClassesStatus {
+  struct Class {
+    uint64_t packets = 0;  // that were found to be of this class
+    uint64_t waiting_bytes = 0;
+    uint64_t dropped = 0;  // while they waited
+  };
+  Class realtime;
+  Class bulk;
+  uint64_t by_dscp = 0;  // real time, by which rule
+  uint64_t by_port = 0;
+  uint64_t by_pace = 0;
+  uint64_t too_fast = 0;  // bulk, because it was too much for real time
+  uint64_t waiting_packets = 0;
+  uint64_t marked = 0;  // ECN CE instead of a drop
+  uint64_t codel_dropped = 0;
+  uint64_t expired = 0;
+  uint64_t overflow = 0;
 };
 
 // The connection under a session; what is not known yet is 0.
@@ -93,6 +136,7 @@ struct SessionStatus {
   uint32_t mtu = 0;
   Duration connected_for{};
   PathStatus path;
+  ClassesStatus classes;
   TrafficCounters counters;
 };
 
@@ -105,9 +149,10 @@ struct ServiceStatus {
   std::string config_file;
   uint32_t pid = 0;
   Duration uptime{};
-  std::string interface;    // the TUN's name
-  std::string last_error;   // why it is not connected; empty when nothing is wrong
-  uint64_t reconnects = 0;  // client
+  std::string interface;                // the TUN's name
+  std::string last_error;               // why it is not connected; empty when nothing is wrong
+  uint64_t reconnects = 0;              // client
+  std::string resilience_mode = "off";  // of the configuration
 
   // Client: its session, also while reconnecting (the last known values). Empty on the server.
   std::optional<SessionStatus> session;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Our one JSON spelling, for the files of this folder that include nlohmann/json: arrays of
-// prefixes and reading without exceptions.
+// prefixes, and reading without exceptions. What is read may come from a newer daemon or from
+// anybody: a member that is missing or of another type is as if it were empty.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -25,5 +26,13 @@ std::optional<Json> parse_json_object(std::string_view text);
 std::string dump_json(const Json& json);
 Json to_json_array(const std::vector<IpPrefix>& prefixes);
 Json to_json_object(const ServiceStatus& status);
+// Three decimals: microseconds are the finest that means anything.
+double to_json_milliseconds(Duration duration);
+
+std::string text_member(const Json& object, const char* key);
+double number_member(const Json& object, const char* key);
+Json child(const Json& object, const char* key);
+// part / whole, 0 when there is no whole.
+double share(double part, double whole);
 
 }  // namespace masque

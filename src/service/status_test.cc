@@ -9,7 +9,9 @@
 namespace masque {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 IpPrefix prefix(std::string_view text) { return *IpPrefix::parse(text); }
 
@@ -29,6 +31,17 @@ SessionStatus session() {
             .congestion_window_bytes = 14'000,
             .cipher = "TLS_AES_128_GCM_SHA256",
             .key_exchange = "X25519MLKEM768"};
+  s.classes = {.realtime = {.packets = 7, .waiting_bytes = 256, .dropped = 1},
+               .bulk = {.packets = 90, .waiting_bytes = 1536, .dropped = 6},
+               .by_dscp = 2,
+               .by_port = 1,
+               .by_pace = 4,
+               .too_fast = 5,
+               .waiting_packets = 2,
+               .marked = 3,
+               .codel_dropped = 4,
+               .expired = 2,
+               .overflow = 1};
   s.counters = {.packets_sent = 10,
                 .bytes_sent = 12'000,
                 .packets_received = 20,
@@ -47,6 +60,7 @@ ServiceStatus client() {
   s.uptime = 90'061s;
   s.interface = "masque0";
   s.reconnects = 3;
+  s.resilience_mode = "auto";
   s.session = session();
   return s;
 }
@@ -56,11 +70,15 @@ TEST(StatusJson, of_a_client_is_stable) {
   EXPECT_EQ(
       status_to_json(client()),
       R"({"version":1,"program":"masque-vpn 0.1.0","role":"client","state":"connected","pid":42,)"
-      R"("uptime_s":90061,"config":"/etc/laptop.toml","interface":"masque0","last_error":"","reconnects":3,)"
+      R"("uptime_s":90061,"config":"/etc/laptop.toml","interface":"masque0","last_error":"",)"
+      R"("resilience_mode":"auto","reconnects":3,)"
       R"("peer":"192.0.2.1:4433","addresses":["10.8.0.2/32","fd00:8::2/128"],"routes":["10.8.0.0/24"],)"
       R"("site_routes":[],"transport":"h3","rtt_ms":12.345,"mtu":1382,"connected_s":3700,)"
       R"("cipher":"TLS_AES_128_GCM_SHA256","key_exchange":"X25519MLKEM768",)"
       R"("udp":{"packets_sent":5,"packets_received":6,"packets_lost":1,"congestion_window_bytes":14000},)"
+      R"("classes":{"realtime":{"packets":7,"by_dscp":2,"by_port":1,"by_pace":4,"waiting_bytes":256,"dropped":1},)"
+      R"("bulk":{"packets":90,"too_fast":5,"waiting_bytes":1536,"dropped":6},"waiting_packets":2,"marked":3,)"
+      R"("codel_dropped":4,"expired":2,"overflow":1},)"
       R"("counters":{"packets_sent":10,"bytes_sent":12000,"packets_received":20,"bytes_received":2500000,)"
       R"("packets_dropped":3,"drops":{"ttl":2,"source":1}}})");
 }
@@ -104,51 +122,119 @@ TEST(StatusText, is_for_people) {
 
 ServiceStatus client_with_path_layer() {
   ServiceStatus s = client();
-  s.session->path.resilience = ResilienceStatus{
-      .realtime = {.sent = 50, .repairs_sent = 100, .bytes_sent = 8000, .repair_bytes_sent = 400},
-      .bulk = {.sent = 1000,
-               .resent = 2,
-               .loss_sent = 0.021,
-               .received = 900,
-               .lost = 18,
-               .recovered = 17,
-               .abandoned = 1},
-      .late = 1,
-      .duplicates = 2,
-      .damaged = 3,
-      .forged = 4,
-      .mean_burst = 1.5,
-      .rtt = 100ms,
-      .queue = 7ms,
-      .hold = 34ms,
-      .delay_spread = 29ms,
-      .rate = {}};
+  s.session->path.resilience =
+      ResilienceStatus{.mode = "auto",
+                       .code = "sliding-window",
+                       .realtime = {.sent = 3000,
+                                    .repairs_sent = 6000,
+                                    .bytes_sent = 6000,
+                                    .repair_bytes_sent = 2000,
+                                    .received = 9000,
+                                    .lost = 180,
+                                    .recovered = 59,
+                                    .abandoned = 3,
+                                    .delivered = 2998,
+                                    .late = 1,
+                                    .at_peer = {.received = 9000, .lost = 171, .recovered = 60},
+                                    .jitter_before = 9'800us,
+                                    .jitter_after = 310us},
+                       .bulk = {.sent = 1000,
+                                .resent = 2,
+                                .loss_sent = 0.021,
+                                .received = 900,
+                                .lost = 18,
+                                .recovered = 17,
+                                .abandoned = 1,
+                                .delivered = 899,
+                                .at_peer = {.received = 1000, .lost = 20, .abandoned = 5}},
+                       .release = {.target = 48ms,
+                                   .added_mean = 21ms,
+                                   .packets = 2998,
+                                   .late = 2,
+                                   .early = 0,
+                                   .waiting = 3},
+                       .late = 1,
+                       .duplicates = 2,
+                       .damaged = 3,
+                       .forged = 4,
+                       .mean_burst = 1.5,
+                       .rtt = 100ms,
+                       .queue = 7ms,
+                       .hold = 34ms,
+                       .delay_spread = 29ms,
+                       .rate = {}};
   return s;
 }
 
 TEST(StatusJson, has_resilience_only_with_a_path_layer) {
-  EXPECT_THAT(status_to_json(client()), ::testing::Not(HasSubstr("resilience")));
+  EXPECT_THAT(status_to_json(client()), Not(HasSubstr("\"resilience\"")));
   EXPECT_THAT(
       status_to_json(client_with_path_layer()),
       HasSubstr(
-          R"("resilience":{"realtime":{"packets_sent":50,"bytes_sent":8000,"repairs_sent":100,"repair_bytes_sent":400,)"
-          R"("resent":0,"loss_sent":0.0,"packets_received":0,"lost":0,"recovered":0,"abandoned":0},)"
-          R"("bulk":{"packets_sent":1000,"bytes_sent":0,"repairs_sent":0,"repair_bytes_sent":0,"resent":2,)"
-          R"("loss_sent":0.021,"packets_received":900,"lost":18,"recovered":17,"abandoned":1},)"
+          R"("resilience":{"mode":"auto","code":"sliding-window",)"
+          R"("realtime":{"packets_sent":3000,"bytes_sent":6000,"repairs_sent":6000,"repair_bytes_sent":2000,)"
+          R"("overhead":0.25,"resent":0,"loss_sent":0.0,"packets_received":9000,"lost":180,"recovered":59,)"
+          R"("abandoned":3,"delivered":2998,"late":1,"loss_before":0.02,"loss_after":0.0006666666666666666,)"
+          R"("jitter_before_ms":9.8,"jitter_after_ms":0.31,)"
+          R"("at_peer":{"packets_received":9000,"lost":171,"recovered":60,"abandoned":0,)"
+          R"("loss_before":0.019,"loss_after":0.0}},)"
+          R"("bulk":{"packets_sent":1000,"bytes_sent":0,"repairs_sent":0,"repair_bytes_sent":0,"overhead":0.0,)"
+          R"("resent":2,"loss_sent":0.021,"packets_received":900,"lost":18,"recovered":17,"abandoned":1,)"
+          R"("delivered":899,"late":0,"loss_before":0.02,"loss_after":0.0011111111111111111,)"
+          R"("jitter_before_ms":0.0,"jitter_after_ms":0.0,)"
+          R"("at_peer":{"packets_received":1000,"lost":20,"recovered":0,"abandoned":5,)"
+          R"("loss_before":0.02,"loss_after":0.005}},)"
+          R"("release":{"target_ms":48.0,"added_ms":21.0,"packets":2998,"late":2,"early":0,"waiting":3},)"
           R"("late":1,"duplicates":2,"damaged":3,"forged":4,"mean_burst":1.5,"rtt_ms":100.0,"queue_ms":7.0,)"
           R"("hold_ms":34.0,"delay_spread_ms":29.0},"counters")"));
 }
 
-TEST(StatusText, tells_loss_and_overhead_of_each_class) {
+constexpr std::string_view kBlock =
+    R"(resilience   auto, sliding-window; round trip 100.0 ms, queue 7.0 ms, hold 34.0 ms, bursts of 1.5, no limit
+             CLASS       PACKETS WIRE LOSS    AFTER RECOVERED  LATE   LOST       JITTER ms  OVERHEAD
+sent         real time      3000    1.90 %   0.00 %        60     -      0               -    25.0 %
+sent         bulk           1000    2.00 %   0.50 %         0     -      5               -     0.0 %
+received     real time      2998    2.00 %   0.07 %        59     1      3       9.8 > 0.3         -
+received     bulk            899    2.00 %   0.11 %        17     0      1       0.0 > 0.0         -
+release      real time 48.0 ms after the fastest packet, 21.0 ms of waiting; of 2998 packets 2 late, 0 early
+classes      7 packets real time (2 by DSCP, 1 by port, 4 by pace), 90 bulk (5 of them too fast for real time)
+queue        2 packets wait (256 B real time, 1.5 kB bulk); 3 marked, 4 dropped by CoDel, 2 expired, 1 without room
+)";
+
+TEST(StatusText, tells_loss_jitter_and_overhead_of_each_class) {
   ServiceStatus status = client_with_path_layer();
-  EXPECT_THAT(status_to_text(status_to_json(status)), HasSubstr("no limit\n"));
+  EXPECT_THAT(status_to_text(status_to_json(status)), HasSubstr(kBlock));
   status.session->path.resilience->rate = 5e6;
-  const std::string text = status_to_text(status_to_json(status));
-  EXPECT_THAT(text, HasSubstr("realtime     0.00 % of what is sent is lost, 5.0 % overhead; of 0"));
-  EXPECT_THAT(text, HasSubstr("bulk         2.10 % of what is sent is lost, 0.0 % overhead; of 900 "
-                              "received 18 were lost, 17 recovered, 1 given up\n"));
-  EXPECT_THAT(text,
-              HasSubstr("path         queue 7.0 ms, hold 34.0 ms, bursts of 1.5, 40.0 Mbit/s"));
+  EXPECT_THAT(status_to_text(status_to_json(status)), HasSubstr(", 40.0 Mbit/s allowed\n"));
+}
+
+TEST(StatusText, says_why_there_is_no_path_layer) {
+  ServiceStatus status = client();
+  EXPECT_THAT(status_to_text(status_to_json(status)),
+              HasSubstr("resilience   not in use: [resilience] mode is \"auto\" here, and the "
+                        "other end does not know it or has it off\n"));
+  status.resilience_mode = "off";
+  EXPECT_THAT(status_to_text(status_to_json(status)),
+              HasSubstr("resilience   off: [resilience] mode is \"off\" here\n"));
+  status.resilience_mode = "auto";
+  status.session->path.peer.clear();  // dials again
+  EXPECT_THAT(status_to_text(status_to_json(status)), Not(HasSubstr("resilience")));
+}
+
+TEST(StatusText, of_a_server_tells_of_each_client) {
+  ServiceStatus status;
+  status.role = ServiceRole::Server;
+  status.resilience_mode = "auto";
+  status.sessions = {*client_with_path_layer().session, session()};
+  status.sessions[1].user = "bob";
+  EXPECT_THAT(status_to_text(status_to_json(status)),
+              AllOf(HasSubstr("\nanna:\n" + std::string(kBlock)),
+                    HasSubstr("\nbob:\nresilience   not in use: ")));
+  status.resilience_mode = "off";
+  status.sessions.pop_back();
+  status.sessions[0].path.resilience.reset();
+  const std::string off = status_to_text(status_to_json(status));
+  EXPECT_EQ(off.find("resilience"), off.rfind("resilience   off: "));
 }
 
 TEST(StatusText, of_anything_else_does_not_crash) {

@@ -21,11 +21,16 @@ COUNTERS = {"packets_sent": int, "bytes_sent": int, "packets_received": int,
             "bytes_received": int, "packets_dropped": int, "drops": dict}
 UDP = {"packets_sent": int, "packets_received": int, "packets_lost": int,
        "congestion_window_bytes": int}
+CLASSES = {"realtime": dict, "bulk": dict, "waiting_packets": int, "marked": int,
+           "codel_dropped": int, "expired": int, "overflow": int}
+REALTIME = {"packets": int, "by_dscp": int, "by_port": int, "by_pace": int, "waiting_bytes": int,
+            "dropped": int}
+BULK = {"packets": int, "too_fast": int, "waiting_bytes": int, "dropped": int}
 SESSION = {"peer": str, "addresses": list, "routes": list, "site_routes": list, "transport": str,
            "rtt_ms": (int, float), "mtu": int, "connected_s": int, "cipher": str,
-           "key_exchange": str, "udp": dict, "counters": dict}
+           "key_exchange": str, "udp": dict, "classes": dict, "counters": dict}
 COMMON = {"version": int, "program": str, "role": str, "state": str, "pid": int, "uptime_s": int,
-          "config": str, "interface": str, "last_error": str}
+          "config": str, "interface": str, "last_error": str, "resilience_mode": str}
 CLIENT = COMMON | {"reconnects": int} | SESSION
 SERVER = COMMON | {"listen": str, "transport": str, "addresses": list, "pools": list,
                    "routes": list, "counters": dict, "sessions": list}
@@ -37,7 +42,8 @@ def check(value: dict[str, Any], members: dict[str, Any]) -> None:
         assert name in value, f"{name} is missing"
         assert isinstance(value[name], kind), f"{name}: {value[name]!r}"
     assert not set(value) - set(members), f"not in the contract: {set(value) - set(members)}"
-    for name, inner in (("counters", COUNTERS), ("udp", UDP)):
+    for name, inner in (("counters", COUNTERS), ("udp", UDP), ("classes", CLASSES),
+                        ("realtime", REALTIME), ("bulk", BULK)):
         if name in members:
             check(value[name], inner)
 
@@ -107,7 +113,7 @@ def test_the_only_instance_is_found_by_itself(net):
 
 def test_each_member_is_documented():
     text = OPERATING.read_text()
-    for members in (CLIENT, SERVER, SESSION_OF_SERVER, COUNTERS, UDP):
+    for members in (CLIENT, SERVER, SESSION_OF_SERVER, COUNTERS, UDP, CLASSES, REALTIME, BULK):
         for name in members:
             assert f"`{name}`" in text, f"{name} is not in docs/operating.md"
     for state in STATES:

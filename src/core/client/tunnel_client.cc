@@ -267,4 +267,8 @@ TunnelCounters TunnelClient::counters() const {
   return out;
 }
 
+SessionFigures TunnelClient::figures() const {
+  return impl_->tunnel ? impl_->tunnel->session.figures() : SessionFigures{};
+}
+
 }  // namespace masque

@@ -44,6 +44,7 @@
 #include "core/tunnel/mtu_probe_policy.h"
 #include "core/tunnel/packet_sink.h"
 #include "core/tunnel/release_queue.h"
+#include "core/tunnel/session_figures.h"
 #include "core/tunnel/traffic_classifier.h"
 
 namespace masque {
@@ -164,6 +165,7 @@ class TunnelClient final : public RequestHandler {
   uint64_t reconnects() const;
   std::optional<Instant> connected_since() const;
   TunnelCounters counters() const;  // of all sessions so far
+  SessionFigures figures() const;   // of the present one
 
   // --- RequestHandler ---
   void on_settings(HttpConnection& connection) override;

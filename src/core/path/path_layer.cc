@@ -236,6 +236,7 @@ PathFigures PathLayer::figures(Instant now) {
   for (size_t i = 0; i < kTrafficClasses; ++i) {
     const PathSenderCounters& sent = sender_.counters(static_cast<TrafficClass>(i));
     const PathReport::PerClass& seen = receiver_.figures().classes[i];
+    const PathReceiverCounters::PerClass& counted = receiver_.counters().classes[i];
     out.classes[i] = {.sources_sent = sent.sources,
                       .repairs_sent = sent.repairs,
                       .resent = sent.resent,
@@ -245,8 +246,13 @@ PathFigures PathLayer::figures(Instant now) {
                       .settled = seen.settled,
                       .lost = seen.lost,
                       .recovered = seen.recovered,
-                      .abandoned = seen.abandoned};
+                      .abandoned = seen.abandoned,
+                      .delivered = counted.delivered,
+                      .late = counted.late,
+                      .at_peer = last_report_ ? last_report_->classes[i] : PathReport::PerClass{}};
   }
+  out.mode = settings_.mode;
+  out.code = settings_.code;
   out.received = receiver_.counters();
   out.mean_burst = loss_of_all_.mean_burst();
   out.rtt = rtt_;

@@ -29,8 +29,12 @@ struct PathClassFigures {
   uint64_t bytes_sent = 0, repair_bytes_sent = 0;
   double loss_sent = 0;  // on the wire, recent, as the peer reports it
   uint64_t settled = 0, lost = 0, recovered = 0, abandoned = 0;  // of what we received
+  uint64_t delivered = 0, late = 0;
+  PathReport::PerClass at_peer;  // the same of what we sent, by its last report
 };
 struct PathFigures {
+  ResilienceMode mode = ResilienceMode::Off;
+  ErasureCode code = ErasureCode::SlidingWindow;
   std::array<PathClassFigures, kTrafficClasses> classes;
   PathReceiverCounters received;
   double mean_burst = 1;

@@ -246,6 +246,7 @@ std::vector<SessionSnapshot> Gateway::sessions() const {
                              .mtu = session->tunnel.mtu(),
                              .since = session->since,
                              .counters = session->tunnel.counters(),
+                             .figures = session->tunnel.figures(),
                              .connection = session->connection};
     for (const IpAddressRange& route : session->tunnel.advertised_by_us()) {
       const auto prefixes = to_prefixes(route.range);

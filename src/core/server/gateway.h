@@ -43,6 +43,7 @@
 #include "core/tunnel/mtu_probe_policy.h"
 #include "core/tunnel/packet_sink.h"
 #include "core/tunnel/release_queue.h"
+#include "core/tunnel/session_figures.h"
 #include "core/tunnel/traffic_classifier.h"
 
 namespace masque {
@@ -135,6 +136,7 @@ struct SessionSnapshot {
   size_t mtu = 0;                      // largest IP packet that fits now
   Instant since;
   TunnelCounters counters;
+  SessionFigures figures;
   HttpConnection* connection = nullptr;  // for its path's statistics; valid until the next turn
 };
 

@@ -18,6 +18,7 @@
 // After poll_event() has said Aborted the session does nothing more; abort_reason() says why.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -37,6 +38,7 @@
 #include "core/tunnel/packet_filter.h"
 #include "core/tunnel/packet_sink.h"
 #include "core/tunnel/release_queue.h"
+#include "core/tunnel/session_figures.h"
 #include "core/tunnel/traffic_classifier.h"
 
 namespace masque {
@@ -174,6 +176,7 @@ class ConnectIpSession final : private CapsuleVisitor {
   const EgressCounters& queue_counters() const { return queue_.counters(); }
   const TrafficClassifier::Counters& classifier_counters() const { return classifier_.counters(); }
   ReleaseFigures release_figures() const { return release_.figures(); }
+  SessionFigures figures() const;
 
   // How long a full queue leaves the TUN unread. On fast links that must outlast the moments in
   // which the peer gets no CPU time: with 2 ms, a busy machine dropped a hundred packets a second.
@@ -190,7 +193,9 @@ class ConnectIpSession final : private CapsuleVisitor {
                            const DatagramOrigin& origin);
   void deliver(Bytes packet, const IpPacketView& view, InnerPacketHandler& handler);
   void deliver_released(Bytes packet, InnerPacketHandler& handler);
+  static bool has_stamp(const DatagramOrigin& origin);
   bool is_held(const DatagramOrigin& origin) const;
+  void observe_jitter(const DatagramOrigin& origin);
   void release_due(Instant now, InnerPacketHandler& handler);
   bool answer_locally(Instant now, const IpPacketView& view, Bytes packet);
   void answer_echo(Instant now, const IpPacketView& view, Bytes packet, const IpAddress& from);
@@ -234,6 +239,12 @@ class ConnectIpSession final : private CapsuleVisitor {
   bool reads_anyway_ = false;
   ReleaseQueue release_;
   TunnelCounters counters_;
+  std::array<uint64_t, kTrafficClasses> classified_{};
+  struct Jitter {
+    JitterMeter before;
+    JitterMeter after;
+  };
+  std::array<Jitter, kTrafficClasses> jitter_{};
   ByteBuffer output_;
   std::vector<IpAddressRange> advertised_by_us_;
   std::vector<IpAddressRange> advertised_by_peer_;

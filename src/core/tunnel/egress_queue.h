@@ -75,6 +75,7 @@ class EgressQueue {
   size_t count() const { return count_; }
   size_t bytes() const { return arena_.used(); }  // with the space that rounding wastes
   size_t bytes_max() const { return arena_.capacity(); }
+  size_t realtime_bytes() const { return realtime_bytes_; }
   const EgressCounters& counters() const { return counters_; }
 
  private:

@@ -179,6 +179,38 @@ TEST(SessionClasses, real_time_is_delivered_evenly) {
   EXPECT_GT(figures.jitter_before, 4ms);
   EXPECT_LT(figures.jitter_after, 1ms);
   EXPECT_GT(figures.added_mean, 1ms);
+  const ClassFigures realtime = p.session.figures().of(TrafficClass::RealTime);
+  EXPECT_EQ(realtime.jitter_before, figures.jitter_before);
+  EXPECT_EQ(realtime.jitter_after, figures.jitter_after);
+  EXPECT_EQ(p.session.figures().release_waiting, 0u);
+}
+
+// Bulk comes out of the order when what it waited for is there.
+TEST(SessionClasses, jitter_of_bulk_is_told_before_and_after_its_order) {
+  Proxy p;
+  for (int i = 0; i < 100; ++i) {
+    const Duration delay = i % 2 == 0 ? 10ms : 20ms;
+    p.receive(from_peer(), at(i * 20ms) + 20ms, delay, TrafficClass::Bulk, 20ms - delay);
+  }
+  const ClassFigures bulk = p.session.figures().of(TrafficClass::Bulk);
+  EXPECT_GT(bulk.jitter_before, 9ms);
+  EXPECT_EQ(bulk.jitter_after, 0ms);
+}
+
+TEST(SessionClasses, tells_what_it_classified_and_what_waits) {
+  Proxy p;
+  p.send(marked(0));
+  p.channel.blocked = true;
+  p.send(marked(kExpedited));
+  p.send(marked(0));
+  p.send(marked(0));
+  const SessionFigures figures = p.session.figures();
+  EXPECT_EQ(figures.of(TrafficClass::RealTime).classified, 1u);
+  EXPECT_EQ(figures.of(TrafficClass::Bulk).classified, 3u);
+  EXPECT_EQ(figures.classifier.by_dscp, 1u);
+  EXPECT_EQ(figures.waiting_packets, 3u);
+  EXPECT_EQ(figures.of(TrafficClass::Bulk).waiting_bytes,
+            2 * figures.of(TrafficClass::RealTime).waiting_bytes);
 }
 
 // What a packet has waited in the path layer's order counts against the same budget.

@@ -54,6 +54,7 @@ void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacke
     drop_from_peer(now, *drop, *view, packet);
     return;
   }
+  if (has_stamp(origin)) observe_jitter(origin);
   if (is_held(origin)) {
     ToHandler sink(*this, handler);
     // Its stamp counts, not when it came out of the order: the budget is for all waiting together.
@@ -62,11 +63,21 @@ void ConnectIpSession::on_packet_from_peer(Instant now, Bytes packet, InnerPacke
   deliver(packet, *view, handler);
 }
 
+bool ConnectIpSession::has_stamp(const DatagramOrigin& origin) {
+  return origin.relative_delay && *origin.relative_delay <= ReleaseQueue::kRelativeDelayMax &&
+         *origin.relative_delay >= -ReleaseQueue::kRelativeDelayMax;
+}
+
 bool ConnectIpSession::is_held(const DatagramOrigin& origin) const {
   return options_.release.mode == ReleaseOptions::Mode::Timed &&
-         origin.traffic_class == TrafficClass::RealTime && origin.relative_delay &&
-         *origin.relative_delay <= ReleaseQueue::kRelativeDelayMax &&
-         *origin.relative_delay >= -ReleaseQueue::kRelativeDelayMax;
+         origin.traffic_class == TrafficClass::RealTime && has_stamp(origin);
+}
+
+// What the release queue holds has the jitter that it measures itself in the end.
+void ConnectIpSession::observe_jitter(const DatagramOrigin& origin) {
+  Jitter& jitter = jitter_[static_cast<size_t>(origin.traffic_class)];
+  jitter.before.on_packet(*origin.relative_delay);
+  jitter.after.on_packet(*origin.relative_delay + origin.held);
 }
 
 void ConnectIpSession::deliver(Bytes packet, const IpPacketView& view,
@@ -200,6 +211,7 @@ SendVerdict ConnectIpSession::send_or_queue(Instant now, const PacketSlices& pac
   // `packet` may be split within the headers, the original never is.
   const Bytes headers = outbound.packet.head;
   const TrafficClass traffic_class = classifier_.classify(now, outbound.view, headers);
+  ++classified_[static_cast<size_t>(traffic_class)];
   const bool may_overtake = traffic_class == TrafficClass::RealTime && !queue_.has_realtime();
   if (queue_.empty() || may_overtake) {
     switch (outbound.channel.send_packet(now, packet, traffic_class)) {
@@ -284,6 +296,26 @@ void ConnectIpSession::report_to_host(Instant now, const IcmpError& error,
   const Bytes answer =
       errors_to_host_.respond(now, error, from, outbound.view, outbound.packet, counters_);
   if (!answer.empty()) outbound.back.deliver(answer);
+}
+
+SessionFigures ConnectIpSession::figures() const {
+  SessionFigures out{.classes = {},
+                     .classifier = classifier_.counters(),
+                     .waiting_packets = queue_.count(),
+                     .queue = queue_.counters(),
+                     .release = release_.figures(),
+                     .release_waiting = release_.count()};
+  for (size_t i = 0; i < kTrafficClasses; ++i) {
+    out.classes[i] = {.classified = classified_[i],
+                      .jitter_before = jitter_[i].before.jitter(),
+                      .jitter_after = jitter_[i].after.jitter()};
+  }
+  ClassFigures& realtime = out.of(TrafficClass::RealTime);
+  realtime.waiting_bytes = queue_.realtime_bytes();
+  out.of(TrafficClass::Bulk).waiting_bytes = queue_.bytes() - queue_.realtime_bytes();
+  if (options_.release.mode == ReleaseOptions::Mode::Timed)
+    realtime.jitter_after = out.release.jitter_after;
+  return out;
 }
 
 void ConnectIpSession::flush(Instant now, DatagramChannel& channel) {

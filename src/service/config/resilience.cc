@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/config/resilience.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <format>
@@ -124,6 +125,10 @@ void read_classifier(ConfigReader& reader, ClassifierOptions& classifier) {
 }
 
 }  // namespace
+
+std::string_view to_string(ResilienceMode mode) {
+  return std::ranges::find(kModes, mode, &NamedChoice<ResilienceMode>::value)->name;
+}
 
 ResilienceConfig read_resilience(ConfigReader& reader) {
   ResilienceConfig config;

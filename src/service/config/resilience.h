@@ -3,6 +3,8 @@
 // kinds of configuration.
 #pragma once
 
+#include <string_view>
+
 #include "core/path/path_settings.h"
 #include "core/tunnel/release_queue.h"
 #include "core/tunnel/traffic_classifier.h"
@@ -17,6 +19,8 @@ struct ResilienceConfig {
   ReleaseOptions release;
 };
 
+// As it is written in the configuration.
+std::string_view to_string(ResilienceMode mode);
 ResilienceConfig read_resilience(ConfigReader& reader);
 
 }  // namespace masque

@@ -60,10 +60,13 @@ enabled = false                  # true: clients appear with this machine's addr
 # interfaces = ["eth0"]
 
 [quic]
-congestion = "cubic"             # or "bbr", "reno"
+# congestion = "cubic"           # or "bbr", "reno"; with [resilience] "bbr" unless it is set
 # keep_alive = "20s"
 # idle_timeout = "60s"
 # retry = "auto"
+
+[resilience]
+mode = "off"                     # "auto": against loss and jitter, where the client has it on too
 
 [state]
 database = "state.db"

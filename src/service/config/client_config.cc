@@ -232,8 +232,8 @@ ClientConfig read_client(ConfigReader& reader, const FileText* file) {
   read_site(reader, config);
   read_template(reader, config);
   read_network(reader, config);
-  config.quic = read_quic(reader, QuicRole::Client);
   config.resilience = read_resilience(reader);
+  config.quic = read_quic(reader, QuicRole::Client, config.resilience.path.mode);
   config.log = read_log(reader);
   config.control_socket = read_control_socket(reader);
   if (!config.certificate.present() && config.token.empty() && reader.errors.empty()) {

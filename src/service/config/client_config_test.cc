@@ -127,6 +127,18 @@ TEST_F(ClientConfigTest, a_profile_that_others_can_read_is_refused) {
   EXPECT_THAT(loaded.errors[0].text, HasSubstr("chmod 600"));
 }
 
+TEST_F(ClientConfigTest, congestion_control_follows_the_path_layer_unless_it_is_set) {
+  const auto congestion = [&](std::string_view tables) {
+    const auto loaded = load(std::format("server_addr = \"a:1\"\n{}", tables), 0644);
+    EXPECT_TRUE(loaded.config) << tables;
+    return loaded.config ? loaded.config->quic.congestion : CongestionChoice::Reno;
+  };
+  EXPECT_EQ(congestion(""), CongestionChoice::Cubic);
+  EXPECT_EQ(congestion("[resilience]\nmode = \"auto\""), CongestionChoice::Bbr);
+  EXPECT_EQ(congestion("[quic]\ncongestion = \"cubic\"\n[resilience]\nmode = \"auto\""),
+            CongestionChoice::Cubic);
+}
+
 TEST_F(ClientConfigTest, reads_the_new_tables) {
   dir.write("token", "mvpn_abc\n");
   const auto loaded = load(R"(server_addr = "vpn.example.com"

@@ -262,8 +262,8 @@ ServerConfig read_server(ConfigReader& reader) {
     config.lease_kind = LeaseKind::Fresh;
   }
   read_state(reader, config);
-  config.quic = read_quic(reader, QuicRole::Server);
   config.resilience = read_resilience(reader);
+  config.quic = read_quic(reader, QuicRole::Server, config.resilience.path.mode);
   config.log = read_log(reader);
   config.control_socket = read_control_socket(reader);
   return config;

@@ -27,7 +27,8 @@ std::optional<LocatedText> read_path(ConfigReader& reader, std::string_view key)
 uint32_t read_mtu(ConfigReader& reader);
 std::string read_tun_name(ConfigReader& reader);
 enum class QuicRole : uint8_t { Client, Server };
-QuicConfig read_quic(ConfigReader& reader, QuicRole role);
+// `resilience`: decides which congestion control is the default.
+QuicConfig read_quic(ConfigReader& reader, QuicRole role, ResilienceMode resilience);
 MtuProbePolicy read_ipv6_probe(ConfigReader& reader);
 LogSettings read_log(ConfigReader& reader);
 std::string read_control_socket(ConfigReader& reader);

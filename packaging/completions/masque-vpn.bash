@@ -5,21 +5,22 @@ _masque_vpn() {
   COMPREPLY=()
   case $prev in
     --config|--output|--socket|-c|-o) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-    --address|--allow|--days|--endpoint|--listen|--name|--pool|--route|--subnet|--tun-name) return ;;
+    --address|--allow|--client|--days|--endpoint|--interval|--listen|--name|--pool|--route|--subnet|--tun-name) return ;;
     --log-level) mapfile -t COMPREPLY < <(compgen -W 'trace debug info warn error off' -- "$cur"); return ;;
     --reach-clients) mapfile -t COMPREPLY < <(compgen -W 'yes no' -- "$cur"); return ;;
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     longer=${path:+$path }${COMP_WORDS[i]}
     case $longer in
-      'server'|'client'|'status'|'reload'|'init'|'user'|'user add'|'user list'|'user revoke'|'user set'|'user token'|'session'|'session set'|'session list'|'session kick'|'check'|'completion'|'man') path=$longer ;;
+      'server'|'client'|'status'|'watch'|'reload'|'init'|'user'|'user add'|'user list'|'user revoke'|'user set'|'user token'|'session'|'session set'|'session list'|'session kick'|'check'|'completion'|'man') path=$longer ;;
     esac
   done
   case $path in
-    '') words='server client status reload init user session check completion man --version -h --help' ;;
+    '') words='server client status watch reload init user session check completion man --version -h --help' ;;
     'server') words='-h --help -c --config --log-level' ;;
     'client') words='-h --help -c --config --log-level' ;;
     'status') words='-h --help -c --config --socket --json' ;;
+    'watch') words='-h --help -c --config --socket --client --interval --json --ascii' ;;
     'reload') words='-h --help -c --config --socket' ;;
     'init') words='-h --help --listen --name --pool --route --tun-name' ;;
     'user') words='add list revoke set token -h --help' ;;

@@ -21,6 +21,7 @@ struct Dispatcher {
   int operator()(const UserTokenOptions& o) const { return command_user_token(cli, o); }
   int operator()(const CheckOptions& o) const { return command_check(cli, o); }
   int operator()(const StatusOptions& o) const { return command_status(cli, o); }
+  int operator()(const WatchOptions& o) const { return command_watch(cli, o); }
   int operator()(const ReloadOptions& o) const { return command_reload(cli, o); }
   int operator()(const SessionSetOptions& o) const { return command_session_set(cli, o); }
   int operator()(const SessionListOptions& o) const { return command_session_list(cli, o); }
@@ -49,7 +50,8 @@ CliHooks system_hooks() {
           .run_client = {},
           .out = [](std::string_view text) { write_to(stdout, text); },
           .err = [](std::string_view text) { write_to(stderr, text); },
-          .control = control_call};
+          .control = control_call,
+          .watch_screen = system_watch_screen};
 }
 
 int cli_main(int argc, const char* const* argv, const CliHooks& hooks) {

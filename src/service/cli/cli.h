@@ -5,12 +5,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
 #include "base/time.h"
 #include "service/config/config.h"
+#include "service/watch/watch_screen.h"
 
 namespace masque {
 
@@ -24,6 +26,7 @@ struct CliHooks {
   std::function<Result<std::string, SysError>(const std::string& socket, std::string_view line,
                                               Duration timeout)>
       control;
+  std::function<std::unique_ptr<WatchScreen>(WatchOutput)> watch_screen;
 };
 
 // Writes to stdout and stderr and talks to real sockets; the two run hooks are the caller's.

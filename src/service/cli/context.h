@@ -70,6 +70,7 @@ int command_user_set(const CliContext& cli, const UserSetOptions& options);
 int command_user_token(const CliContext& cli, const UserTokenOptions& options);
 int command_check(const CliContext& cli, const CheckOptions& options);
 int command_status(const CliContext& cli, const StatusOptions& options);
+int command_watch(const CliContext& cli, const WatchOptions& options);
 int command_reload(const CliContext& cli, const ReloadOptions& options);
 int command_session_set(const CliContext& cli, const SessionSetOptions& options);
 int command_session_list(const CliContext& cli, const SessionListOptions& options);

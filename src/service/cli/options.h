@@ -51,6 +51,13 @@ struct StatusOptions {
   InstanceOptions instance;
   bool json = false;
 };
+struct WatchOptions {
+  InstanceOptions instance;
+  std::vector<std::string> clients;
+  int interval_ms = 1000;
+  bool json = false;
+  bool ascii = false;
+};
 struct SessionSetOptions {
   InstanceOptions instance;
   std::string user;
@@ -80,7 +87,7 @@ struct ManOptions {};
 
 using Command =
     std::variant<InitOptions, UserAddOptions, UserListOptions, UserRevokeOptions, UserSetOptions,
-                 UserTokenOptions, CheckOptions, StatusOptions, SessionSetOptions,
+                 UserTokenOptions, CheckOptions, StatusOptions, WatchOptions, SessionSetOptions,
                  SessionListOptions, SessionKickOptions, ReloadOptions, ServerOptions,
                  ClientOptions, CompletionOptions, ManOptions>;
 

@@ -13,6 +13,9 @@ namespace masque {
 
 namespace {
 
+constexpr int kWatchIntervalMin = 100;
+constexpr int kWatchIntervalMax = 60'000;
+
 using Choices = std::map<const CLI::Option*, std::vector<std::string>>;
 
 // The parser with the values it fills. `chosen` is set by the callback of the subcommand given.
@@ -101,6 +104,21 @@ void Definition::add_running() {
   c = command(&app, "status", "Show the state of a running server or client", status);
   add_instance(c, status->instance);
   c->add_flag("--json", status->json, "Print JSON for programs");
+
+  WatchOptions* watch = nullptr;
+  c = command(&app, "watch", "Show live what a running server or client does to its packets",
+              watch);
+  add_instance(c, watch->instance);
+  c->add_option("--client", watch->clients,
+                "On a server: only the session of this user; repeatable; default: all")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  c->add_option("--interval", watch->interval_ms, "How often to look, in milliseconds")
+      ->type_name("MS")
+      ->default_val(1000)
+      ->check(CLI::Range(kWatchIntervalMin, kWatchIntervalMax));
+  c->add_flag("--json", watch->json, "Print one JSON object for each interval");
+  c->add_flag("--ascii", watch->ascii, "Draw without Unicode, as in a locale that is not UTF-8");
 
   ReloadOptions* reload = nullptr;
   c = command(&app, "reload", "Make a running server or client read its configuration again",

@@ -157,7 +157,7 @@ struct Stream {
     packets.push_back(std::move(packet));
   }
   RepairId choose() {
-    const size_t count = 1 + rng.below(std::min(encoder.window(), encoder_window));
+    const size_t count = 1 + rng.below(std::min(encoder.kept(), encoder_window));
     const uint32_t first = encoder.next_source() - static_cast<uint32_t>(count);
     const uint64_t kind = rng.below(8);
     const auto k = block_size_index(count);

@@ -6,18 +6,16 @@
 
 namespace masque {
 
-ErasureEncoder::ErasureEncoder(size_t symbol_size_max, size_t window_max)
-    : symbol_size_max_(symbol_size_max),
-      window_max_(window_max),
-      ring_(window_max, symbol_size_max) {
-  MASQUE_ASSERT(window_max >= 1 && window_max <= kRepairSourcesMax);
+ErasureEncoder::ErasureEncoder(size_t symbol_size_max, size_t kept_max)
+    : symbol_size_max_(symbol_size_max), kept_max_(kept_max), ring_(kept_max, symbol_size_max) {
+  MASQUE_ASSERT(kept_max >= 1 && kept_max <= kKeptMax);
 }
 
 uint32_t ErasureEncoder::add(Bytes head, Bytes body) {
   MASQUE_ASSERT(head.size() + body.size() <= symbol_size_max_);
   if (!ring_.allocated()) ring_.allocate();
   ring_.store(next_, head, body);
-  used_ = std::min(used_ + 1, window_max_);
+  kept_ = std::min(kept_ + 1, kept_max_);
   return next_++;
 }
 
@@ -26,7 +24,7 @@ Bytes ErasureEncoder::symbol(uint32_t esi) const {
 }
 
 RepairId ErasureEncoder::sliding(size_t count) {
-  const size_t covered = std::min(count, used_);
+  const size_t covered = std::min({count, kept_, kRepairSourcesMax});
   return {.code = ErasureCode::SlidingWindow,
           .first = next_ - static_cast<uint32_t>(covered),
           .count = static_cast<uint8_t>(covered),
@@ -50,7 +48,7 @@ RepairId ErasureEncoder::xor_parity(uint32_t first, size_t count) {
 }
 
 size_t ErasureEncoder::make_repair(const RepairId& id, MutableBytes out) const {
-  if (!id.valid() || !holds(id.first) || !holds(id.end() - 1) || id.count > used_) return 0;
+  if (!id.valid() || !holds(id.first) || !holds(id.end() - 1) || id.count > kept_) return 0;
   const Bytes coefficients = coefficients_.of(id);
   std::array<gf256::Term, kRepairSourcesMax> terms;
   size_t longest = 0;

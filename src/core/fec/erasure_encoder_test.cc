@@ -14,7 +14,7 @@ using test::Symbol;
 Symbol hex(std::string_view text) { return from_hex(text).value(); }
 
 std::string repair(const ErasureEncoder& encoder, const RepairId& id) {
-  Symbol out(encoder.window() == 0 ? 64 : 2048);
+  Symbol out(encoder.kept() == 0 ? 64 : 2048);
   out.resize(encoder.make_repair(id, out));
   return to_hex(out);
 }
@@ -45,12 +45,12 @@ TEST(ErasureEncoder, rfc6865_repair_symbols_and_xor_parity) {
 
 TEST(ErasureEncoder, the_window_holds_the_newest) {
   ErasureEncoder encoder(4, 3);
-  EXPECT_EQ(encoder.window(), 0u);
+  EXPECT_EQ(encoder.kept(), 0u);
   EXPECT_TRUE(encoder.symbol(0).empty());
   EXPECT_EQ(repair(encoder, encoder.sliding(5)), "");
   for (uint8_t i = 0; i < 5; ++i) EXPECT_EQ(encoder.add(Symbol{i}, Symbol{7, 7}), i);
   EXPECT_EQ(encoder.next_source(), 5u);
-  EXPECT_EQ(encoder.window(), 3u);
+  EXPECT_EQ(encoder.kept(), 3u);
   EXPECT_TRUE(encoder.symbol(1).empty());
   EXPECT_EQ(to_hex(encoder.symbol(2)), "020707");
   EXPECT_EQ(to_hex(encoder.symbol(4)), "040707");

@@ -77,7 +77,7 @@ void PathLayer::wrap(Instant now, TrafficClass traffic_class, MutableBytes room,
   controller_.on_sent(now, length + kPathHeaderSize);
   Pace& pace = paces_[static_cast<size_t>(traffic_class)];
   ++pace.sources;
-  if (now - adapted_at_ >= kAdaptEvery) adapt(now);
+  adapt(now);
 }
 
 bool PathLayer::may_send(Instant now, TrafficClass traffic_class) {
@@ -129,16 +129,6 @@ void PathLayer::on_timeout(Instant now, QuicPacketSink& sink) {
   receiver_.on_timeout(now, sink);
 }
 
-Duration PathLayer::unwrap_delay(uint32_t delay) {
-  if (!delay_reference_) delay_reference_ = delay;
-  constexpr int64_t kModulus = PathStamp::kModulus;
-  int64_t step = (static_cast<int64_t>(delay) - *delay_reference_) % kModulus;
-  if (step < 0) step += kModulus;
-  if (step >= kModulus / 2) step -= kModulus;
-  *delay_reference_ += step;
-  return *delay_reference_ * PathStamp::kUnit;
-}
-
 void PathLayer::on_report(Instant now, const PathReport& report) {
   if (last_report_ && report.number <= last_report_->number) return;  // overtaken
   const uint32_t since_echo = (PathStamp::of(now) - report.echo_stamp) & (PathStamp::kModulus - 1);
@@ -158,16 +148,19 @@ void PathLayer::on_report(Instant now, const PathReport& report) {
     all.loss_events += report.classes[i].loss_events;
   }
   loss_of_all_.on_figures(now, all);
-  const Duration delay_min = unwrap_delay(report.delay_min);
+  const Duration delay_min = report_delay_.unwrap(report.delay_min);
   if (last_report_ && report.clock_us > last_report_->clock_us &&
       report.received_bytes >= last_report_->received_bytes) {
+    const bool limited = controller_.take_refused();
     controller_.on_sample(
         now,
         {.rtt = rtt_,
          .delay_min = delay_min,
          .delivered = report.received_bytes - last_report_->received_bytes,
          .span = Duration(1us) * static_cast<int64_t>(report.clock_us - last_report_->clock_us),
-         .limited = controller_.take_refused()});
+         .limited = limited,
+         .backlogged = std::exchange(blocked_, false) || limited,
+         .overloaded = loss_of_all_.overloaded()});
   }
   last_report_ = report;
   adapt(now);
@@ -193,7 +186,7 @@ void PathLayer::adapt(Instant now) {
   }
   adapted_at_ = now;
 
-  const double loss = loss_of_all_.share(now);
+  const double loss = loss_of_all_.share();
   const double burst = loss_of_all_.mean_burst();
   const auto packets_within = [](const Pace& pace, Duration time) {
     return pace.per_second * static_cast<double>(time.count()) * 1e-9;
@@ -242,7 +235,7 @@ PathFigures PathLayer::figures(Instant now) {
                       .resent = sent.resent,
                       .bytes_sent = sent.source_bytes,
                       .repair_bytes_sent = sent.repair_bytes,
-                      .loss_sent = loss_[i].share(now),
+                      .loss_sent = loss_[i].share(),
                       .settled = seen.settled,
                       .lost = seen.lost,
                       .recovered = seen.recovered,

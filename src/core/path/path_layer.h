@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The path layer between QUIC and UDP (docs/wire.md): coding, order and measurement of whole QUIC
-// packets, for one connection. It exists once both ends have agreed (see
-// tunnel/path_negotiation.h); before and without it QUIC packets travel as they are, and those that
-// do (handshakes, probes of the path, other paths) always may.
+// packets, for one connection. It exists once both ends have agreed (path_offer.h); before and
+// without it QUIC packets travel as they are, and those that do (handshakes, probes of the path,
+// other paths) always may.
 //
 //   on_packet      path packet -> QUIC packets in order, to the sink
 //   wrap           QUIC packet -> path packet, in place
@@ -15,7 +15,6 @@
 #include <memory>
 #include <optional>
 
-#include "base/rng.h"
 #include "core/path/path_receiver.h"
 #include "core/path/path_sender.h"
 #include "core/path/rate_controller.h"
@@ -68,6 +67,8 @@ class PathLayer {
   size_t poll_transmit(Instant now, MutableBytes room);
   // False: the path is full, keep the packet. Real time is never refused.
   bool may_send(Instant now, TrafficClass traffic_class);
+  // QUIC's own controller refused a packet.
+  void on_blocked() { blocked_ = true; }
 
   // Paused: poll_transmit will not be called, so that nothing waits for it.
   enum class Sending : uint8_t { Allowed, Paused };
@@ -86,7 +87,6 @@ class PathLayer {
   void on_report(Instant now, const PathReport& report);
   void on_request(const PathRequest& request);
   void adapt(Instant now);
-  Duration unwrap_delay(uint32_t delay);
 
   PathSettings settings_;
   Keys keys_;
@@ -97,11 +97,12 @@ class PathLayer {
   std::array<LossEstimate, kTrafficClasses> loss_;
   LossEstimate loss_of_all_;
   std::optional<PathReport> last_report_;
-  std::optional<int64_t> delay_reference_;
+  StampDifference report_delay_;
   Duration rtt_{};
   std::optional<PathRequest> to_resend_;
   size_t resent_ = 0;
   bool refused_ = false;
+  bool blocked_ = false;  // since the last report
   // How many packets of each class go a second.
   struct Pace {
     uint64_t sources = 0;

@@ -94,10 +94,11 @@ std::optional<RepairParameters> read_repair_parameters(
 void apply_path_mask(PathProtection& protection, MutableBytes packet, MaskExtent extent) {
   std::array<uint8_t, PathProtection::kMaskSize> mask;
   protection.mask(packet.last<PathProtection::kSampleSize>(), mask);
-  const size_t size =
+  const size_t begin = extent == MaskExtent::Parameters ? kPathHeaderSize : 0;
+  const size_t end =
       extent == MaskExtent::Header ? kPathHeaderSize : kPathHeaderSize + kRepairParametersSize;
   uint8_t* header = packet.data() + kPathPrefixSize;
-  for (size_t i = 0; i < size; ++i) header[i] = static_cast<uint8_t>(header[i] ^ mask[i]);
+  for (size_t i = begin; i < end; ++i) header[i] = static_cast<uint8_t>(header[i] ^ mask[i]);
 }
 
 }  // namespace masque

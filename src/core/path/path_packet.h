@@ -36,6 +36,12 @@ constexpr size_t kRepairParametersSize = 4;
 constexpr size_t kRepairTagSize = 8;
 
 enum class PathPacketKind : uint8_t { BulkSource = 0, RealTimeSource = 1, Repair = 2, Control = 3 };
+constexpr PathPacketKind source_kind(TrafficClass c) {
+  return c == TrafficClass::RealTime ? PathPacketKind::RealTimeSource : PathPacketKind::BulkSource;
+}
+constexpr TrafficClass class_of(PathPacketKind source) {
+  return source == PathPacketKind::RealTimeSource ? TrafficClass::RealTime : TrafficClass::Bulk;
+}
 
 // The masked header: kind (2) | coded (1) | sequence (20) | symbol (13) | stamp (20) | check (8).
 struct PathHeader {
@@ -71,6 +77,24 @@ struct PathStamp {
   }
 };
 
+// Differences of stamps, modulo kModulus, as durations that go on beyond the modulus: each is taken
+// as the value nearest to the one before.
+class StampDifference {
+ public:
+  Duration unwrap(uint32_t difference) {
+    if (!last_) last_ = difference;
+    constexpr int64_t kModulus = PathStamp::kModulus;
+    int64_t step = (static_cast<int64_t>(difference) - *last_) % kModulus;
+    if (step < 0) step += kModulus;
+    if (step >= kModulus / 2) step -= kModulus;
+    *last_ += step;
+    return *last_ * PathStamp::kUnit;
+  }
+
+ private:
+  std::optional<int64_t> last_;
+};
+
 // The connection ID of path packets in place of `connection_id` (kPathIdLength bytes).
 using PathId = std::array<uint8_t, kPathIdLength>;
 PathId path_id_of(PathProtection& protection, Bytes connection_id);
@@ -89,7 +113,7 @@ std::optional<RepairParameters> read_repair_parameters(
 
 // Masks or unmasks the header (and for repairs the parameters behind it) in place; the packet is
 // whole, with its tag.
-enum class MaskExtent : uint8_t { Header, HeaderAndParameters };
+enum class MaskExtent : uint8_t { Header, Parameters, HeaderAndParameters };
 void apply_path_mask(PathProtection& protection, MutableBytes packet, MaskExtent extent);
 
 }  // namespace masque

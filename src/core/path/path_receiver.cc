@@ -18,6 +18,9 @@ constexpr Duration kHoldMargin = 4ms;
 constexpr Duration kHoldFirst = 25ms;      // before anything is known of repairs
 constexpr Duration kCodedRecently = 2s;    // so long after the last repair others are expected
 constexpr Duration kRequestRttMax = 80ms;  // above it asking again takes longer than repairs
+// Of what came; more is lost by congestion than by the link, and must not be sent again.
+constexpr double kRequestShare = 0.03;
+constexpr double kRequestBurst = 32;
 
 }  // namespace
 
@@ -59,6 +62,14 @@ std::optional<PathMessage> PathReceiver::on_packet(Instant now, const PathArriva
   return message;
 }
 
+PathReceiver::Code& PathReceiver::code_with_decoder(TrafficClass traffic_class) {
+  Code& its = code(traffic_class);
+  if (!its.decoder) {
+    its.decoder = std::make_unique<ErasureDecoder>(kSymbolMax, kDecoderWindow, kEquationsMax);
+  }
+  return its;
+}
+
 void PathReceiver::on_source(Instant now, const PathArrival& arrival, const PathHeader& header,
                              MutableBytes packet, Bytes connection_id, QuicPacketSink& sink) {
   const uint64_t sequence = unwrap(highest_, header.sequence, PathHeader::kSequenceBits);
@@ -67,16 +78,18 @@ void PathReceiver::on_source(Instant now, const PathArrival& arrival, const Path
     return;
   }
   ++counters_.sources;
+  requests_left_ = std::min(requests_left_ + kRequestShare, kRequestBurst);
   const Source source{.sequence = sequence,
-                      .traffic_class = header.kind == PathPacketKind::RealTimeSource
-                                           ? TrafficClass::RealTime
-                                           : TrafficClass::Bulk,
+                      .traffic_class = class_of(header.kind),
                       .delay = relative_delay(now, header.stamp),
                       // The QUIC packet takes the place of what was before and of the header.
                       .quic_packet = packet.subspan(kPathHeaderSize)};
-  delays_.add(now, source.delay);
-  report_delay_min_ = std::min(report_delay_min_.value_or(source.delay), source.delay);
-  report_delay_max_ = std::max(report_delay_max_.value_or(source.delay), source.delay);
+  // What was asked for again tells nothing about the way.
+  if (!was_requested(sequence)) {
+    delays_.add(now, source.delay);
+    report_delay_min_ = std::min(report_delay_min_.value_or(source.delay), source.delay);
+    report_delay_max_ = std::max(report_delay_max_.value_or(source.delay), source.delay);
+  }
   report_.echo_stamp = header.stamp;
   newest_at_ = now;
   heard_since_report_ = true;
@@ -84,10 +97,7 @@ void PathReceiver::on_source(Instant now, const PathArrival& arrival, const Path
   const uint8_t first_byte = packet[0];
   if (header.coded) {
     coded_at_ = now;
-    Code& its = code(source.traffic_class);
-    if (!its.decoder) {
-      its.decoder = std::make_unique<ErasureDecoder>(kSymbolMax, kDecoderWindow, kEquationsMax);
-    }
+    Code& its = code_with_decoder(source.traffic_class);
     const uint64_t symbol = unwrap(its.expected_symbol, header.symbol, PathHeader::kSymbolBits);
     its.expected_symbol = std::max(its.expected_symbol, symbol + 1);
     const SourceSymbol content{.first_byte = first_byte,
@@ -100,6 +110,10 @@ void PathReceiver::on_source(Instant now, const PathArrival& arrival, const Path
   std::ranges::copy(connection_id, source.quic_packet.begin() + 1);
   accept(now, arrival, source, sink);
   if (header.coded) take_recovered(now, arrival, connection_id, sink);
+}
+
+bool PathReceiver::was_requested(uint64_t sequence) {
+  return sequence < highest_ && sequence + kOrderWindow > highest_ && entry(sequence).requested;
 }
 
 // Damage that slips through the check must not move the order.
@@ -118,11 +132,7 @@ void PathReceiver::on_repair(Instant now, const PathHeader& header, MutableBytes
     ++counters_.forged;
     return;
   }
-  // The header is in clear again: only the parameters are still masked.
-  std::array<uint8_t, PathProtection::kMaskSize> mask;
-  protection_.mask(packet.last<PathProtection::kSampleSize>(), mask);
-  uint8_t* masked = packet.data() + kPathPrefixSize + kPathHeaderSize;
-  for (size_t i = 0; i < kRepairParametersSize; ++i) masked[i] ^= mask[kPathHeaderSize + i];
+  apply_path_mask(protection_, packet, MaskExtent::Parameters);  // the header is in clear already
   const Bytes head = packet.subspan(kPathPrefixSize, kPathHeaderSize + kRepairParametersSize);
   const Bytes symbol = packet.subspan(kOverhead - kRepairTagSize, packet.size() - kOverhead);
   const uint8_t* tag = packet.data() + packet.size() - kRepairTagSize;
@@ -138,10 +148,7 @@ void PathReceiver::on_repair(Instant now, const PathHeader& header, MutableBytes
   const uint64_t end = unwrap(highest_, header.sequence, PathHeader::kSequenceBits);
   if (end < highest_ + kJumpMax) hear_of(now, end);
   count_repair(*parameters);
-  Code& its = code(parameters->traffic_class);
-  if (!its.decoder) {
-    its.decoder = std::make_unique<ErasureDecoder>(kSymbolMax, kDecoderWindow, kEquationsMax);
-  }
+  Code& its = code_with_decoder(parameters->traffic_class);
   const uint64_t first = unwrap(its.expected_symbol, header.symbol, PathHeader::kSymbolBits);
   its.decoder->add_repair({.code = parameters->code,
                            .first = static_cast<uint32_t>(first),
@@ -250,7 +257,7 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
       pass_over();
       drain(now, sink);
     }
-    next_ = highest_ = settled_ = source.sequence;
+    next_ = highest_ = settled_ = asked_ = source.sequence;
     // What was before has no place any more: should it come, it goes at once.
     order_.assign(kOrderWindow, Entry{.known_at = now, .state = State::PassedOver});
   }
@@ -264,7 +271,7 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
   const bool had = its.state == State::Held || its.state == State::Delivered;
   if (source.way == Source::Way::Arrived) {
     if (its.arrived) ++counters_.duplicates;
-    its.arrived = true;
+    its.arrived |= !its.requested;
     if (had) return;
   } else {
     if (had) return;
@@ -382,9 +389,10 @@ Duration PathReceiver::delay_spread(Instant now) {
   return low && high ? *high - *low : Duration::zero();
 }
 
-bool PathReceiver::requests_useful(Instant now) {
-  return coded_at_ && now - *coded_at_ < kCodedRecently && rtt_ > Duration::zero() &&
-         rtt_ <= kRequestRttMax;
+PathReceiver::Asking PathReceiver::asking(Instant now) const {
+  const bool kept = coded_at_ && now - *coded_at_ < kCodedRecently;
+  if (!kept || rtt_ == Duration::zero()) return Asking::Never;
+  return rtt_ <= kRequestRttMax ? Asking::InTime : Asking::Late;
 }
 
 Duration PathReceiver::request_wait(Instant now) { return delay_spread(now) + kHoldMargin / 2; }
@@ -395,7 +403,7 @@ Duration PathReceiver::hold_limit(Instant now) {
       repairs ? recovery_times_.high(now).value_or(kHoldFirst) : Duration::zero();
   const Duration spread = delay_spread(now);
   Duration limit = std::max(spread + spread / 4, recovery + recovery / 4) + kHoldMargin;
-  if (requests_useful(now)) {
+  if (asking(now) == Asking::InTime) {
     limit = std::max(limit, request_wait(now) + rtt_ + rtt_ / 4 + kHoldMargin);
   }
   return std::min(limit, settings_.hold_max);
@@ -424,9 +432,25 @@ std::optional<Instant> PathReceiver::next_timeout(Instant now) {
   return hole_deadline(now);
 }
 
+// The first that is missing and was not asked for.
+std::optional<uint64_t> PathReceiver::next_to_ask(Instant now) {
+  const Asking when = asking(now);
+  if (when == Asking::Never || requests_left_ < 1) return std::nullopt;
+  const uint64_t oldest = highest_ > kOrderWindow ? highest_ - kOrderWindow : 0;
+  asked_ = std::max(asked_, oldest);
+  const uint64_t end = when == Asking::InTime ? highest_ : next_;
+  for (; asked_ < end; ++asked_) {
+    const Entry& its = entry(asked_);
+    const bool missing = its.state == State::Missing || its.state == State::PassedOver;
+    if (missing && !its.requested) return asked_;
+  }
+  return std::nullopt;
+}
+
 std::optional<Instant> PathReceiver::next_request(Instant now) {
-  if (next_ >= highest_ || entry(next_).requested || !requests_useful(now)) return std::nullopt;
-  return entry(next_).known_at + request_wait(now);
+  const auto sequence = next_to_ask(now);
+  if (!sequence) return std::nullopt;
+  return entry(*sequence).known_at + request_wait(now);
 }
 
 void PathReceiver::on_timeout(Instant now, QuicPacketSink& sink) {
@@ -450,17 +474,6 @@ void PathReceiver::settle(Instant now) {
     }
     ++settled_;
   }
-}
-
-Duration PathReceiver::relative_delay(Instant now, uint32_t stamp) {
-  const uint32_t difference = (PathStamp::of(now) - stamp) & (PathStamp::kModulus - 1);
-  if (!delay_reference_) delay_reference_ = difference;
-  constexpr int64_t kModulus = PathStamp::kModulus;
-  int64_t step = (static_cast<int64_t>(difference) - *delay_reference_) % kModulus;
-  if (step < 0) step += kModulus;
-  if (step >= kModulus / 2) step -= kModulus;
-  *delay_reference_ += step;
-  return *delay_reference_ * PathStamp::kUnit;
 }
 
 bool PathReceiver::report_due(Instant now) const {
@@ -497,15 +510,14 @@ PathReport PathReceiver::make_report(Instant now) {
 }
 
 std::optional<PathRequest> PathReceiver::make_request(Instant now) {
-  if (next_ >= highest_ || !requests_useful(now)) return std::nullopt;
   const Duration wait = request_wait(now);
   PathRequest request;
-  for (uint64_t s = next_; s < highest_ && request.count < PathRequest::kSequencesMax; ++s) {
-    Entry& its = entry(s);
-    if (its.known_at + wait > now) break;  // later ones became known later
-    if (its.state != State::Missing || its.requested) continue;
-    its.requested = true;
-    request.sequences[request.count++] = s;
+  while (request.count < PathRequest::kSequencesMax) {
+    const auto sequence = next_to_ask(now);
+    if (!sequence || entry(*sequence).known_at + wait > now) break;  // later ones: known later
+    entry(*sequence).requested = true;
+    requests_left_ -= 1;
+    request.sequences[request.count++] = *sequence;
   }
   if (request.count == 0) return std::nullopt;
   return request;

@@ -94,7 +94,7 @@ class PathReceiver {
     Instant known_at{};
     uint16_t slot = 0;
     State state = State::Missing;
-    bool arrived = false;    // by itself, not through a repair
+    bool arrived = false;    // by itself: neither repaired nor asked for again
     bool requested = false;  // asked for again
     TrafficClass traffic_class = TrafficClass::Bulk;
   };
@@ -121,6 +121,7 @@ class PathReceiver {
 
   Entry& entry(uint64_t sequence) { return order_[sequence % kOrderWindow]; }
   Code& code(TrafficClass c) { return codes_[static_cast<size_t>(c)]; }
+  Code& code_with_decoder(TrafficClass c);
   PathReceiverCounters::PerClass& counts_of(TrafficClass c) {
     return counters_.classes[static_cast<size_t>(c)];
   }
@@ -136,6 +137,7 @@ class PathReceiver {
   void take_recovered(Instant now, const PathArrival& arrival, Bytes connection_id,
                       QuicPacketSink& sink);
   bool plausible(uint64_t sequence);
+  bool was_requested(uint64_t sequence);
   void hear_of(Instant now, uint64_t end);
   void hold(Instant now, const PathArrival& arrival, const Source& source);
   void deliver(Instant now, const PathArrival& arrival, const Source& source, QuicPacketSink& sink);
@@ -144,9 +146,18 @@ class PathReceiver {
   void pass_over();
   void settle(Instant now);
   Instant hole_deadline(Instant now);
-  Duration relative_delay(Instant now, uint32_t stamp);
+  Duration relative_delay(Instant now, uint32_t stamp) {
+    return stamp_difference_.unwrap((PathStamp::of(now) - stamp) & (PathStamp::kModulus - 1));
+  }
+  // What asking for packets again is good for.
+  enum class Asking : uint8_t {
+    Never,
+    InTime,  // they come before the hold ends
+    Late,    // too late for the order, and early enough for QUIC to take its back-off back
+  };
+  Asking asking(Instant now) const;
   Duration request_wait(Instant now);
-  bool requests_useful(Instant now);
+  std::optional<uint64_t> next_to_ask(Instant now);
   MutableBytes storage(uint16_t slot) {
     return MutableBytes(storage_.get() + size_t{slot} * kPacketMax, kPacketMax);
   }
@@ -162,13 +173,15 @@ class PathReceiver {
   uint64_t next_ = 0;     // the first that was neither handed on nor passed over
   uint64_t highest_ = 0;  // after the last heard of
   uint64_t settled_ = 0;  // below it the fate on the wire is known
+  uint64_t asked_ = 0;    // below it nothing is to be asked for again
+  double requests_left_ = 8;
   size_t held_ = 0;
   size_t held_realtime_ = 0;
   std::optional<uint64_t> outlier_;  // a place far off: believed when a second one agrees
   enum class Fate : uint8_t { Arrived, Lost } last_fate_ = Fate::Arrived;
   TrafficClass last_class_ = TrafficClass::Bulk;
 
-  std::optional<int64_t> delay_reference_;
+  StampDifference stamp_difference_;
   WindowedRange<Duration> delays_{1s};
   WindowedRange<Duration> recovery_times_{2s};
   std::optional<Instant> coded_at_;  // the last coded source or repair

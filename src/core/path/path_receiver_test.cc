@@ -74,7 +74,8 @@ TEST(PathReceiver, a_real_time_packet_does_not_wait_for_the_hold) {
   EXPECT_EQ(p.origins.back().traffic_class, TrafficClass::RealTime);
 }
 
-// The spread of delays is 60 ms, so that a packet which came fast would wait for its slowest sibling.
+// The spread of delays is 60 ms, so that a packet which came fast would wait for its slowest
+// sibling.
 TEST(PathReceiver, a_real_time_packet_waits_no_longer_than_its_budget) {
   for (const Duration budget : {100ms, 20ms}) {
     PathPair p({.mode = ResilienceMode::Auto, .realtime_budget = budget});

@@ -130,6 +130,61 @@ TEST(PathRecovery, asks_again_and_gets_the_same_packet) {
   EXPECT_EQ(p.sender.resend(1000, room), 0u);
 }
 
+// A long round trip: the order does not wait for it. Late is better than never, QUIC takes back
+// that the packet was lost.
+TEST(PathRecovery, asks_for_what_was_passed_over_and_does_not_wait_for_it) {
+  PathPair p;
+  p.receiver.set_rtt(150ms);
+  p.sender.set_shares({.bulk = 0.01});
+  p.arrive(p.wrap());
+  p.wrap();
+  p.arrive(p.wrap());
+  EXPECT_EQ(p.receiver.next_request(p.now), std::nullopt);  // it may be on its way
+  p.advance(60ms);
+  EXPECT_THAT(p.delivered, ::testing::ElementsAre(0, 2));
+  const auto request = p.receiver.make_request(p.now);
+  ASSERT_TRUE(request);
+  ASSERT_EQ(request->count, 1u);
+  EXPECT_EQ(request->sequences[0], 1u);
+  EXPECT_EQ(p.receiver.next_request(p.now), std::nullopt);
+  p.advance(150ms);
+  const Duration spread = p.receiver.delay_spread(p.now);
+  Packet room(1500);
+  room.resize(p.sender.resend(1, room));
+  p.arrive(room);
+  EXPECT_THAT(p.delivered, ::testing::ElementsAre(0, 2, 1));
+  EXPECT_EQ(p.receiver.delay_spread(p.now), spread);  // its age says nothing of the link
+  p.advance(200ms);
+  EXPECT_EQ(p.receiver.figures().classes[0].lost, 1u);  // the code has to know of it
+}
+
+// What overflows a queue is far more than a link loses: sending it again would make it worse.
+TEST(PathRecovery, asks_for_a_few_percent_at_most) {
+  PathPair p;
+  p.receiver.set_rtt(150ms);
+  p.sender.set_shares({.bulk = 0.01, .bulk_window = 255});
+  size_t asked = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const Packet packet = p.wrap();
+    if (i % 2 == 0) p.arrive(packet);
+    p.advance(1ms);
+    if (const auto request = p.receiver.make_request(p.now)) asked += request->count;
+  }
+  EXPECT_GT(asked, 20u);
+  EXPECT_LE(asked, 50u);
+}
+
+TEST(PathRecovery, finds_every_packet_that_is_kept) {
+  PathPair p;
+  p.sender.set_shares({.bulk = 0.01, .realtime = 0.01});
+  for (int i = 0; i < 3000; ++i)
+    p.wrap(i % 7 == 3 ? TrafficClass::RealTime : TrafficClass::Bulk, 100);
+  Packet room(1500);
+  for (uint64_t i = 3000 - 1000; i < 3000; ++i) EXPECT_GT(p.sender.resend(i, room), 0u) << i;
+  for (uint64_t i = 0; i < 1000; ++i) EXPECT_EQ(p.sender.resend(i, room), 0u) << i;
+  EXPECT_EQ(p.sender.resend(3000, room), 0u);
+}
+
 TEST(PathRecovery, reports_tell_loss_and_recovery) {
   PathPair p;
   p.sender.set_shares({.bulk = 0.5, .bulk_window = 16});

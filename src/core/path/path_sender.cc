@@ -11,7 +11,6 @@ namespace masque {
 
 namespace {
 
-constexpr size_t kEncoderWindow = 255;
 constexpr size_t kSymbolMax = kSymbolHeadSize + PathSender::kPacketMax;
 
 }  // namespace
@@ -43,8 +42,7 @@ void PathSender::wrap(Instant now, TrafficClass traffic_class, MutableBytes room
     path_id_ = path_id_of(protection_, quic_id);
   }
   const Bytes rest = packet.subspan(kPathPrefixSize + kPathHeaderSize);
-  PathHeader header{.kind = traffic_class == TrafficClass::RealTime ? PathPacketKind::RealTimeSource
-                                                                    : PathPacketKind::BulkSource,
+  PathHeader header{.kind = source_kind(traffic_class),
                     .sequence = static_cast<uint32_t>(next_sequence_),
                     .stamp = PathStamp::of(now)};
   if (share(traffic_class) > 0 && rest.size() >= PathProtection::kSampleSize) {
@@ -67,7 +65,11 @@ void PathSender::wrap(Instant now, TrafficClass traffic_class, MutableBytes room
 
 uint32_t PathSender::keep(TrafficClass traffic_class, Bytes head, Bytes rest, uint64_t sequence) {
   Class& its = of(traffic_class);
-  if (!its.encoder) its.encoder = std::make_unique<ErasureEncoder>(kSymbolMax, kEncoderWindow);
+  if (!its.encoder) {
+    const size_t kept = kKept[static_cast<size_t>(traffic_class)];
+    its.encoder = std::make_unique<ErasureEncoder>(kSymbolMax, kept);
+    its.sequences.resize(kept);
+  }
   const uint32_t symbol = its.encoder->add(head, rest);
   its.sequences[symbol % its.sequences.size()] = sequence;
   return symbol;
@@ -92,7 +94,7 @@ void PathSender::earn(Instant now, TrafficClass traffic_class) {
 
 bool PathSender::due(Instant now, TrafficClass traffic_class) const {
   const Class& its = classes_[static_cast<size_t>(traffic_class)];
-  if (!its.encoder || its.encoder->window() == 0) return false;
+  if (!its.encoder || its.encoder->kept() == 0) return false;
   if (its.block_written < its.block_repairs) return true;
   if (traffic_class == TrafficClass::RealTime) {
     for (const DueRing& ring : spread_) {
@@ -128,7 +130,7 @@ std::optional<RepairId> PathSender::next_id(TrafficClass traffic_class) {
   if (its.block_written >= its.block_repairs) {
     const uint32_t end = its.encoder->next_source();
     const size_t most = settings_.code == ErasureCode::Xor ? 16 : 64;
-    const size_t count = std::min<size_t>({end - its.block_first, its.encoder->window(), most});
+    const size_t count = std::min<size_t>({end - its.block_first, its.encoder->kept(), most});
     if (count == 0) return std::nullopt;
     its.block_first = end - static_cast<uint32_t>(count);
     its.block_count = count;
@@ -207,31 +209,46 @@ size_t PathSender::write_repair(Instant now, TrafficClass traffic_class, const R
   return packet.size();
 }
 
+std::optional<uint32_t> PathSender::find(const Class& its, uint64_t sequence) {
+  if (!its.encoder) return std::nullopt;
+  // Sequences ascend with the ESI, which may have wrapped: search by distance from the newest.
+  const uint32_t newest = its.encoder->next_source() - 1;
+  const auto at = [&](size_t back) {
+    return its.sequences[(newest - static_cast<uint32_t>(back)) % its.sequences.size()];
+  };
+  size_t low = 0;
+  size_t high = its.encoder->kept();
+  while (low < high) {  // the smallest distance whose sequence is not above
+    const size_t middle = (low + high) / 2;
+    if (at(middle) > sequence) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  if (low == its.encoder->kept() || at(low) != sequence) return std::nullopt;
+  return newest - static_cast<uint32_t>(low);
+}
+
 size_t PathSender::resend(uint64_t sequence, MutableBytes room) {
   for (const TrafficClass c : {TrafficClass::RealTime, TrafficClass::Bulk}) {
-    Class& its = of(c);
-    if (!its.encoder) continue;
-    const uint32_t end = its.encoder->next_source();
-    for (size_t i = 1; i <= its.encoder->window(); ++i) {
-      const uint32_t esi = end - static_cast<uint32_t>(i);
-      if (its.sequences[esi % its.sequences.size()] != sequence) continue;
-      const auto symbol = read_symbol(its.encoder->symbol(esi));
-      const size_t size = symbol ? kPathPrefixSize + kPathHeaderSize + symbol->rest.size() : 0;
-      if (!symbol || room.size() < size) return 0;
-      const MutableBytes packet = room.first(size);
-      write_prefix(symbol->first_byte, packet);
-      write_path_header({.kind = c == TrafficClass::RealTime ? PathPacketKind::RealTimeSource
-                                                             : PathPacketKind::BulkSource,
-                         .coded = true,
-                         .sequence = static_cast<uint32_t>(sequence),
-                         .symbol = esi,
-                         .stamp = symbol->stamp},
-                        packet.subspan<kPathPrefixSize, kPathHeaderSize>());
-      std::ranges::copy(symbol->rest, packet.begin() + kPathPrefixSize + kPathHeaderSize);
-      apply_path_mask(protection_, packet, MaskExtent::Header);
-      ++counters_[static_cast<size_t>(c)].resent;
-      return size;
-    }
+    const auto esi = find(of(c), sequence);
+    if (!esi) continue;
+    const auto symbol = read_symbol(of(c).encoder->symbol(*esi));
+    const size_t size = symbol ? kPathPrefixSize + kPathHeaderSize + symbol->rest.size() : 0;
+    if (!symbol || room.size() < size) return 0;
+    const MutableBytes packet = room.first(size);
+    write_prefix(symbol->first_byte, packet);
+    write_path_header({.kind = source_kind(c),
+                       .coded = true,
+                       .sequence = static_cast<uint32_t>(sequence),
+                       .symbol = *esi,
+                       .stamp = symbol->stamp},
+                      packet.subspan<kPathPrefixSize, kPathHeaderSize>());
+    std::ranges::copy(symbol->rest, packet.begin() + kPathPrefixSize + kPathHeaderSize);
+    apply_path_mask(protection_, packet, MaskExtent::Header);
+    ++counters_[static_cast<size_t>(c)].resent;
+    return size;
   }
   return 0;
 }

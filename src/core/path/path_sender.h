@@ -14,6 +14,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "core/fec/erasure_encoder.h"
 #include "core/path/path_packet.h"
@@ -68,6 +69,9 @@ class PathSender {
   static constexpr Duration kTailWait = 8ms;
   static constexpr std::array<Duration, 2> kSpread = {5ms, 13ms};
   static constexpr size_t kDueMax = 64;
+  // Symbols kept, by class: as many as may be asked for again. Bulk: a round trip of 130 ms at
+  // 90 Mbit/s.
+  static constexpr std::array<size_t, kTrafficClasses> kKept = {1024, 256};
 
   struct Class {
     std::unique_ptr<ErasureEncoder> encoder;
@@ -78,13 +82,14 @@ class PathSender {
     size_t block_count = 0;    // its symbols
     size_t block_written = 0;
     std::optional<Instant> tail_at;
-    std::array<uint64_t, 512> sequences{};  // by ESI, for resend()
+    std::vector<uint64_t> sequences;  // by ESI, ascending: for resend()
   };
   Class& of(TrafficClass c) { return classes_[static_cast<size_t>(c)]; }
   double share(TrafficClass c) const {
     return c == TrafficClass::Bulk ? shares_.bulk : shares_.realtime;
   }
   uint32_t keep(TrafficClass traffic_class, Bytes head, Bytes rest, uint64_t sequence);
+  static std::optional<uint32_t> find(const Class& its, uint64_t sequence);
   void earn(Instant now, TrafficClass traffic_class);
   bool due(Instant now, TrafficClass traffic_class) const;
   size_t block_size(TrafficClass traffic_class) const;

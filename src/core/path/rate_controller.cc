@@ -12,9 +12,9 @@ constexpr double kProbeGain = 1.25;
 constexpr double kProbeGainMore = 2.0;
 constexpr double kDrainGain = 0.7;
 constexpr double kCruiseGain = 0.98;
-constexpr double kGrowth = 1.1;      // a probe has found more when so much more arrives
+constexpr double kGrowth = 1.1;  // a probe has found more when so much more arrives
+constexpr double kArrivesWhole = 0.9;
 constexpr double kRateMin = 10'000;  // bytes per second: a path so slow still gets its reports
-constexpr Duration kProbeEvery = 400ms;
 constexpr int kDrainRounds = 2;
 constexpr int64_t kNoiseRounds = 200;  // noise is forgotten within as many
 constexpr Duration kOpenAfter = 10s;
@@ -42,11 +42,14 @@ void RateController::enter(Instant now, State state) {
   state_since_ = now;
   round_bytes_ = 0;
   round_span_ = {};
-  round_since_ = now;
   limited_in_round_ = false;
+  backlogged_in_round_ = false;
   rounds_over_ = 0;
   if (state == State::Probe) queue_at_probe_ = queue_;
-  if (state == State::Drain) queue_at_drain_ = queue_;
+  if (state == State::Drain) {
+    queue_at_drain_ = queue_;
+    evidence_ = Evidence::Delay;
+  }
 }
 
 void RateController::on_sample(Instant now, const Sample& sample) {
@@ -56,26 +59,54 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   round_bytes_ += sample.delivered;
   round_span_ += sample.span;
   limited_in_round_ |= sample.limited;
+  backlogged_in_round_ |= sample.backlogged;
   if (sample.limited) limited_at_ = now;
+  if (sample.overloaded && state_ != State::Drain) {
+    bandwidth_ = arrivals_.high(now).value_or(bandwidth_);
+    enter(now, State::Drain);
+    evidence_ = Evidence::Overflow;
+    return;
+  }
   if (round_span_ < round() * 3 / 4) return;
 
   // What arrived within this part of a round.
   arrived_ = static_cast<double>(round_bytes_) * 1e9 / static_cast<double>(round_span_.count());
   arrivals_.add(now, arrived_);
   const bool limited = limited_in_round_;
+  const bool backlogged = backlogged_in_round_;
   round_bytes_ = 0;
   round_span_ = {};
   limited_in_round_ = false;
+  backlogged_in_round_ = false;
   rounds_over_ = queue_ > threshold() ? rounds_over_ + 1 : 0;
   noise_ -= noise_ / kNoiseRounds;
-  on_round(now, limited);
+  on_round(now, limited, backlogged);
 }
 
-void RateController::on_round(Instant now, bool limited) {
+// As long as it was to take, and the queue is still there.
+void RateController::on_drained(Instant now) {
+  if (evidence_ == Evidence::Overflow) {
+    noise_ = std::max(noise_, queue_);  // what is left is the path's own
+    enter(now, State::Cruise);
+  } else if (queue_ > queue_at_drain_ - queue_target_ / 3) {
+    noise_ = std::max(noise_, queue_);
+    enter(now, State::Open);
+  } else if (arrived_ < *rate() * kArrivesWhole) {
+    // It falls, and not far enough: others use the path too, or it has become slower.
+    bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.5));
+    enter(now, State::Drain);
+  } else {
+    // All that we send arrives as fast, so that the rate was right.
+    noise_ = std::max(noise_, queue_);
+    enter(now, State::Cruise);
+  }
+}
+
+void RateController::on_round(Instant now, bool limited, bool backlogged) {
   switch (state_) {
     case State::Open:
       bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);
-      if (rounds_over_ >= 2) {
+      if (rounds_over_ >= 2 && backlogged) {
         // Jitter makes arrivals come in lumps: one round may show too little.
         bandwidth_ = arrivals_.high(now).value_or(arrived_);
         enter(now, State::Drain);
@@ -85,14 +116,7 @@ void RateController::on_round(Instant now, bool limited) {
       if (queue_ <= noise_ + queue_target_ / 3) {
         enter(now, State::Cruise);
       } else if (now - state_since_ > kDrainRounds * round()) {
-        if (queue_ > queue_at_drain_ - queue_target_ / 3) {
-          noise_ = std::max(noise_, queue_);
-          enter(now, State::Open);
-        } else {
-          // It falls, and not far enough: others use the path too, or it has become slower.
-          bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.5));
-          enter(now, State::Drain);
-        }
+        on_drained(now);
       }
       break;
     case State::Cruise:
@@ -102,7 +126,7 @@ void RateController::on_round(Instant now, bool limited) {
         enter(now, State::Drain);
       } else if (now - limited_at_ > kOpenAfter) {
         enter(now, State::Open);
-      } else if (limited && now - state_since_ > std::max(kProbeEvery, 3 * round())) {
+      } else if (limited && now - state_since_ > std::max(probe_every_, 3 * round())) {
         probe_gain_ = kProbeGain;
         enter(now, State::Probe);
       }
@@ -114,12 +138,14 @@ void RateController::on_round(Instant now, bool limited) {
       if (more && !built_up) {
         bandwidth_ = arrived_;
         probe_gain_ = kProbeGainMore;
+        probe_every_ = kProbeEveryMin;
         enter(now, State::Probe);
       } else {
         if (limited && arrived_ > bandwidth_ * 0.5) {
           bandwidth_ =
               built_up ? std::max(arrived_, bandwidth_ * 0.8) : std::max(bandwidth_, arrived_);
         }
+        probe_every_ = std::min(probe_every_ * 3 / 2, kProbeEveryMax);
         enter(now, built_up ? State::Drain : State::Cruise);
       }
       break;

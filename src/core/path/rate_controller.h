@@ -2,17 +2,19 @@
 // The shaper at the tunnel's entrance: finds the rate that the path carries and keeps the queue of
 // its bottleneck short. QUIC's controller above sees no repaired loss and would fill any queue.
 //
-//   Open --queue above the target--> Drain --queue gone--> Cruise <---> Probe
-//    ^                                 ^                     |            |
-//    |                                 +--- queue builds up -+------------+
+//   Open --queue above the target, or overload--> Drain --queue gone--> Cruise <---> Probe
+//    ^                                              ^                     |            |
+//    |                                              +--- queue builds up -+------------+
 //    +--- long unlimited by us and no queue
 //
-// Open: no limit, as long as no queue is seen (clean links, slow senders). The queue is the delay
-// above the lowest of the last seconds, measured at the fastest packet of each report, so that
-// jitter does not count. A delay that does not fall while we send less is not ours (another path,
-// a link that puts jitter in order): it is taken as noise, and only more than that counts. Probe
-// sends a quarter more for a round trip: when as much more arrives and no queue builds up, it goes
-// on doubling; so a rate ten times higher is found in a second.
+// Open: no limit, as long as nothing waits to be sent: a sender whose packets all leave at once
+// sends less than the path carries, and a delay that grows is not its doing.
+// The queue is the delay above the lowest of the last seconds, measured at the fastest packet of
+// each report, so that jitter does not count. A delay that does not fall while we send less is not
+// ours (another path, a link that puts jitter in order): it is taken as noise, and only more than
+// that counts. Overload: far more is lost than the link loses, so that a queue overflows.
+// Probe sends a quarter more for a round trip: when as much more arrives and no queue builds up, it
+// goes on doubling; so a rate ten times higher is found in a second.
 #pragma once
 
 #include <cstdint>
@@ -29,11 +31,13 @@ class RateController {
   explicit RateController(Duration queue_target) : queue_target_(queue_target) {}
 
   struct Sample {
-    Duration rtt;            // of this report
-    Duration delay_min;      // relative one-way delay of its fastest packet
-    uint64_t delivered = 0;  // bytes that arrived since the last report
-    Duration span;           // over this time at the receiver
-    bool limited = false;    // by us: packets were waiting for our rate
+    Duration rtt;             // of this report
+    Duration delay_min;       // relative one-way delay of its fastest packet
+    uint64_t delivered = 0;   // bytes that arrived since the last report
+    Duration span;            // over this time at the receiver
+    bool limited = false;     // by us: packets were waiting for our rate
+    bool backlogged = false;  // by us or by QUIC's controller
+    bool overloaded = false;
   };
   void on_sample(Instant now, const Sample& sample);
 
@@ -49,18 +53,20 @@ class RateController {
   State state() const { return state_; }
   // Bytes per second; nullopt: unlimited.
   std::optional<double> rate() const;
-  double delivery_rate() const { return bandwidth_; }
   Duration queue() const { return queue_; }
 
  private:
   void enter(Instant now, State state);
-  void on_round(Instant now, bool limited);
+  void on_round(Instant now, bool limited, bool backlogged);
+  void on_drained(Instant now);
   void refill(Instant now);
   Duration threshold() const { return queue_target_ + noise_; }
   Duration round() const { return std::clamp(rtt_, kRoundMin, kRoundMax); }
 
   static constexpr Duration kRoundMin = 40ms;
   static constexpr Duration kRoundMax = 300ms;
+  static constexpr Duration kProbeEveryMin = 400ms;
+  static constexpr Duration kProbeEveryMax = 800ms;
 
   Duration queue_target_;
   State state_ = State::Open;
@@ -78,12 +84,15 @@ class RateController {
   // One round of samples.
   uint64_t round_bytes_ = 0;
   Duration round_span_{};
-  Instant round_since_{};
   uint32_t rounds_over_ = 0;
+  // A queue overflowed: that we drain is certain to be right.
+  enum class Evidence : uint8_t { Delay, Overflow } evidence_ = Evidence::Delay;
+  Duration probe_every_ = kProbeEveryMin;
   double bucket_ = 0;
   Instant filled_at_{};
   bool refused_ = false;
   bool limited_in_round_ = false;
+  bool backlogged_in_round_ = false;
   Instant limited_at_{};
 };
 

@@ -2,6 +2,7 @@
 #include "core/path/redundancy.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace masque {
@@ -49,11 +50,36 @@ LossEstimate::Step LossEstimate::recent() const {
 
 uint64_t LossEstimate::samples() const { return recent().settled; }
 
-double LossEstimate::share(Instant now) const {
-  static_cast<void>(now);
+double LossEstimate::share() const {
   const Step sum = recent();
   if (sum.settled == 0) return 0;
-  return static_cast<double>(sum.lost) / static_cast<double>(sum.settled);
+  const double mean = sum.share();
+  std::array<double, kStepsShort> shares;
+  size_t count = 0;
+  for (size_t i = 0; i < kStepsShort; ++i) {
+    const Step& step = steps_[(at_ + kSteps - i) % kSteps];
+    if (step.settled >= kSamplesOfStep) shares[count++] = step.share();
+  }
+  if (count < kStepsShort - 1) return mean;
+  const auto middle = shares.begin() + static_cast<ptrdiff_t>(count / 2);
+  std::nth_element(shares.begin(), middle, shares.begin() + static_cast<ptrdiff_t>(count));
+  return std::min(mean, *middle * kAboveMedian);
+}
+
+bool LossEstimate::overloaded() const {
+  Step newest = steps_[at_];
+  if (newest.settled < kSamplesOfStep) {
+    const Step& before = steps_[(at_ + kSteps - 1) % kSteps];
+    newest.settled += before.settled;
+    newest.lost += before.lost;
+  }
+  if (newest.settled < kSamplesOfStep) return false;
+  const double usual = share();
+  constexpr double kExcess = 0.03;
+  constexpr double kDeviations = 4;
+  const double deviation =
+      std::sqrt(std::max(usual, 0.001) * (2 * burst_ - 1) / static_cast<double>(newest.settled));
+  return newest.share() > usual + std::max(kExcess, kDeviations * deviation);
 }
 
 double bulk_repair_share(double loss, double mean_burst, double window) {

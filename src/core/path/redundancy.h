@@ -7,8 +7,7 @@
 //   share = (p + z sqrt(p (2b - 1) / W)) / (1 - p)
 // Real time has few packets within its budget, so that deviations do not average out; but its
 // packets are few and small: up to kSparseRate packets a second each gets two repairs over the last
-// four packets, 5 and 13 ms later (docs/report/badnet.md has what that leaves), above it the same
-// formula with a smaller W.
+// four packets, 5 and 13 ms later, above it the same formula with a smaller W.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +23,12 @@ class LossEstimate {
   // Figures since the beginning, of one class or of all.
   void on_figures(Instant now, const PathReport::PerClass& total);
   // Share of packets lost. Falls to zero within two seconds on a link that has become clean,
-  // provided that enough packets say so.
-  double share(Instant now) const;
+  // provided that enough packets say so. Where many do, what stands out in time does not count: a
+  // queue that overflows loses far more than the link, no code would bring it back, and the code's
+  // own packets would make it worse.
+  double share() const;
+  // The newest packets are lost far more often than those before.
+  bool overloaded() const;
   double mean_burst() const { return burst_; }  // 1: losses are independent
   uint64_t samples() const;
 
@@ -34,8 +37,11 @@ class LossEstimate {
   static constexpr size_t kSteps = 40;      // 10 s
   static constexpr size_t kStepsShort = 7;  // what counts when it holds packets enough
   static constexpr uint64_t kSamplesEnough = 250;
+  static constexpr uint64_t kSamplesOfStep = 100;
+  static constexpr double kAboveMedian = 1.3;
   struct Step {
     uint64_t settled = 0, lost = 0, events = 0;
+    double share() const { return static_cast<double>(lost) / static_cast<double>(settled); }
   };
   void turn(Instant now);
   // The newest steps that hold enough samples.

@@ -27,32 +27,53 @@ struct Link {
 TEST(LossEstimate, sees_loss_within_a_second) {
   Link link;
   link.run(1s, 2000, 50, 1);
-  EXPECT_NEAR(link.estimate.share(link.now), 0.02, 0.004);
+  EXPECT_NEAR(link.estimate.share(), 0.02, 0.004);
   EXPECT_NEAR(link.estimate.mean_burst(), 1, 0.05);
 }
 
 TEST(LossEstimate, measures_bursts) {
   Link link;
   link.run(5s, 1000, 100, 3);
-  EXPECT_NEAR(link.estimate.share(link.now), 0.03, 0.005);
+  EXPECT_NEAR(link.estimate.share(), 0.03, 0.005);
   EXPECT_NEAR(link.estimate.mean_burst(), 3, 0.15);
 }
 
 TEST(LossEstimate, a_clean_link_is_clean_within_two_seconds) {
   Link link;
   link.run(10s, 500, 50, 2);
-  EXPECT_GT(link.estimate.share(link.now), 0.03);
+  EXPECT_GT(link.estimate.share(), 0.03);
   link.run(2s, 500, 0, 0);
-  EXPECT_EQ(link.estimate.share(link.now), 0);
+  EXPECT_EQ(link.estimate.share(), 0);
 }
 
 TEST(LossEstimate, few_packets_are_remembered_longer) {
   Link link;
   link.run(5s, 50, 25, 1);
   link.run(2s, 50, 0, 0);
-  EXPECT_GT(link.estimate.share(link.now), 0);
+  EXPECT_GT(link.estimate.share(), 0);
   link.run(10s, 50, 0, 0);
-  EXPECT_EQ(link.estimate.share(link.now), 0);
+  EXPECT_EQ(link.estimate.share(), 0);
+}
+
+// Half a second in which a queue overflows is overload: it does not call for more code, which would
+// only fill the queue further.
+TEST(LossEstimate, overload_stands_out_and_does_not_count) {
+  Link link;
+  link.run(3s, 2000, 50, 1);
+  EXPECT_FALSE(link.estimate.overloaded());
+  link.run(500ms, 2000, 3, 1);
+  EXPECT_TRUE(link.estimate.overloaded());
+  EXPECT_LT(link.estimate.share(), 0.03);
+  link.run(1s, 2000, 50, 1);
+  EXPECT_FALSE(link.estimate.overloaded());
+}
+
+TEST(LossEstimate, a_link_that_becomes_worse_is_believed_within_a_second_and_a_half) {
+  Link link;
+  link.run(3s, 2000, 50, 1);
+  link.run(1500ms, 2000, 10, 1);
+  EXPECT_GT(link.estimate.share(), 0.08);
+  EXPECT_FALSE(link.estimate.overloaded());
 }
 
 TEST(LossEstimate, figures_that_go_back_are_taken_as_a_new_beginning) {
@@ -60,7 +81,7 @@ TEST(LossEstimate, figures_that_go_back_are_taken_as_a_new_beginning) {
   link.run(1s, 1000, 0, 0);
   link.estimate.on_figures(link.now, {});
   link.estimate.on_figures(link.now, {.settled = 10, .lost = 0});
-  EXPECT_EQ(link.estimate.share(link.now), 0);
+  EXPECT_EQ(link.estimate.share(), 0);
 }
 
 TEST(BulkRepairShare, is_nothing_on_a_clean_link_and_grows_with_loss_and_bursts) {

@@ -621,6 +621,7 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
     if (n == 0) {
       impl.end_burst(now);
       impl.wake();
+      if (impl.path_layer) impl.path_layer->on_blocked();
       if (impl.stalled(now)) {
         impl.queue_close({.cause = CloseReason::Cause::Transport,
                           .code = NGTCP2_INTERNAL_ERROR,

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/path/rate_controller.h"
+
+#include <gtest/gtest.h>
+
+namespace masque {
+namespace {
+
+RateController::Sample sample(Duration queue, uint64_t bytes_per_second) {
+  return {.rtt = 40ms + queue,
+          .delay_min = 20ms + queue,
+          .delivered = bytes_per_second / 50,
+          .span = 20ms};
+}
+
+TEST(RateController, a_link_without_queue_is_not_limited) {
+  RateController controller(15ms);
+  for (Instant now{1s}; now < Instant{6s}; now += 20ms) {
+    controller.on_sample(now, sample(1ms, 5'000'000));
+    EXPECT_TRUE(controller.may_send(now));
+    controller.on_sent(now, 100'000);
+  }
+  EXPECT_EQ(controller.state(), RateController::State::Open);
+  EXPECT_EQ(controller.rate(), std::nullopt);
+}
+
+// A bottleneck of 1 MB/s with a queue of its own, to which somebody would send 1.5 MB/s.
+TEST(RateController, finds_the_rate_of_the_bottleneck_and_keeps_its_queue_short) {
+  RateController controller(15ms);
+  constexpr double kCapacity = 20'000;  // bytes in 20 ms
+  double queue = 0;
+  double carried = 0;
+  Instant now{1s};
+  for (int i = 0; i < 1500; ++i, now += 20ms) {
+    double arrived = std::min(queue, kCapacity);
+    queue -= arrived;
+    bool refused = false;
+    for (int ms = 0; ms < 20; ++ms) {
+      for (double left = 1500; left > 0; left -= 500) {
+        const Instant at = now + ms * 1ms;
+        if (!controller.may_send(at)) {
+          refused = true;
+          break;
+        }
+        controller.on_sent(at, 500);
+        queue += 500;
+      }
+    }
+    const double more = std::min(queue, kCapacity - arrived);
+    queue -= more;
+    arrived += more;
+    if (i >= 500) carried += arrived;
+    const auto waits = Duration(20ms) * static_cast<int64_t>(queue) / int64_t{20'000};
+    controller.on_sample(now, {.rtt = 40ms + waits,
+                               .delay_min = 20ms + waits,
+                               .delivered = static_cast<uint64_t>(arrived),
+                               .span = 20ms,
+                               .limited = refused,
+                               .backlogged = true});
+    if (i >= 500) {
+      EXPECT_LT(waits, 150ms) << i;
+    }
+  }
+  EXPECT_TRUE(controller.rate());
+  EXPECT_GT(carried, 0.7 * 1000 * kCapacity);
+}
+
+// The path's delay walks by tens of milliseconds, and what is sent leaves at once: not our queue.
+TEST(RateController, a_delay_that_grows_without_a_backlog_is_not_ours) {
+  RateController controller(15ms);
+  Instant now{1s};
+  for (int i = 0; i < 1000; ++i, now += 20ms) {
+    controller.on_sample(now, sample(Duration(1ms) * (i % 200 / 2), 4'000'000));
+    ASSERT_EQ(controller.state(), RateController::State::Open) << i;
+  }
+}
+
+// A queue too short for its delay to be seen overflows: what arrives is what the path carries.
+TEST(RateController, overload_limits_to_what_arrived) {
+  RateController controller(15ms);
+  Instant now{1s};
+  for (int i = 0; i < 50; ++i, now += 20ms) controller.on_sample(now, sample(2ms, 2'000'000));
+  auto overflow = sample(2ms, 2'000'000);
+  overflow.backlogged = overflow.overloaded = true;
+  controller.on_sample(now, overflow);
+  ASSERT_EQ(controller.state(), RateController::State::Drain);
+  EXPECT_LT(*controller.rate(), 2'000'000);
+  for (int i = 0; i < 20; ++i, now += 20ms) controller.on_sample(now, sample(1ms, 1'400'000));
+  EXPECT_EQ(controller.state(), RateController::State::Cruise);
+  EXPECT_NEAR(*controller.rate(), 1'960'000, 100'000);
+}
+
+}  // namespace
+}  // namespace masque

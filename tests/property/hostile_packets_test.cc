@@ -300,6 +300,23 @@ TEST(HostilePackets, DISABLED_a_repair_of_another_generation_is_not_mixed_in) {
   EXPECT_EQ(p.delivered.size(), p.sent);
 }
 
+// Repairs are counted by their keys: one of long ago says nothing about the link.
+TEST(HostilePackets, DISABLED_replayed_repairs_do_not_look_like_loss) {
+  PathPair p;
+  p.sender.set_shares({.bulk = 1, .bulk_window = 8});
+  SeededRng rng(8);
+  std::vector<Packet> repairs;
+  for (int i = 0; i < 2000; ++i) {
+    p.arrive(p.wrap());
+    for (const Packet& repair : p.repairs()) p.arrive(repairs.emplace_back(repair));
+    for (int k = 0; k < 3; ++k) p.arrive(repairs[rng.below(repairs.size())]);
+    p.advance(1ms);
+  }
+  p.advance(300ms);
+  EXPECT_EQ(p.delivered, count_up(2000));
+  EXPECT_LE(p.receiver.figures().classes[static_cast<size_t>(TrafficClass::Bulk)].lost, 20u);
+}
+
 // ---- what makes us send -------------------------------------------------------------------------
 
 // A request that was seen may be answered once: who sends it again gets nothing for it.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # usage: ./dev soak [OPTION...]
 #
-# Builds, then runs the product for hours under load and faults: tests/soak/run, which takes the
-# options.
+# Builds, then runs the sweep of bad links over ten thousand seeds (MASQUE_SWEEP_SEEDS, or --seeds) and for
+# longer than `./dev test` does: tests/soak/run, which takes the options.
 
 run_script tests/soak/run "$@"

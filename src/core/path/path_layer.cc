@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/mutant.h"
+
 namespace masque {
 
 namespace {
@@ -130,7 +132,8 @@ void PathLayer::on_timeout(Instant now, QuicPacketSink& sink) {
 }
 
 void PathLayer::on_report(Instant now, const PathReport& report) {
-  if (last_report_ && report.number <= last_report_->number) return;  // overtaken
+  if (last_report_ && report.number <= last_report_->number && !mutant("path.report.replay.remove"))
+    return;  // overtaken
   const uint32_t since_echo = (PathStamp::of(now) - report.echo_stamp) & (PathStamp::kModulus - 1);
   const Duration round_trip =
       std::max(PathStamp::kUnit * since_echo -

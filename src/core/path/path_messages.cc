@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/path/path_messages.h"
 
+#include "base/mutant.h"
 #include "core/path/path_packet.h"
 
 namespace masque {
@@ -36,8 +37,9 @@ Result<PathReport> read_report(ByteReader& in) {
         &report.echo_delay_us, &delay_min, &delay_max, &report.congestion_marks}) {
     TRY(*field, in.varint());
   }
-  if (report.clock_us > PathReport::kClockMax || echo_stamp >= PathStamp::kModulus ||
-      delay_min >= PathStamp::kModulus || delay_max >= PathStamp::kModulus) {
+  if ((report.clock_us > PathReport::kClockMax && !mutant("path.report.clock.remove")) ||
+      echo_stamp >= PathStamp::kModulus || delay_min >= PathStamp::kModulus ||
+      delay_max >= PathStamp::kModulus) {
     return std::unexpected(WireError::BadVarint);
   }
   report.echo_stamp = static_cast<uint32_t>(echo_stamp);
@@ -48,7 +50,8 @@ Result<PathReport> read_report(ByteReader& in) {
                             &figures.recovered, &figures.abandoned}) {
       TRY(*field, in.varint());
     }
-    if (figures.lost > figures.settled) return std::unexpected(WireError::BadVarint);
+    if (figures.lost > figures.settled && !mutant("path.report.lost.remove"))
+      return std::unexpected(WireError::BadVarint);
   }
   return report;
 }
@@ -58,8 +61,10 @@ Result<PathRequest> read_request(ByteReader& in) {
   uint64_t at = 0;
   while (!in.empty()) {
     TRY(const uint64_t step, in.varint());
-    if (request.count == PathRequest::kSequencesMax) return std::unexpected(WireError::TooMany);
-    if (request.count > 0 && step == 0) return std::unexpected(WireError::BadVarint);
+    if (request.count == PathRequest::kSequencesMax && !mutant("path.request.limit.remove"))
+      return std::unexpected(WireError::TooMany);
+    if (request.count > 0 && step == 0 && !mutant("path.request.order.remove"))
+      return std::unexpected(WireError::BadVarint);
     at += step;
     request.sequences[request.count++] = at;
   }

@@ -4,6 +4,7 @@
 #include <format>
 
 #include "base/bytes.h"
+#include "base/mutant.h"
 
 namespace masque {
 
@@ -56,7 +57,8 @@ std::string PathOffer::to_field() const {
 
 std::optional<PathOffer> PathOffer::parse(std::string_view field) {
   constexpr size_t kFieldMax = 512;
-  if (field.size() > kFieldMax || !field.starts_with('1')) return std::nullopt;
+  if (field.size() > kFieldMax + (mutant("path_offer.limit") ? 1 : 0)) return std::nullopt;
+  if (!field.starts_with('1') && !mutant("path_offer.version.remove")) return std::nullopt;
   field.remove_prefix(1);
   PathOffer out;
   out.reads_xor = out.reads_reed_solomon = out.reads_sliding_window = false;

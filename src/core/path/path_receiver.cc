@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "base/mutant.h"
 #include "core/path/source_symbol.h"
 
 namespace masque {
@@ -31,7 +32,8 @@ std::optional<PathMessage> PathReceiver::on_packet(Instant now, const PathArriva
                                                    MutableBytes packet, Bytes connection_id,
                                                    QuicPacketSink& sink) {
   constexpr size_t kSmallest = kPathPrefixSize + kPathHeaderSize + PathProtection::kSampleSize;
-  if (packet.size() < kSmallest || packet.size() > kPacketMax) {
+  if (packet.size() < kSmallest ||
+      (packet.size() > kPacketMax && !mutant("path.packet.size.remove"))) {
     ++counters_.damaged;
     return std::nullopt;
   }
@@ -118,7 +120,7 @@ bool PathReceiver::was_requested(uint64_t sequence) {
 
 // Damage that slips through the check must not move the order.
 bool PathReceiver::plausible(uint64_t sequence) {
-  if (sequence < highest_ + kJumpMax) return true;
+  if (sequence < highest_ + kJumpMax || mutant("path.jump.remove")) return true;
   const bool agrees =
       outlier_ && sequence < *outlier_ + kJumpMax && sequence + kJumpMax > *outlier_;
   outlier_ = sequence;
@@ -139,7 +141,8 @@ void PathReceiver::on_repair(Instant now, const PathHeader& header, MutableBytes
   const uint64_t claimed = uint64_t{load_be32(tag)} << 32 | load_be32(tag + 4);
   const auto parameters = read_repair_parameters(
       packet.subspan<kPathPrefixSize + kPathHeaderSize, kRepairParametersSize>());
-  if (!parameters || protection_.tag(head, symbol) != claimed) {
+  if (!parameters ||
+      (protection_.tag(head, symbol) != claimed && !mutant("path.repair.tag.remove"))) {
     ++counters_.forged;
     return;
   }
@@ -187,12 +190,14 @@ std::optional<PathMessage> PathReceiver::on_control(MutableBytes packet) {
   const Bytes sealed = packet.subspan(kPathPrefixSize + kPathHeaderSize);
   std::array<uint8_t, kPathMessageMax> plain;
   if (sealed.size() < PathProtection::kSealOverhead ||
-      sealed.size() - PathProtection::kSealOverhead > plain.size()) {
+      (sealed.size() - PathProtection::kSealOverhead > plain.size() &&
+       !mutant("path.message.size.remove"))) {
     ++counters_.forged;
     return std::nullopt;
   }
   const size_t size = sealed.size() - PathProtection::kSealOverhead;
-  if (!protection_.open(associated, sealed, MutableBytes(plain).first(size))) {
+  if (!protection_.open(associated, sealed, MutableBytes(plain).first(size)) &&
+      !mutant("path.message.seal.remove")) {
     ++counters_.forged;
     return std::nullopt;
   }
@@ -281,7 +286,8 @@ void PathReceiver::accept(Instant now, const PathArrival& arrival, const Source&
       ++figures_of(source.traffic_class).recovered;
     }
   }
-  if (held_ == kHeldMax && source.sequence != next_) {  // what is held goes without the hole
+  // What is held goes without the hole.
+  if (held_ == kHeldMax && source.sequence != next_ && !mutant("path.held.limit.remove")) {
     pass_over();
     drain(now, sink);
   }

@@ -7,6 +7,7 @@
 #include <array>
 #include <optional>
 
+#include "base/mutant.h"
 #include "core/path/path_packet.h"
 
 namespace masque {
@@ -36,8 +37,10 @@ inline std::optional<SourceSymbol> read_symbol(Bytes symbol) {
   const size_t length = load_be16(&symbol[1]);
   const uint32_t stamp = uint32_t{symbol[5]} << 16 | load_be16(&symbol[6]);
   // A QUIC packet: packet number, frames and tag; short header (RFC 9000 17.3).
-  if (length < PathProtection::kSampleSize || length > symbol.size() - kSymbolHeadSize ||
-      stamp >= PathStamp::kModulus || (symbol[0] & 0x80) != 0) {
+  if (length < PathProtection::kSampleSize ||
+      (length > symbol.size() - kSymbolHeadSize && !mutant("path.symbol.length.remove")) ||
+      stamp >= PathStamp::kModulus ||
+      ((symbol[0] & 0x80) != 0 && !mutant("path.symbol.long_header.remove"))) {
     return std::nullopt;
   }
   return SourceSymbol{.first_byte = symbol[0],

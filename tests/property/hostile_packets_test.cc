@@ -72,6 +72,27 @@ TEST(HostilePackets, longer_than_any_packet_may_be) {
   EXPECT_EQ(p.delivered, count_up(2));
 }
 
+// Whole in every other way: masked, and sealed, as only the peer can.
+TEST(HostilePackets, longer_than_what_is_kept_of_them) {
+  PathPair p;
+  p.arrive(p.wrap());
+  p.arrive(p.wrap(TrafficClass::Bulk, PathReceiver::kPacketMax - kPathHeaderSize));
+  p.wrap();  // lost: what follows would have to be held
+  const Packet longest = p.wrap(TrafficClass::Bulk, PathReceiver::kPacketMax - kPathHeaderSize);
+  const Packet longer = p.wrap(TrafficClass::Bulk, PathReceiver::kPacketMax - kPathHeaderSize + 1);
+  p.arrive(longest);
+  p.arrive(longer);
+  EXPECT_EQ(p.receiver.counters().damaged, 1u);
+  EXPECT_EQ(p.receiver.counters().held, 1u);
+  for (const size_t size : {kPathMessageMax, kPathMessageMax + 1, size_t{1400}}) {
+    const uint64_t forged = p.receiver.counters().forged;
+    Packet room(1500);
+    room.resize(p.sender.write_control(p.now, Packet(size, 0x3f), room, 9));
+    EXPECT_EQ(p.arrive(room), std::nullopt);
+    EXPECT_EQ(p.receiver.counters().forged, forged + (size > kPathMessageMax ? 1 : 0)) << size;
+  }
+}
+
 TEST(HostilePackets, random_bytes_behind_the_right_connection_id) {
   PathPair p;
   SeededRng rng(5);

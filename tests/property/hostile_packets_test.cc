@@ -12,6 +12,7 @@
 
 #include "base/rng.h"
 #include "core/path/path_layer.h"
+#include "core/path/path_offer.h"
 #include "core/path/path_test_support.h"
 
 namespace masque {
@@ -23,7 +24,7 @@ using testing::PathPair;
 using testing::quic_packet;
 using testing::SumProtection;
 
-constexpr size_t kFront = kPathPrefixSize + kPathHeaderSize;
+constexpr size_t kContentAt = kPathPrefixSize + kPathHeaderSize;
 
 std::vector<uint64_t> count_up(uint64_t end) {
   std::vector<uint64_t> out(end);
@@ -120,7 +121,7 @@ TEST(HostilePackets, changed_contents_are_no_repairs_and_no_messages) {
     p.arrive(p.wrap());
     for (const Packet& repair : p.repairs()) {
       Packet changed = repair;
-      changed[kFront + rng.below(changed.size() - kFront - 16)] ^=
+      changed[kContentAt + rng.below(changed.size() - kContentAt - 16)] ^=
           static_cast<uint8_t>(1u << rng.below(8));
       p.arrive(changed);
     }
@@ -196,6 +197,16 @@ TEST(HostilePackets, one_place_far_away_is_not_believed) {
     EXPECT_EQ(p.receiver.counters().damaged, 1u) << bit;
     EXPECT_EQ(p.receiver.counters().abandoned, 0u) << bit;
   }
+}
+
+TEST(HostileOffers, longer_than_any_needs_to_be) {
+  constexpr std::string_view kFront = "1;codes=\"sliding-window\";x=\"";
+  const auto offer = [&](size_t size) {
+    return std::string(kFront) + std::string(size - kFront.size() - 1, 'a') + '"';
+  };
+  EXPECT_TRUE(PathOffer::parse(offer(512)));
+  EXPECT_FALSE(PathOffer::parse(offer(513)));
+  EXPECT_FALSE(PathOffer::parse(offer(100'000)));
 }
 
 // ---- the header ---------------------------------------------------------------------------------

@@ -79,7 +79,8 @@ class Drawer {
                                       ErasureCode::ReedSolomon, ErasureCode::Xor};
     out.resilience.mode = kModes[rng_.below(std::size(kModes))];
     out.resilience.code = kCodes[rng_.below(std::size(kCodes))];
-    if (rng_.below(2) == 0) out.resilience.shaper = PathSettings::Shaper::On;
+    out.resilience.shaper =
+        rng_.below(2) == 0 ? PathSettings::Shaper::On : PathSettings::Shaper::Off;
     if (rng_.below(2) == 0) out.control = CongestionControl::Cubic;
     if (rng_.below(2) == 0) out.bulk = Plan::Bulk::Down;
     return out;

@@ -42,8 +42,8 @@ class Run {
     arrive(esi);
   }
   void repair(FuzzInput& in, ErasureCode code) {
-    if (encoder_.window() == 0 || repairs_ == ErasureDecoder::kEquationsLimit) return;
-    const size_t count = 1 + in.u8() % encoder_.window();
+    if (encoder_.kept() == 0 || repairs_ == ErasureDecoder::kEquationsLimit) return;
+    const size_t count = 1 + in.u8() % encoder_.kept();
     const uint32_t newest = encoder_.next_source();
     const auto oldest = newest - static_cast<uint32_t>(count);
     RepairId id = encoder_.sliding(count);

@@ -48,7 +48,7 @@ ensure_mounts() {
   (
     flock 9
     mounts_complete "$root" || make_mounts "$root"
-  ) 9>"$cache_dir/mounts.lock" || 
+  ) 9>"$cache_dir/mounts.lock" ||
     die "cannot mount into $root: is this a container without CAP_SYS_ADMIN?"
 }
 
@@ -66,6 +66,8 @@ make_mounts() {
   [[ ${mount_device[/sys]} == "${mount_device[$root/sys]-}" ]] || bind /sys "$root/sys" || return
   for dir in "${bound_dirs[@]}"; do
     [[ $dir -ef $root$dir ]] && continue
+    # Another checkout was at this path and has been removed: on a removed directory nothing mounts.
+    [[ -z ${mount_device[$root$dir]-} ]] || umount -l "$root$dir" || return
     mkdir -p "$root$dir" && mount --bind "$dir" "$root$dir" || return
   done
   for dir in /etc/resolv.conf /etc/hosts; do

@@ -36,10 +36,21 @@ void LossEstimate::on_figures(Instant now, const PathReport::PerClass& total) {
   }
 }
 
+uint64_t LossEstimate::samples_enough() const {
+  Step all;
+  for (const Step& step : steps_) {
+    all.settled += step.settled;
+    all.events += step.events;
+  }
+  if (all.events == 0) return kSamplesEnough;
+  return std::max(kSamplesEnough, all.settled * kEventsExpected / all.events);
+}
+
 LossEstimate::Step LossEstimate::recent() const {
   Step sum;
+  const uint64_t enough = samples_enough();
   for (size_t i = 0; i < kSteps; ++i) {
-    if (i >= kStepsShort && sum.settled >= kSamplesEnough) break;
+    if (i >= kStepsShort && sum.settled >= enough) break;
     const Step& step = steps_[(at_ + kSteps - i) % kSteps];
     sum.settled += step.settled;
     sum.lost += step.lost;

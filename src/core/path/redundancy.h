@@ -23,7 +23,8 @@ class LossEstimate {
   // Figures since the beginning, of one class or of all.
   void on_figures(Instant now, const PathReport::PerClass& total);
   // Share of packets lost. Falls to zero within two seconds on a link that has become clean,
-  // provided that enough packets say so. Where many do, what stands out in time does not count: a
+  // provided that enough packets say so: so many that the link as it was in the last 10 s would have
+  // shown kEventsExpected losses, of which none is then seen by chance once in 1,000. Where many do, what stands out in time does not count: a
   // queue that overflows loses far more than the link, no code would bring it back, and the code's
   // own packets would make it worse.
   double share() const;
@@ -37,6 +38,7 @@ class LossEstimate {
   static constexpr size_t kSteps = 40;      // 10 s
   static constexpr size_t kStepsShort = 7;  // what counts when it holds packets enough
   static constexpr uint64_t kSamplesEnough = 250;
+  static constexpr uint64_t kEventsExpected = 7;
   static constexpr uint64_t kSamplesOfStep = 100;
   static constexpr double kAboveMedian = 1.3;
   struct Step {
@@ -44,6 +46,7 @@ class LossEstimate {
     double share() const { return static_cast<double>(lost) / static_cast<double>(settled); }
   };
   void turn(Instant now);
+  uint64_t samples_enough() const;
   // The newest steps that hold enough samples.
   Step recent() const;
 

@@ -55,6 +55,18 @@ TEST(LossEstimate, few_packets_are_remembered_longer) {
   EXPECT_EQ(link.estimate.share(), 0);
 }
 
+// 2 % of a lone call's packets in bursts, one every 2.2 s: so long a silence is no news there.
+TEST(LossEstimate, a_silence_between_rare_bursts_is_not_a_clean_link) {
+  Link link;
+  link.run(8s, 200, 450, 9);
+  for (int i = 0; i < 100; ++i) {
+    link.run(100ms, 200, 450, 9);
+    EXPECT_GT(link.estimate.share(), 0.005);
+  }
+  link.run(10s, 200, 0, 0);
+  EXPECT_EQ(link.estimate.share(), 0);
+}
+
 // Half a second in which a queue overflows is overload: it does not call for more code, which would
 // only fill the queue further.
 TEST(LossEstimate, overload_stands_out_and_does_not_count) {

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The core as a library: a CONNECT-IP client (RFC 9484) without a TUN. It connects, prints its
-// addresses and answers pings in user space; other packets are counted. It ends on SIGINT or
-// SIGTERM.
+// addresses and answers pings in user space. It ends on SIGINT or SIGTERM.
 //
 //   minimal_client 192.0.2.1:443 vpn.example.com ca.crt client.crt client.key
 //
-// What a host of the core must do is all here: own the socket, tell the time, keep the order of a
-// turn.
+// What a host of the core must do is here: own the socket, tell the time, keep a turn's order.
 #include <poll.h>
 #include <signal.h>
 

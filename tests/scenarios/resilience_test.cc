@@ -51,6 +51,11 @@ void show(const char* what, const Flow& flow) {
                milliseconds(flow.figures().delay_max));
 }
 
+void show_layer(Lab& lab, SimClient& client) {
+  if (std::getenv("MASQUE_SHOW") == nullptr) return;
+  std::fprintf(stderr, "%s\n", lab.describe(client).c_str());
+}
+
 void voice(Lab& lab, const LinkOptions& link, double loss_max) {
   SimClient& client = connected(lab, with(ResilienceMode::Auto, link));
   Flow& up = lab.stream(client.inner(), lab.internet(), {.interval = 20ms, .packet_size = 200});
@@ -61,6 +66,7 @@ void voice(Lab& lab, const LinkOptions& link, double loss_max) {
   lab.run(1s);
   show("voice up", up);
   show("voice down", down);
+  show_layer(lab, client);
   EXPECT_LE(up.figures().loss(), loss_max);
   EXPECT_LE(down.figures().loss(), loss_max);
   lab.finish();
@@ -85,8 +91,7 @@ void stream(Lab& lab, const Resilient& setup, Duration interval, double loss_max
   flow.stop();
   lab.run(1s);
   show("stream", flow);
-  if (std::getenv("MASQUE_SHOW") != nullptr)
-    std::fprintf(stderr, "%s\n", lab.describe(client).c_str());
+  show_layer(lab, client);
   EXPECT_LE(flow.figures().loss(), loss_max);
   lab.finish();
 }

@@ -67,7 +67,7 @@ class Run {
       default:
         if (const auto request = receiver_.make_request(now_)) {
           MASQUE_ASSERT(request->count > 0 && request->count <= PathRequest::kSequencesMax);
-          const size_t size = sender_.resend(request->sequences[0], room_);
+          const size_t size = sender_.resend(now_, request->sequences[0], room_);
           if (size > 0) arrive(MutableBytes(room_).first(size));
         }
         if (receiver_.report_due(now_)) check_report();

@@ -95,7 +95,7 @@ size_t PathLayer::poll_transmit(Instant now, MutableBytes room) {
   while (to_resend_) {
     const uint64_t sequence = to_resend_->sequences[resent_++];
     if (resent_ >= to_resend_->count) to_resend_.reset();
-    if (const size_t size = sender_.resend(sequence, room); size > 0) {
+    if (const size_t size = sender_.resend(now, sequence, room); size > 0) {
       controller_.on_sent(now, size);
       return size;
     }

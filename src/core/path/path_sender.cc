@@ -51,7 +51,7 @@ void PathSender::wrap(Instant now, TrafficClass traffic_class, MutableBytes room
                                    .sequence = static_cast<uint16_t>(next_sequence_),
                                    .stamp = header.stamp,
                                    .rest = rest});
-    header.symbol = keep(traffic_class, head, rest, next_sequence_);
+    header.symbol = keep(now, traffic_class, head, rest);
     earn(now, traffic_class);
   }
   ++next_sequence_;
@@ -63,15 +63,15 @@ void PathSender::wrap(Instant now, TrafficClass traffic_class, MutableBytes room
   apply_path_mask(protection_, packet, MaskExtent::Header);
 }
 
-uint32_t PathSender::keep(TrafficClass traffic_class, Bytes head, Bytes rest, uint64_t sequence) {
+uint32_t PathSender::keep(Instant now, TrafficClass traffic_class, Bytes head, Bytes rest) {
   Class& its = of(traffic_class);
   if (!its.encoder) {
     const size_t kept = kKept[static_cast<size_t>(traffic_class)];
     its.encoder = std::make_unique<ErasureEncoder>(kSymbolMax, kept);
-    its.sequences.resize(kept);
+    its.sent.resize(kept);
   }
   const uint32_t symbol = its.encoder->add(head, rest);
-  its.sequences[symbol % its.sequences.size()] = sequence;
+  its.sent[symbol % its.sent.size()] = {.sequence = next_sequence_, .at = now};
   return symbol;
 }
 
@@ -119,12 +119,14 @@ size_t PathSender::block_size(TrafficClass traffic_class) const {
   return std::clamp<size_t>(window / 2, 1, 64);
 }
 
-std::optional<RepairId> PathSender::next_id(TrafficClass traffic_class) {
+std::optional<RepairId> PathSender::next_id(Instant now, TrafficClass traffic_class) {
   Class& its = of(traffic_class);
   const size_t window =
       traffic_class == TrafficClass::Bulk ? shares_.bulk_window : shares_.realtime_window;
   if (settings_.code == ErasureCode::SlidingWindow) {
-    return its.encoder->sliding(std::min(window, settings_.window_max));
+    const size_t count = useful(now, its, std::min(window, settings_.window_max));
+    if (count == 0) return std::nullopt;
+    return its.encoder->sliding(count);
   }
   // Block codes: as many symbols as have come since the last block, with what the share gives.
   if (its.block_written >= its.block_repairs) {
@@ -171,7 +173,7 @@ size_t PathSender::poll_repair(Instant now, MutableBytes room) {
       its.tail_at.reset();
     }
     its.uncovered = 0;
-    const auto id = next_id(c);
+    const auto id = next_id(now, c);
     if (!id) continue;
     if (const size_t size = write_repair(now, c, *id, room); size > 0) return size;
   }
@@ -214,7 +216,7 @@ std::optional<uint32_t> PathSender::find(const Class& its, uint64_t sequence) {
   // Sequences ascend with the ESI, which may have wrapped: search by distance from the newest.
   const uint32_t newest = its.encoder->next_source() - 1;
   const auto at = [&](size_t back) {
-    return its.sequences[(newest - static_cast<uint32_t>(back)) % its.sequences.size()];
+    return its.sent[(newest - static_cast<uint32_t>(back)) % its.sent.size()].sequence;
   };
   size_t low = 0;
   size_t high = its.encoder->kept();
@@ -230,10 +232,23 @@ std::optional<uint32_t> PathSender::find(const Class& its, uint64_t sequence) {
   return newest - static_cast<uint32_t>(low);
 }
 
-size_t PathSender::resend(uint64_t sequence, MutableBytes room) {
+size_t PathSender::useful(Instant now, const Class& its, size_t most) {
+  const uint32_t newest = its.encoder->next_source() - 1;
+  size_t count = std::min(its.encoder->kept(), most);
+  // Old ones are there after a silence only.
+  while (count > 0) {
+    const uint32_t oldest = newest - static_cast<uint32_t>(count - 1);
+    if (now - its.sent[oldest % its.sent.size()].at <= kUsefulFor) break;
+    --count;
+  }
+  return count;
+}
+
+size_t PathSender::resend(Instant now, uint64_t sequence, MutableBytes room) {
   for (const TrafficClass c : {TrafficClass::RealTime, TrafficClass::Bulk}) {
     const auto esi = find(of(c), sequence);
     if (!esi) continue;
+    if (now - of(c).sent[*esi % of(c).sent.size()].at > kUsefulFor) return 0;
     const auto symbol = read_symbol(of(c).encoder->symbol(*esi));
     const size_t size = symbol ? kPathPrefixSize + kPathHeaderSize + symbol->rest.size() : 0;
     if (!symbol || room.size() < size) return 0;

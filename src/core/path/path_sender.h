@@ -43,8 +43,8 @@ class PathSender {
   void wrap(Instant now, TrafficClass traffic_class, MutableBytes room, size_t length);
   // The next repair that is due; returns its size, 0: none.
   size_t poll_repair(Instant now, MutableBytes room);
-  // The source packet of that sequence once more; 0: it is not kept any more.
-  size_t resend(uint64_t sequence, MutableBytes room);
+  // The source packet of that sequence once more; 0: it is not kept any more, or of no use.
+  size_t resend(Instant now, uint64_t sequence, MutableBytes room);
   // A sealed message; 0 before the first source.
   size_t write_control(Instant now, Bytes message, MutableBytes room, uint8_t noise);
   std::optional<Instant> next_timeout() const;
@@ -67,6 +67,9 @@ class PathSender {
 
  private:
   static constexpr Duration kTailWait = 8ms;
+  // Nothing older is brought back: after an outage QUIC would take the acknowledgement of a packet
+  // from before it for a round trip as long as the outage, and wait as long for everything.
+  static constexpr Duration kUsefulFor = 1500ms;
   static constexpr std::array<Duration, 2> kSpread = {5ms, 13ms};
   static constexpr size_t kDueMax = 64;
   // Symbols kept, by class: as many as may be asked for again. Bulk: a round trip of 130 ms at
@@ -82,18 +85,25 @@ class PathSender {
     size_t block_count = 0;    // its symbols
     size_t block_written = 0;
     std::optional<Instant> tail_at;
-    std::vector<uint64_t> sequences;  // by ESI, ascending: for resend()
+    struct Sent {
+      uint64_t sequence = 0;
+      Instant at{};
+    };
+    std::vector<Sent> sent;  // by ESI, ascending
   };
   Class& of(TrafficClass c) { return classes_[static_cast<size_t>(c)]; }
   double share(TrafficClass c) const {
     return c == TrafficClass::Bulk ? shares_.bulk : shares_.realtime;
   }
-  uint32_t keep(TrafficClass traffic_class, Bytes head, Bytes rest, uint64_t sequence);
+  uint32_t keep(Instant now, TrafficClass traffic_class, Bytes head, Bytes rest);
+  // The ESI of what was sent as `sequence`.
   static std::optional<uint32_t> find(const Class& its, uint64_t sequence);
+  // How many of the newest symbols were sent within kUsefulFor.
+  static size_t useful(Instant now, const Class& its, size_t most);
   void earn(Instant now, TrafficClass traffic_class);
   bool due(Instant now, TrafficClass traffic_class) const;
   size_t block_size(TrafficClass traffic_class) const;
-  std::optional<RepairId> next_id(TrafficClass traffic_class);
+  std::optional<RepairId> next_id(Instant now, TrafficClass traffic_class);
   size_t write_repair(Instant now, TrafficClass traffic_class, const RepairId& id,
                       MutableBytes room);
   void write_prefix(uint8_t first_byte, MutableBytes room) const;

@@ -23,10 +23,10 @@ class LossEstimate {
   // Figures since the beginning, of one class or of all.
   void on_figures(Instant now, const PathReport::PerClass& total);
   // Share of packets lost. Falls to zero within two seconds on a link that has become clean,
-  // provided that enough packets say so: so many that the link as it was in the last 10 s would have
-  // shown kEventsExpected losses, of which none is then seen by chance once in 1,000. Where many do, what stands out in time does not count: a
-  // queue that overflows loses far more than the link, no code would bring it back, and the code's
-  // own packets would make it worse.
+  // provided that enough packets say so: so many that the link as it was in the last 10 s would
+  // have shown kEventsExpected losses, of which none is then seen by chance once in 1,000. Where
+  // many do, what stands out in time does not count: a queue that overflows loses far more than the
+  // link, no code would bring it back, and the code's own packets would make it worse.
   double share() const;
   // The newest packets are lost far more often than those before.
   bool overloaded() const;

@@ -67,8 +67,9 @@ class PathSender {
 
  private:
   static constexpr Duration kTailWait = 8ms;
-  // Nothing older is brought back: after an outage QUIC would take the acknowledgement of a packet
-  // from before it for a round trip as long as the outage, and wait as long for everything.
+  // Nothing older is sent again or covered by the sliding window: after an outage QUIC would take
+  // the acknowledgement of a packet from before it for a round trip as long as the outage, and wait
+  // as long for everything.
   static constexpr Duration kUsefulFor = 1500ms;
   static constexpr std::array<Duration, 2> kSpread = {5ms, 13ms};
   static constexpr size_t kDueMax = 64;

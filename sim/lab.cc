@@ -69,6 +69,7 @@ SimServer& Lab::add_server(ServerSetup setup) {
                              .gateway = std::move(setup.gateway),
                              .policy = std::move(setup.policy)};
   options.node.endpoint.quic = setup.quic;
+  options.node.endpoint.quic.first_packets = first_packets_of(options.gateway.resilience.mode);
   options.node.endpoint.retry = setup.retry;
   options.node.endpoint.half_open_before_retry = setup.half_open_before_retry;
   server_ = std::make_unique<SimServer>(world, network, ledger, std::move(options),
@@ -78,10 +79,12 @@ SimServer& Lab::add_server(ServerSetup setup) {
 }
 
 ClientNode::Options Lab::client_options(const ClientSetup& setup) {
-  return {.address = setup.address.value_or(IpAddress::v4(next_client_address_++)),
-          .server = {.address = IpAddress::v4(0xc0000201), .port = 443},
-          .quic = setup.quic,
-          .http = setup.http};
+  ClientNode::Options out{.address = setup.address.value_or(IpAddress::v4(next_client_address_++)),
+                          .server = {.address = IpAddress::v4(0xc0000201), .port = 443},
+                          .quic = setup.quic,
+                          .http = setup.http};
+  out.quic.first_packets = first_packets_of(setup.tunnel.resilience.mode);
+  return out;
 }
 
 SimClient& Lab::add_client(std::string name, ClientSetup setup) {

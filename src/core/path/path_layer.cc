@@ -189,7 +189,7 @@ void PathLayer::adapt(Instant now) {
   }
   adapted_at_ = now;
 
-  const double loss = loss_of_all_.share();
+  const double loss = loss_of_all_.expected();
   const double burst = loss_of_all_.mean_burst();
   const auto packets_within = [](const Pace& pace, Duration time) {
     return pace.per_second * static_cast<double>(time.count()) * 1e-9;
@@ -208,17 +208,14 @@ void PathLayer::adapt(Instant now) {
   if (code_realtime) {
     const Pace& calls = paces_[static_cast<size_t>(TrafficClass::RealTime)];
     const double window = std::clamp(packets_within(calls, kRealtimeReach), 1.0, 64.0);
-    // Few packets say little: a call is protected until enough of them have said "clean".
-    constexpr uint64_t kSamplesForTrust = 200;
-    const bool unsure = loss_of_all_.samples() < kSamplesForTrust;
-    if (loss > 0 || unsure) {
+    if (loss > 0) {
       if (calls.per_second <= kSparseRate) {
         shares.realtime = 1;
         shares.realtime_pattern = PathSender::Shares::Pattern::Spread;
-        shares.spread_repairs = loss > 0.005 || burst > kBursty || unsure ? 2 : 1;
+        shares.spread_repairs = loss > 0.005 || burst > kBursty ? 2 : 1;
         shares.realtime_window = 4;
       } else {
-        shares.realtime = bulk_repair_share(std::max(loss, unsure ? 0.01 : 0), burst, window);
+        shares.realtime = bulk_repair_share(loss, burst, window);
         shares.realtime_pattern = PathSender::Shares::Pattern::Share;
         shares.realtime_window = static_cast<size_t>(std::clamp(window * 1.5, 4.0, 128.0));
       }

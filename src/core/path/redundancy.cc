@@ -34,6 +34,7 @@ void LossEstimate::on_figures(Instant now, const PathReport::PerClass& total) {
   if (sum.events >= kEventsEnough) {
     burst_ = std::max(1.0, static_cast<double>(sum.lost) / static_cast<double>(sum.events));
   }
+  if (sum.settled >= kSamplesEnough) remembered_ = share();
 }
 
 uint64_t LossEstimate::samples_enough() const {
@@ -59,7 +60,13 @@ LossEstimate::Step LossEstimate::recent() const {
   return sum;
 }
 
-uint64_t LossEstimate::samples() const { return recent().settled; }
+double LossEstimate::expected() const {
+  const Step sum = recent();
+  if (sum.settled >= kSamplesEnough) return share();
+  const auto missing = static_cast<double>(kSamplesEnough - sum.settled);
+  return (static_cast<double>(sum.lost) + missing * remembered_) /
+         static_cast<double>(kSamplesEnough);
+}
 
 double LossEstimate::share() const {
   const Step sum = recent();

@@ -28,10 +28,13 @@ class LossEstimate {
   // many do, what stands out in time does not count: a queue that overflows loses far more than the
   // link, no code would bring it back, and the code's own packets would make it worse.
   double share() const;
+  // The share that code has to reckon with: where few packets have been seen lately, what many of
+  // them last showed counts for the missing ones, and at the beginning kAssumed. The first packets
+  // of a connection or of a burst are those that QUIC's controller learns the path by.
+  double expected() const;
   // The newest packets are lost far more often than those before.
   bool overloaded() const;
   double mean_burst() const { return burst_; }  // 1: losses are independent
-  uint64_t samples() const;
 
  private:
   static constexpr Duration kStep = 250ms;
@@ -41,6 +44,7 @@ class LossEstimate {
   static constexpr uint64_t kEventsExpected = 7;
   static constexpr uint64_t kSamplesOfStep = 100;
   static constexpr double kAboveMedian = 1.3;
+  static constexpr double kAssumed = 0.1;
   struct Step {
     uint64_t settled = 0, lost = 0, events = 0;
     double share() const { return static_cast<double>(lost) / static_cast<double>(settled); }
@@ -55,6 +59,7 @@ class LossEstimate {
   Instant turned_at_{};
   PathReport::PerClass seen_{};
   double burst_ = 1;
+  double remembered_ = kAssumed;
 };
 
 // Repairs for each bulk source packet; 0: none at all. `window`: packets on their way within the

@@ -67,6 +67,27 @@ TEST(LossEstimate, a_silence_between_rare_bursts_is_not_a_clean_link) {
   EXPECT_EQ(link.estimate.share(), 0);
 }
 
+TEST(LossEstimate, expects_loss_until_enough_packets_have_said_otherwise) {
+  Link link;
+  EXPECT_GT(link.estimate.expected(), 0.05);
+  EXPECT_EQ(link.estimate.share(), 0);
+  link.run(1s, 100, 0, 0);
+  EXPECT_GT(link.estimate.expected(), 0.02);
+  link.run(2s, 100, 0, 0);
+  EXPECT_EQ(link.estimate.expected(), 0);
+}
+
+TEST(LossEstimate, expects_after_a_pause_what_it_saw_before) {
+  Link link;
+  link.run(5s, 1000, 50, 1);
+  link.run(30s, 0, 0, 0);
+  EXPECT_NEAR(link.estimate.expected(), 0.02, 0.005);
+  link.run(1s, 1000, 0, 0);
+  EXPECT_EQ(link.estimate.expected(), 0);
+  link.run(30s, 0, 0, 0);
+  EXPECT_EQ(link.estimate.expected(), 0);
+}
+
 // Half a second in which a queue overflows is overload: it does not call for more code, which would
 // only fill the queue further.
 TEST(LossEstimate, overload_stands_out_and_does_not_count) {

@@ -247,6 +247,7 @@ QuicConnection::Flushed QuicConnection::poll_transmit(Instant now, TransmitBatch
       if (impl.close_pending) return impl.write_close(now, batch);
       impl.probe_path_mtu(now, batch);
       if (impl.write_packets(now, batch) == Flushed::Full) return Flushed::Full;
+      if (impl.write_repeated(now, batch) == Flushed::Full) return Flushed::Full;
       return impl.path_writes ? impl.write_path_packets(now, batch) : Flushed::All;
     case Impl::State::Closing:
       if (impl.resend_close && !impl.close_packet.empty()) {
@@ -352,6 +353,7 @@ void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngt
     cached_path = from_ngtcp2(path_storage.path);
   }
   last_ecn = static_cast<Ecn>(info.ecn & 3);
+  if (!path_writes) repeat_later(now, batch.room().first(length));
   batch.commit(cached_path, last_ecn, path_writes ? wrap(batch, length, now) : length);
   burst += length;
   if (burst >= ngtcp2_conn_get_send_quantum(connection)) end_burst(now);
@@ -439,7 +441,7 @@ std::optional<Instant> QuicConnection::next_timeout() const {
     case Impl::State::Handshaking:
     case Impl::State::Open: {
       const uint64_t expiry = ngtcp2_conn_get_expiry(impl.connection);
-      auto out = impl.next_probe();
+      auto out = earlier(impl.next_probe(), impl.repeater.next_timeout());
       if (impl.path_layer) {
         const auto sending = impl.path_writes && !impl.validating ? PathLayer::Sending::Allowed
                                                                   : PathLayer::Sending::Paused;

@@ -45,8 +45,16 @@ struct QuicSettings {
   size_t udp_payload_max = 1472;  // upper end of the path MTU search
   uint64_t stream_window = 256 * 1024;
   uint64_t connection_window = 1024 * 1024;
+  // Twice: a path layer will be offered or taken up; until it carries the connection, packets with
+  // a short header are repeated (packet_repeater.h).
+  enum class FirstPackets : uint8_t { Once, Twice } first_packets = FirstPackets::Once;
   uint64_t request_streams_max = 100;  // RFC 9114 6.1: a server should allow at least 100
 };
+
+constexpr QuicSettings::FirstPackets first_packets_of(ResilienceMode mode) {
+  using enum QuicSettings::FirstPackets;
+  return mode == ResilienceMode::Off ? Once : Twice;
+}
 
 // What goes first while both wait for the congestion window (RFC 9221 5). Streams carry capsules,
 // which say what the datagrams mean, and are small: first, unless the owner says otherwise.

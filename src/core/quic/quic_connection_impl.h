@@ -7,6 +7,7 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 
 #include "core/quic/ngtcp2_address.h"
+#include "core/quic/packet_repeater.h"
 #include "core/quic/path_mtu_guard.h"
 #include "core/quic/quic_connection.h"
 #include "core/quic/stall_detector.h"
@@ -43,6 +44,8 @@ struct QuicConnection::Impl final : public QuicPacketSink {
   size_t headroom() const { return path_writes ? kPathHeaderSize : 0; }
   size_t wrap(TransmitBatch& batch, size_t length, Instant now);
   Flushed write_path_packets(Instant now, TransmitBatch& batch);
+  void repeat_later(Instant now, Bytes packet);
+  Flushed write_repeated(Instant now, TransmitBatch& batch);
   size_t payload_limit() const;
 
   ReadResult read(Instant now, const NetworkPath& network_path, Ecn ecn, MutableBytes packet);
@@ -99,6 +102,7 @@ struct QuicConnection::Impl final : public QuicPacketSink {
 
   std::unique_ptr<PathLayer> path_layer;
   bool path_writes = false;  // path packets may be sent
+  PacketRepeater repeater;
   // Until the peer has proved its new address, all that goes there must be in the library\'s
   // account (RFC 9000 8.1, 9.3): nothing of ours is added.
   std::optional<NetworkPath> validating;

@@ -121,4 +121,22 @@ QuicConnection::Flushed QuicConnection::Impl::write_path_packets(Instant now,
   return Flushed::All;
 }
 
+void QuicConnection::Impl::repeat_later(Instant now, Bytes packet) {
+  if (settings.first_packets == QuicSettings::FirstPackets::Once || (packet[0] & 0x80) != 0) return;
+  // Towards an address that may be somebody else's every byte counts (RFC 9000 8.1).
+  if (ngtcp2_conn_get_handshake_completed(connection) == 0) return;
+  repeater.keep(now, packet);
+}
+
+QuicConnection::Flushed QuicConnection::Impl::write_repeated(Instant now, TransmitBatch& batch) {
+  for (; const auto packet = repeater.due(now); repeater.pop()) {
+    if (validating) continue;
+    const MutableBytes room = batch.room();
+    if (room.size() < packet->size()) return Flushed::Full;
+    std::ranges::copy(*packet, room.begin());
+    batch.commit(from_ngtcp2(*ngtcp2_conn_get_path(connection)), last_ecn, packet->size());
+  }
+  return Flushed::All;
+}
+
 }  // namespace masque

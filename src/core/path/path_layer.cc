@@ -151,6 +151,7 @@ void PathLayer::on_report(Instant now, const PathReport& report) {
     all.loss_events += report.classes[i].loss_events;
   }
   loss_of_all_.on_figures(now, all);
+  bulk_worth_.on_figures(now, report.classes[static_cast<size_t>(TrafficClass::Bulk)]);
   const Duration delay_min = report_delay_.unwrap(report.delay_min);
   if (last_report_ && report.clock_us > last_report_->clock_us &&
       report.received_bytes >= last_report_->received_bytes) {
@@ -198,7 +199,7 @@ void PathLayer::adapt(Instant now) {
   const bool code_bulk =
       settings_.mode == ResilienceMode::Auto || settings_.mode == ResilienceMode::Bulk;
   const Pace& bulk = paces_[static_cast<size_t>(TrafficClass::Bulk)];
-  if (code_bulk) {
+  if (code_bulk && !bulk_worth_.paused(now)) {
     const double window = std::clamp(packets_within(bulk, kBulkReach), 4.0, 200.0);
     shares.bulk = bulk_repair_share(loss, burst, window);
     shares.bulk_window = static_cast<size_t>(std::clamp(window * 1.25, 4.0, 255.0));

@@ -96,6 +96,7 @@ class PathLayer {
   RateController controller_;
   std::array<LossEstimate, kTrafficClasses> loss_;
   LossEstimate loss_of_all_;
+  RepairWorth bulk_worth_;
   std::optional<PathReport> last_report_;
   StampDifference report_delay_;
   Duration rtt_{};

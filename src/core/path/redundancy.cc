@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 
 namespace masque {
 
@@ -72,16 +73,20 @@ double LossEstimate::share() const {
   const Step sum = recent();
   if (sum.settled == 0) return 0;
   const double mean = sum.share();
-  std::array<double, kStepsShort> shares;
+  std::array<Step, kStepsJudged> judged;
   size_t count = 0;
-  for (size_t i = 0; i < kStepsShort; ++i) {
+  for (size_t i = 0; i < kStepsJudged; ++i) {
     const Step& step = steps_[(at_ + kSteps - i) % kSteps];
-    if (step.settled >= kSamplesOfStep) shares[count++] = step.share();
+    if (step.settled >= kSamplesOfStep) judged[count++] = step;
   }
-  if (count < kStepsShort - 1) return mean;
-  const auto middle = shares.begin() + static_cast<ptrdiff_t>(count / 2);
-  std::nth_element(shares.begin(), middle, shares.begin() + static_cast<ptrdiff_t>(count));
-  return std::min(mean, *middle * kAboveMedian);
+  if (count < kStepsJudged - 1) return mean;
+  std::ranges::sort(std::span(judged).first(count), {}, &Step::share);
+  const Step& quiet = judged[1];
+  const auto packets = static_cast<double>(quiet.settled);
+  constexpr double kBurstMax = 4;
+  const double deviation = std::sqrt(std::max(quiet.share(), 1 / packets) *
+                                     (2 * std::min(burst_, kBurstMax) - 1) / packets);
+  return std::min(mean, quiet.share() + deviation);
 }
 
 bool LossEstimate::overloaded() const {
@@ -98,6 +103,28 @@ bool LossEstimate::overloaded() const {
   const double deviation =
       std::sqrt(std::max(usual, 0.001) * (2 * burst_ - 1) / static_cast<double>(newest.settled));
   return newest.share() > usual + std::max(kExcess, kDeviations * deviation);
+}
+
+void RepairWorth::on_figures(Instant now, const PathReport::PerClass& total) {
+  if (since_ == Instant{} || total.lost < at_since_.lost || total.recovered < at_since_.recovered) {
+    since_ = now;
+    at_since_ = total;
+    return;
+  }
+  if (now - since_ < kJudged) return;
+  const uint64_t lost = total.lost - at_since_.lost;
+  const uint64_t recovered = total.recovered - at_since_.recovered;
+  since_ = now;
+  at_since_ = total;
+  if (paused(now)) return;
+  if (lost < kLostEnough || recovered * kLostPerRecovered >= lost) {
+    fruitless_ = 0;
+    if (now - paused_until_ > kPauseMax) pause_ = kPauseMin;
+  } else if (++fruitless_ == kFruitlessMax) {
+    fruitless_ = 0;
+    paused_until_ = now + pause_;
+    pause_ = std::min(2 * pause_, kPauseMax);
+  }
 }
 
 double bulk_repair_share(double loss, double mean_burst, double window) {

@@ -25,8 +25,9 @@ class LossEstimate {
   // Share of packets lost. Falls to zero within two seconds on a link that has become clean,
   // provided that enough packets say so: so many that the link as it was in the last 10 s would
   // have shown kEventsExpected losses, of which none is then seen by chance once in 1,000. Where
-  // many do, what stands out in time does not count: a queue that overflows loses far more than the
-  // link, no code would bring it back, and the code's own packets would make it worse.
+  // many do, the quiet parts of the last second decide: a queue that overflows loses far more than
+  // the link, but not all the time; no code would bring that back, and the code's own packets would
+  // make it worse.
   double share() const;
   // The share that code has to reckon with: where few packets have been seen lately, what many of
   // them last showed counts for the missing ones, and at the beginning kAssumed. The first packets
@@ -43,7 +44,7 @@ class LossEstimate {
   static constexpr uint64_t kSamplesEnough = 250;
   static constexpr uint64_t kEventsExpected = 7;
   static constexpr uint64_t kSamplesOfStep = 100;
-  static constexpr double kAboveMedian = 1.3;
+  static constexpr size_t kStepsJudged = 5;
   static constexpr double kAssumed = 0.1;
   struct Step {
     uint64_t settled = 0, lost = 0, events = 0;
@@ -60,6 +61,32 @@ class LossEstimate {
   PathReport::PerClass seen_{};
   double burst_ = 1;
   double remembered_ = kAssumed;
+};
+
+// Whether repairs are worth their bytes. On a link that loses by chance they bring nearly all back;
+// where a queue overflows they are lost as well, fill it further, and keep the loss from QUIC's
+// controller, which alone would end it. Where that lasts they pause, ever longer.
+class RepairWorth {
+ public:
+  // Figures since the beginning of the class that is repaired, while repairs are sent or paused.
+  void on_figures(Instant now, const PathReport::PerClass& total);
+  bool paused(Instant now) const { return now < paused_until_; }
+
+ private:
+  static constexpr Duration kJudged = 500ms;
+  static constexpr uint64_t kLostEnough = 20;
+  static constexpr uint64_t kLostPerRecovered = 3;  // fewer brought back: not worth it
+  // A controller that hears of an overflow has ended it by then, and must not find a link without
+  // code behind it.
+  static constexpr uint32_t kFruitlessMax = 3;
+  static constexpr Duration kPauseMin = 500ms;
+  static constexpr Duration kPauseMax = 4s;
+
+  Instant since_{};
+  PathReport::PerClass at_since_{};
+  uint32_t fruitless_ = 0;  // spans of kJudged without a break
+  Instant paused_until_{};
+  Duration pause_ = kPauseMin;
 };
 
 // Repairs for each bulk source packet; 0: none at all. `window`: packets on their way within the

@@ -117,6 +117,63 @@ TEST(LossEstimate, figures_that_go_back_are_taken_as_a_new_beginning) {
   EXPECT_EQ(link.estimate.share(), 0);
 }
 
+// A queue that overflows now and then is no link that loses: the second between says so.
+TEST(LossEstimate, overflows_of_a_queue_do_not_count) {
+  Link link;
+  link.run(3s, 2000, 0, 0);
+  for (int i = 0; i < 8; ++i) {
+    link.run(200ms, 2000, 3, 1);
+    link.run(1s, 2000, 0, 0);
+    EXPECT_LT(link.estimate.share(), 0.005) << i;
+  }
+}
+
+struct Worth {
+  // Every half second 100 are lost and so many of them brought back.
+  void run(Duration time, uint64_t recovered_of_100) {
+    for (const Instant end = now + time; now < end; now += 500ms) {
+      worth.on_figures(now, total);
+      total.lost += 100;
+      total.recovered += recovered_of_100;
+    }
+  }
+  Instant now{5s};
+  PathReport::PerClass total;
+  RepairWorth worth;
+};
+
+TEST(RepairWorth, repairs_that_repair_go_on) {
+  Worth its;
+  for (int i = 0; i < 40; ++i) {
+    its.run(500ms, 50);
+    EXPECT_FALSE(its.worth.paused(its.now));
+  }
+}
+
+TEST(RepairWorth, a_short_overflow_does_not_stop_them) {
+  Worth its;
+  for (int i = 0; i < 10; ++i) {
+    its.run(1s, 5);
+    EXPECT_FALSE(its.worth.paused(its.now));
+    its.run(2s, 95);
+    EXPECT_FALSE(its.worth.paused(its.now));
+  }
+}
+
+TEST(RepairWorth, a_lasting_one_does_ever_longer) {
+  Worth its;
+  its.run(2s, 5);
+  EXPECT_TRUE(its.worth.paused(its.now - 1ms));
+  int paused = 0;
+  for (int i = 0; i < 40; ++i) {
+    its.run(500ms, 5);
+    paused += its.worth.paused(its.now - 1ms) ? 1 : 0;
+  }
+  EXPECT_GT(paused, 20);
+  its.run(12s, 95);
+  EXPECT_FALSE(its.worth.paused(its.now));
+}
+
 TEST(BulkRepairShare, is_nothing_on_a_clean_link_and_grows_with_loss_and_bursts) {
   EXPECT_EQ(bulk_repair_share(0, 1, 100), 0);
   const double light = bulk_repair_share(0.01, 1, 100);

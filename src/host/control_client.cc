@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line's end of the control channel.
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -29,6 +31,13 @@ Result<void, SysError> wait_for(int fd, short events, Instant deadline, const ch
     TRY(const bool ready, sys::poll_one(fd, events, rest));
     if (ready) return {};
   }
+}
+
+Result<struct stat, SysError> network_of(const std::string& process) {
+  const std::string path = "/proc/" + process + "/ns/net";
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0) return sys::failure("look at " + path);
+  return info;
 }
 
 }  // namespace
@@ -87,6 +96,23 @@ Result<std::string, SysError> ControlClient::receive(Duration timeout) {
     if (!sys::would_block(got.error())) return sys::failure(got.error().code, kWhat);
     TRY_VOID(wait_for(fd_.get(), POLLIN, deadline, kWhat));
   }
+}
+
+Result<int32_t, SysError> ControlClient::peer_pid() const {
+  ucred credentials{};
+  socklen_t length = sizeof credentials;
+  if (::getsockopt(fd_.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
+    return sys::failure("ask who listens on the control socket");
+  return credentials.pid;
+}
+
+Result<PeerNetwork, SysError> control_peer_network(const std::string& path, Duration timeout) {
+  TRY(const ControlClient client, ControlClient::connect(path, timeout));
+  TRY(const int32_t pid, client.peer_pid());
+  TRY(const struct stat theirs, network_of(std::to_string(pid)));
+  TRY(const struct stat ours, network_of("self"));
+  const bool same = theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+  return same ? PeerNetwork::Same : PeerNetwork::Other;
 }
 
 Result<std::string, SysError> control_call(const std::string& path, std::string_view line,

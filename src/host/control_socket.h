@@ -70,12 +70,18 @@ class ControlClient {
   Result<void, SysError> send(std::string_view line, Duration timeout);
   // The next line without its newline. ETIMEDOUT; ECONNRESET when the server closed.
   Result<std::string, SysError> receive(Duration timeout);
+  Result<int32_t, SysError> peer_pid() const;  // of the program that listens
 
  private:
   explicit ControlClient(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;
   std::string buffer_;
 };
+
+// Whether the program that listens there lives in the caller's network namespace. EACCES when only
+// root or that program's user may know.
+enum class PeerNetwork : uint8_t { Same, Other };
+Result<PeerNetwork, SysError> control_peer_network(const std::string& path, Duration timeout);
 
 // One question, one answer.
 Result<std::string, SysError> control_call(const std::string& path, std::string_view line,

@@ -78,6 +78,12 @@ TEST_F(Control, one_question_one_answer) {
   EXPECT_EQ(seen.pid, ::getpid());
 }
 
+TEST_F(Control, a_listener_of_this_process_lives_in_this_network) {
+  EXPECT_FALSE(control_peer_network(path_, 5s)) << "nobody listens yet";
+  serve_echo();
+  EXPECT_EQ(control_peer_network(path_, 5s), PeerNetwork::Same);
+}
+
 TEST_F(Control, the_socket_file_has_the_mode_asked_for_and_goes_away) {
   serve_echo();
   struct stat status{};

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from networks import (CLIENT_TUN, GATEWAY_TUN, INNER, PROGRAM, Network, network)
+from networks import (CLIENT_TUN, GATEWAY_TUN, INNER, PROGRAM, Network, network, wait_for)
 
 OPERATING = Path(__file__).resolve().parents[2] / "docs/operating.md"
 STATES = {"starting", "connecting", "connected", "reconnecting", "listening", "draining"}
@@ -103,12 +103,21 @@ def test_text_for_people(net):
             assert word in done.stdout, done.stdout
 
 
-def test_the_only_instance_is_found_by_itself(net):
-    """Both share this runtime directory, so each is found by its socket or its file."""
-    done = net.client_ns.try_run([PROGRAM, "status", "--json"])
-    assert done.returncode != 0 and "-c" in done.stderr, done.stderr
-    rows = json.loads(net.gateway.run("session", "list", "--json"))
-    assert [row["user"] for row in rows] == ["alice"]
+def test_the_instance_of_this_network_is_found_by_itself(net):
+    """Both ends share the directory of control sockets: status means the one that lives where it is
+    asked, and sessions are only a server's."""
+    for where, role in ((net.client_ns, "client"), (net.gateway_ns, "server")):
+        assert json.loads(where.run([PROGRAM, "status", "--json"]))["role"] == role
+        where.run([PROGRAM, "reload"])
+        rows = json.loads(where.run([PROGRAM, "session", "list", "--json"]))
+        assert [row["user"] for row in rows] == ["alice"]
+    net.client_ns.run([PROGRAM, "session", "set", "alice", "--route", "10.77.0.0/24"])
+    wait_for(lambda: "10.77.0.0/24" in net.client.status()["routes"], 5, "the route")
+
+
+def test_of_several_elsewhere_none_is_guessed(net):
+    done = net.router.try_run([PROGRAM, "status", "--json"])
+    assert done.returncode == 2 and "-c" in done.stderr, done.stderr
 
 
 def test_each_member_is_documented():

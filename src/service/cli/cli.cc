@@ -11,6 +11,8 @@ namespace masque {
 
 namespace {
 
+constexpr Duration kPeerTimeout = 2s;
+
 struct Dispatcher {
   const CliContext& cli;
   int operator()(const InitOptions& o) const { return command_init(cli, o); }
@@ -51,6 +53,10 @@ CliHooks system_hooks() {
           .out = [](std::string_view text) { write_to(stdout, text); },
           .err = [](std::string_view text) { write_to(stderr, text); },
           .control = control_call,
+          .shares_network =
+              [](const std::string& socket) {
+                return control_peer_network(socket, kPeerTimeout) == PeerNetwork::Same;
+              },
           .watch_screen = system_watch_screen};
 }
 

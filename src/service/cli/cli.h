@@ -26,6 +26,8 @@ struct CliHooks {
   std::function<Result<std::string, SysError>(const std::string& socket, std::string_view line,
                                               Duration timeout)>
       control;
+  // Whether the instance at this socket lives in the caller's network namespace.
+  std::function<bool(const std::string& socket)> shares_network;
   std::function<std::unique_ptr<WatchScreen>(WatchOutput)> watch_screen;
 };
 

@@ -45,6 +45,7 @@ class CliTest : public ::testing::Test {
         return std::unexpected(SysError{.code = ENOENT, .operation = "connect " + socket});
       return found->second;
     };
+    hooks.shares_network = [this](const std::string& socket) { return in_this_network == socket; };
   }
   ~CliTest() override { unsetenv("MASQUE_VPN_RUNTIME_DIR"); }
 
@@ -73,6 +74,7 @@ class CliTest : public ::testing::Test {
   std::string out, err, ran;
   std::vector<std::pair<std::string, std::string>> asked;
   std::map<std::string, std::string> instances;  // socket -> reply
+  std::string in_this_network;                   // a socket
 };
 
 TEST_F(CliTest, init_makes_a_gateway_that_loads) {
@@ -326,6 +328,40 @@ TEST_F(CliTest, status_finds_the_instance) {
   EXPECT_EQ(run({"status"}), kExitUsage);
   EXPECT_THAT(err, HasSubstr(socket));
   EXPECT_EQ(run({"status", "-c", "a", "--socket", "b"}), kExitUsage);
+}
+
+// Both ends on one machine, in network namespaces of their own.
+TEST_F(CliTest, of_several_instances_the_one_in_this_network_is_meant) {
+  const std::string client = dir.write("run/alice.sock", ""),
+                    server = dir.write("run/server.sock", "");
+  instances[client] = control_ok(status(ServiceState::Connected));
+  ServiceStatus listening = status(ServiceState::Listening);
+  listening.role = ServiceRole::Server;
+  instances[server] = control_ok(listening);
+  EXPECT_EQ(run({"status", "--json"}), kExitUsage) << "neither lives here";
+  for (const auto& [socket, state] :
+       {std::pair(client, "connected"), std::pair(server, "listening")}) {
+    in_this_network = socket;
+    ASSERT_EQ(run({"status", "--json"}), kExitDone) << err;
+    EXPECT_EQ(Json::parse(out)["state"], state);
+    ASSERT_EQ(run({"reload"}), kExitDone) << err;
+    EXPECT_EQ(asked.back().first, socket);
+  }
+}
+
+TEST_F(CliTest, sessions_are_asked_of_a_server) {
+  const std::string client = dir.write("run/alice.sock", ""),
+                    server = dir.write("run/server.sock", "");
+  in_this_network = client;
+  instances[client] = control_ok(status(ServiceState::Connected));
+  EXPECT_EQ(run({"session", "kick", "anna"}), kExitNotConnected);
+  EXPECT_THAT(err, HasSubstr("no masque-vpn server is running"));
+  ServiceStatus listening = status(ServiceState::Listening);
+  listening.role = ServiceRole::Server;
+  instances[server] = control_ok(listening);
+  EXPECT_EQ(run({"session", "list"}), kExitDone) << err;
+  EXPECT_EQ(run({"session", "set", "anna", "--route", "10.0.0.0/8"}), kExitDone) << err;
+  EXPECT_EQ(asked.back().first, server);
 }
 
 TEST_F(CliTest, a_configured_socket_is_asked) {

@@ -8,6 +8,7 @@
 #include <format>
 
 #include "service/files.h"
+#include "service/status_json.h"
 
 namespace masque {
 
@@ -31,6 +32,12 @@ std::string control_socket_of(const std::string& path) {
   }
   const auto server = load_server_config(path);
   return server.config ? server.config->control_socket : default_control_socket(path);
+}
+
+bool is_client(const std::string& answer) {
+  const auto reply = parse_control_reply(answer);
+  const auto status = reply ? parse_json_object(reply->status_json) : std::nullopt;
+  return status && text_member(*status, "role") == "client";
 }
 
 std::vector<std::string> sockets_in(const std::string& directory) {
@@ -103,9 +110,7 @@ std::expected<ControlReply, int> CliContext::ask(const std::string& socket,
   return *reply;
 }
 
-std::expected<std::string, int> CliContext::find_instance(const InstanceOptions& options) const {
-  if (!options.socket.empty()) return options.socket;
-  if (!options.config.empty()) return control_socket_of(options.config);
+std::vector<std::string> CliContext::running_instances(Wanted wanted) const {
   std::vector<std::string> candidates = sockets_in(runtime_directory());
   if (runtime_directory() != kSystemRuntimeDirectory &&
       getenv("MASQUE_VPN_RUNTIME_DIR") == nullptr) {
@@ -115,13 +120,29 @@ std::expected<std::string, int> CliContext::find_instance(const InstanceOptions&
   for (const auto& socket : candidates) {
     // A socket that we may not open still belongs to somebody: asking it says why.
     const auto answer = hooks_.control(socket, to_json(StatusRequest{}), kControlTimeout);
-    if (answer || !nobody_listens(answer.error())) running.push_back(socket);
+    if (!answer && nobody_listens(answer.error())) continue;
+    if (wanted == Wanted::Server && answer && is_client(*answer)) continue;
+    running.push_back(socket);
+  }
+  return running;
+}
+
+std::expected<std::string, int> CliContext::find_instance(const InstanceOptions& options,
+                                                          Wanted wanted) const {
+  if (!options.socket.empty()) return options.socket;
+  if (!options.config.empty()) return control_socket_of(options.config);
+  std::vector<std::string> running = running_instances(wanted);
+  if (running.size() > 1) {
+    std::vector<std::string> here;
+    std::ranges::copy_if(running, std::back_inserter(here), hooks_.shares_network);
+    if (here.size() == 1) running = here;
   }
   if (running.size() == 1) return running.front();
   if (running.empty()) {
-    return std::unexpected(
-        fail(kExitNotConnected,
-             "no masque-vpn is running here (say which with -c FILE or --socket PATH)"));
+    return std::unexpected(fail(
+        kExitNotConnected, std::format("no masque-vpn {}is running here (say which with -c FILE or "
+                                       "--socket PATH)",
+                                       wanted == Wanted::Server ? "server " : "")));
   }
   std::string text = "several instances are running, say which with -c FILE or --socket PATH:";
   for (const auto& socket : running) text += "\n  " + socket;

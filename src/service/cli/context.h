@@ -42,8 +42,11 @@ class CliContext {
   // Sends to a running instance. Result::error is an exit code; the fault has been told.
   std::expected<ControlReply, int> ask(const std::string& socket,
                                        const ControlRequest& request) const;
-  // The socket of the instance meant; the error is an exit code, told.
-  std::expected<std::string, int> find_instance(const InstanceOptions& options) const;
+  // The socket of the instance meant; the error is an exit code, told. Unless it is named, it is
+  // the only one running, or of several the only one in the caller's network namespace.
+  enum class Wanted : uint8_t { Any, Server };
+  std::expected<std::string, int> find_instance(const InstanceOptions& options,
+                                                Wanted wanted = Wanted::Any) const;
   // Tells a running server; whether none runs is no fault. False: it runs but could not be told.
   enum class Told : uint8_t { NotRunning, Done, Failed };
   Told tell_server(const ServerConfig& config, const ControlRequest& request,
@@ -53,6 +56,7 @@ class CliContext {
 
  private:
   void report(const std::vector<ConfigError>& faults, std::string_view kind) const;
+  std::vector<std::string> running_instances(Wanted wanted) const;
   const CliHooks& hooks_;
 };
 

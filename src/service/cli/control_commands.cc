@@ -10,8 +10,9 @@ namespace masque {
 namespace {
 
 // The status of the instance meant, as JSON; the error is an exit code.
-std::expected<std::string, int> ask_status(const CliContext& cli, const InstanceOptions& instance) {
-  TRY(const auto socket, cli.find_instance(instance));
+std::expected<std::string, int> ask_status(const CliContext& cli, const InstanceOptions& instance,
+                                           CliContext::Wanted wanted) {
+  TRY(const auto socket, cli.find_instance(instance, wanted));
   TRY(auto reply, cli.ask(socket, StatusRequest{}));
   if (reply.status_json.empty())
     return std::unexpected(cli.fail(kExitFailed, "the answer holds no status"));
@@ -37,7 +38,7 @@ std::expected<std::vector<IpPrefix>, int> parse_prefixes(const CliContext& cli,
 
 int request_sessions(const CliContext& cli, const InstanceOptions& instance,
                      const ControlRequest& request, std::string_view done) {
-  const auto socket = cli.find_instance(instance);
+  const auto socket = cli.find_instance(instance, CliContext::Wanted::Server);
   if (!socket) return socket.error();
   const auto reply = cli.ask(*socket, request);
   if (!reply) return reply.error();
@@ -48,7 +49,7 @@ int request_sessions(const CliContext& cli, const InstanceOptions& instance,
 }  // namespace
 
 int command_status(const CliContext& cli, const StatusOptions& options) {
-  const auto status = ask_status(cli, options.instance);
+  const auto status = ask_status(cli, options.instance, CliContext::Wanted::Any);
   if (!status) return status.error();
   cli.out(options.json ? *status + "\n" : status_to_text(*status));
   const auto state = state_of(*status);
@@ -86,7 +87,7 @@ int command_session_kick(const CliContext& cli, const SessionKickOptions& option
 }
 
 int command_session_list(const CliContext& cli, const SessionListOptions& options) {
-  const auto text = ask_status(cli, options.instance);
+  const auto text = ask_status(cli, options.instance, CliContext::Wanted::Server);
   if (!text) return text.error();
   const auto status = parse_json_object(*text);
   if (!status || !status->contains("sessions") || !(*status)["sessions"].is_array()) {

@@ -211,7 +211,7 @@ void Definition::add_instance(CLI::App* c, InstanceOptions& instance) {
                                "The instance that runs with this configuration")
                      ->type_name("FILE");
   c->add_option("--socket", instance.socket,
-                "The instance at this control socket; default: the only one running")
+                "The instance at this control socket; default: the only one running here")
       ->type_name("PATH")
       ->excludes(config);
 }

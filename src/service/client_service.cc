@@ -19,6 +19,8 @@ namespace masque {
 
 namespace {
 
+constexpr std::string_view kAppliedByReload[] = {"log_level"};
+
 // The exit code of a connection that cannot work however often it is tried; 0: try again.
 int hopeless(const CloseReason& reason) {
   if (reason.cause == CloseReason::Cause::Tls) return kExitRefused;
@@ -171,20 +173,23 @@ int ClientService::run() {
 }
 
 void ClientService::on_signal(int signal) {
-  if (signal == SIGHUP) {
-    // A profile holds an identity; what may change while it runs is the level of its log.
-    notifier_.reloading();
-    const auto loaded = load_client_config(config_.file);
-    if (loaded.config) {
-      set_log_level(loaded.config->log.level);
-      log_info("client.reloaded", {{"file", config_.file}});
-    }
-    for (const ConfigError& error : loaded.errors)
-      log_error("reload.refused", {{"error", error.message()}});
-    notifier_.ready("reloaded");
-    return;
-  }
-  stop();
+  if (signal != SIGHUP) return stop();
+  // Ready means that the tunnel is up: a reload before that must not say so.
+  if (was_connected_) notifier_.reloading();
+  const auto done = reload();
+  if (was_connected_) notifier_.ready(done ? "reloaded" : "reload failed: " + done.error().text);
+}
+
+std::expected<void, StartError> ClientService::reload() {
+  const auto loaded = load_client_config(config_.file);
+  for (const ConfigError& error : loaded.errors)
+    log_error("reload.refused", {{"error", error.message()}});
+  if (!loaded.config) return start_failed(kExitConfiguration, loaded.errors.front().message());
+  // A profile holds an identity; what may change while it runs is the level of its log.
+  set_log_level(loaded.config->log.level);
+  warn_of_restart(config_.values, loaded.config->values, kAppliedByReload);
+  log_info("client.reloaded", {{"file", config_.file}});
+  return {};
 }
 
 void ClientService::stop() {
@@ -300,8 +305,8 @@ std::string ClientService::answer(std::string_view line) {
   if (!request) return control_error(request.error());
   if (std::holds_alternative<StatusRequest>(*request)) return control_ok(status());
   if (std::holds_alternative<ReloadRequest>(*request)) {
-    on_signal(SIGHUP);
-    return control_ok();
+    const auto done = reload();
+    return done ? control_ok() : control_error(done.error().text, done.error().exit_code);
   }
   return control_error("this is a client: it has no sessions or users of its own");
 }

@@ -51,6 +51,7 @@ class ClientService {
   void on_state(const ClientStateChanged& change);
   void give_up(int exit_code, const std::string& reason);
   void stop();
+  std::expected<void, StartError> reload();
 
   std::string answer(std::string_view line);
   ServiceStatus status();

@@ -83,7 +83,7 @@ std::expected<void, StartError> ServerService::open_state() {
   auto keys = ServerKeys::load_or_create(config_.state_dir + "/server.keys", rng_);
   if (!keys) return start_failed(keys.error());
   keys_ = *keys;
-  auto tls = make_tls();
+  auto tls = make_tls(config_);
   if (!tls) return std::unexpected(tls.error());
   tls_ = std::move(*tls);
   return {};
@@ -100,17 +100,18 @@ bool ServerService::read_users() {
   return true;
 }
 
-std::expected<std::unique_ptr<TlsContext>, StartError> ServerService::make_tls() const {
+std::expected<std::unique_ptr<TlsContext>, StartError> ServerService::make_tls(
+    const ServerConfig& config) {
   ClientCertificates wanted = ClientCertificates::Required;
-  if (config_.auth_mode == ServerConfig::AuthMode::CertificateOrToken)
+  if (config.auth_mode == ServerConfig::AuthMode::CertificateOrToken)
     wanted = ClientCertificates::Optional;
-  if (config_.auth_mode == ServerConfig::AuthMode::Token) wanted = ClientCertificates::None;
-  auto tls = make_tls_server({.certificate_pem = config_.certificate.pem,
-                              .key_pem = config_.key.pem,
-                              .client_ca_pem = config_.ca_certificate.pem,
+  if (config.auth_mode == ServerConfig::AuthMode::Token) wanted = ClientCertificates::None;
+  auto tls = make_tls_server({.certificate_pem = config.certificate.pem,
+                              .key_pem = config.key.pem,
+                              .client_ca_pem = config.ca_certificate.pem,
                               .client_certificates = wanted,
                               .key_log = {}});
-  if (!tls) return start_failed(kExitConfiguration, config_.file + ": " + tls.error());
+  if (!tls) return start_failed(kExitConfiguration, config.file + ": " + tls.error());
   return std::move(*tls);
 }
 
@@ -118,20 +119,8 @@ std::expected<void, StartError> ServerService::open_interface() {
   TRY(ServiceInterface made, make_service_interface(config_.tun_name, 0));
   tun_.emplace(std::move(made.tun));
   interface_.emplace(std::move(made.interface));
-  if (config_.ip_forwarding == ServerConfig::IpForwarding::Enable) {
-    auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6},
-                                           config_.control_socket + ".forwarding");
-    if (!forwarding) return start_failed(forwarding.error());
-    forwarding_.emplace(std::move(*forwarding));
-  }
-  if (config_.nat.enabled) {
-    auto nat = Nat::create({.tun_name = tun_->name(),
-                            .sources = config_.pools,
-                            .interfaces = config_.nat.interfaces,
-                            .clamp_mss = NatOptions::ClampMss::ToRouteMtu});
-    if (!nat) return start_failed(nat.error());
-    nat_.emplace(std::move(*nat));
-  }
+  if (const auto done = apply_forwarding(); !done) return start_failed(done.error());
+  if (const auto done = apply_nat(); !done) return start_failed(done.error());
   return {};
 }
 
@@ -205,7 +194,7 @@ std::expected<void, StartError> ServerService::start_gateway() {
     }
   }
 
-  wanted_.mtu = config_.mtu != kMtuAutomatic ? config_.mtu : kServerMtu;
+  wanted_.mtu = interface_mtu();
   const std::vector<IpAddress> own = gateway_->own_addresses();
   for (size_t i = 0; i < own.size() && i < config_.pools.size(); ++i) {
     wanted_.addresses.push_back({.address = own[i], .length = config_.pools[i].length()});
@@ -227,6 +216,10 @@ std::expected<void, StartError> ServerService::start_gateway() {
   worker_->set_on_tun_lost([this](const SysError& error) { on_tun_lost(error); });
   if (const auto running = worker_->start(); !running) return start_failed(running.error());
   return {};
+}
+
+uint32_t ServerService::interface_mtu() const {
+  return config_.mtu != kMtuAutomatic ? config_.mtu : kServerMtu;
 }
 
 Result<void, SysError> ServerService::apply_interface() {
@@ -271,8 +264,8 @@ int ServerService::run() {
 void ServerService::on_signal(int signal) {
   if (signal == SIGHUP) {
     notifier_.reloading();
-    const std::string error = reload();
-    notifier_.ready(error.empty() ? "reloaded" : "reload failed: " + error);
+    const auto done = reload();
+    notifier_.ready(done ? "reloaded" : "reload failed: " + done.error().text);
     return;
   }
   stop();
@@ -352,41 +345,6 @@ void ServerService::store_lease(const LeaseChanged& lease) {
   }
 }
 
-std::string ServerService::reload() {
-  const auto loaded = load_server_config(config_.file);
-  if (!loaded.config) {
-    for (const ConfigError& error : loaded.errors)
-      log_error("reload.refused", {{"error", error.message()}});
-    return loaded.errors.empty() ? "unreadable" : loaded.errors.front().message();
-  }
-  // What a running server can take over: who may do what, certificates, log level. The rest (listen
-  // address, pools, interface) needs a restart, and says so.
-  const ServerConfig& next = *loaded.config;
-  if (next.listen != config_.listen || next.pools != config_.pools ||
-      next.tun_name != config_.tun_name) {
-    log_warn("reload.needs_restart", {{"keys", "listen_addr, assign_cidr, tun_name"}});
-  }
-  config_.routes = next.routes;
-  config_.unknown_users = next.unknown_users;
-  config_.certificate = next.certificate;
-  config_.key = next.key;
-  config_.ca_certificate = next.ca_certificate;
-  config_.log = next.log;
-  set_log_level(config_.log.level);
-  auto tls = make_tls();
-  if (!tls) {
-    log_error("reload.refused", {{"error", tls.error().text}});
-    return tls.error().text;
-  }
-  former_tls_.push_back(std::exchange(tls_, std::move(*tls)));
-  worker_->set_tls(*tls_);
-  if (!read_users()) return "the users cannot be read";
-  worker_->with_gateway(
-      [this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
-  log_info("server.reloaded", {{"file", config_.file}});
-  return {};
-}
-
 // ---- control ----------------------------------------------------------------------------------
 
 void ServerService::on_control(ControlServer::ClientId client, std::string_view line) {
@@ -424,8 +382,8 @@ std::string ServerService::answer(const ControlRequest& request) {
         [this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
     return control_ok();
   }
-  const std::string error = reload();
-  return error.empty() ? control_ok() : control_error(error, kExitConfiguration);
+  const auto done = reload();
+  return done ? control_ok() : control_error(done.error().text, done.error().exit_code);
 }
 
 ServiceStatus ServerService::status() const {

@@ -45,8 +45,12 @@ class ServerService {
   std::expected<void, StartError> open_sockets();
   std::expected<void, StartError> start_gateway();
   std::expected<void, StartError> open_control();
-  std::expected<std::unique_ptr<TlsContext>, StartError> make_tls() const;
+  static std::expected<std::unique_ptr<TlsContext>, StartError> make_tls(
+      const ServerConfig& config);
   Result<void, SysError> apply_interface();
+  Result<void, SysError> apply_forwarding();
+  Result<void, SysError> apply_nat();
+  uint32_t interface_mtu() const;
   bool read_users();
   void store_lease(const LeaseChanged& lease);
   void forget_leases();
@@ -55,7 +59,7 @@ class ServerService {
   void on_event(GatewayEvent event);
   void on_tun_lost(const SysError& error);
   void stop();
-  std::string reload();  // the error, or nothing
+  std::expected<void, StartError> reload();
 
   void on_control(ControlServer::ClientId client, std::string_view line);
   std::string answer(const ControlRequest& request);

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "base/log.h"
 #include "host/privileges.h"
 
 namespace masque {
@@ -30,6 +31,14 @@ std::expected<ServiceInterface, StartError> make_service_interface(const std::st
   auto interface = TunnelInterface::start({.name = tun->name(), .mark = mark});
   if (!interface) return start_failed(interface.error());
   return ServiceInterface{.tun = std::move(*tun), .interface = std::move(*interface)};
+}
+
+void warn_of_restart(const ConfigValues& running, const ConfigValues& next,
+                     std::span<const std::string_view> applied) {
+  std::string keys;
+  for (const std::string& key : keys_for_restart(running, next, applied))
+    keys += (keys.empty() ? "" : ", ") + key;
+  if (!keys.empty()) log_warn("reload.needs_restart", {{"keys", keys}});
 }
 
 }  // namespace masque

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // What client and server set up alike, in this order: privileges, loop, signals, resolver; later
-// the interface. Signals are watched before the resolver starts its thread, so that they come to
-// the loop alone.
+// the interface; and what their reloads have in common. Signals are watched before the resolver
+// starts its thread, so that they come to the loop alone.
 #pragma once
 
 #include <expected>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "host/event_loop.h"
 #include "host/interface_config.h"
 #include "host/resolver.h"
 #include "host/tun_device.h"
+#include "service/config/values.h"
 #include "service/start_error.h"
 
 namespace masque {
@@ -24,6 +27,10 @@ struct ServiceLoop {
 };
 // SIGTERM, SIGINT and SIGHUP go to `on_signal`.
 std::expected<ServiceLoop, StartError> make_service_loop(std::function<void(int)> on_signal);
+
+// Warns of the keys that a reload changes and only a restart applies: all but `applied`.
+void warn_of_restart(const ConfigValues& running, const ConfigValues& next,
+                     std::span<const std::string_view> applied);
 
 struct ServiceInterface {
   TunDevice tun;

@@ -6,14 +6,17 @@
       ╰══════ tunnel ═══════╯ NAT, forwarding
 """
 
+import contextlib
+import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from networks import (CLIENT_TUN, GATEWAY_TUN, INNER, Network, control_sockets, link_exists,
-                      network, network_state, wait_for)
+from networks import (CLIENT_TUN, GATEWAY_TUN, INNER, PROGRAM, Network, Process, control_sockets,
+                      link_exists, link_mtu, network, network_state, wait_for)
 
 TOLD_LIMIT_S = 2.0
 STOP_LIMIT_S = 4.0
@@ -173,6 +176,82 @@ def test_signals_do_no_harm(net):
         process.signal(signal.SIGPIPE)
     assert net.client_ns.ping(INNER[4], count=3).received == 3
     assert net.client.status()["state"] == "connected"
+
+
+def restart_keys(process: Process, since: int) -> list[str]:
+    """The keys that the last reload left for a restart."""
+    found = re.findall(r'reload\.needs_restart keys="?([^"\n]+)', process.err()[since:])
+    return found[-1].split(", ") if found else []
+
+
+def test_a_reload_applies_nat_forwarding_and_mtu(net):
+    gateway = net.gateway
+    gateway.configure("nat", enabled=False)
+    gateway.configure("network", ip_forwarding=False)
+    gateway.configure("", mtu=1300)
+    gateway.run("reload")
+    state = network_state(net.gateway_ns)
+    assert "masque" not in state["nftables"]
+    assert state["ip_forward"] == net.before[0]["ip_forward"]
+    assert state["forwarding"] == net.before[0]["forwarding"]
+    assert link_mtu(net.gateway_ns, GATEWAY_TUN) == 1300
+    gateway.configure("nat", enabled=True)
+    gateway.configure("network", ip_forwarding=True)
+    gateway.configure("", mtu=None)
+    gateway.run("reload")
+    same_as_before(net)
+    assert net.client_ns.ping(INNER[4]).ok
+
+
+def test_a_reload_names_what_waits_for_a_restart(net):
+    for program, changes in ((net.gateway, [("limits", "max_clients", 7),
+                                            ("quic", "idle_timeout", "50s"),
+                                            ("resilience", "mode", "auto"),
+                                            ("leases", "sticky", False)]),
+                             (net.client, [("", "mtu", 1400), ("quic", "keep_alive", "9s")])):
+        whole = program.config.read_text()
+        since = len(program.process.err())
+        for table, key, value in changes:
+            program.configure(table, **{key: value})
+        program.run("reload")
+        names = sorted(f"{table}.{key}" if table else key for table, key, _ in changes)
+        assert restart_keys(program.process, since) == names
+        program.config.write_text(whole)
+        since = len(program.process.err())
+        program.run("reload")
+        assert restart_keys(program.process, since) == []
+
+
+def test_a_reload_of_a_faulty_file_fails_on_both_ends(net):
+    for program in (net.gateway, net.client):
+        whole = program.config.read_text()
+        program.config.write_text("surprise = 1\n" + whole)
+        done = program.try_run("reload")
+        assert done.returncode == 78 and "surprise" in done.stderr, done
+        program.config.write_text(whole)
+        program.run("reload")
+    assert net.client_ns.ping(INNER[4]).ok
+
+
+def test_a_reload_before_the_first_connection_does_not_say_ready(net):
+    """A unit of Type=notify is started when the tunnel is up, not when it was told to reload."""
+    client = net.make_client("early")
+    client.configure("", server_addr="192.0.2.1:9", tun_name="mvc9")
+    path = net.lab.dir / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        client.process = net.client_ns.start(
+            ["env", f"NOTIFY_SOCKET={path}", PROGRAM, "client", "-c", client.config], name="early")
+        client.wait_state("connecting")
+        client.run("reload")
+        client.reload()
+        client.stop()
+        manager.setblocking(False)
+        told = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told += manager.recv(4096) + b"\n"
+    assert b"STOPPING=1" in told and b"READY=1" not in told, told
 
 
 def test_the_gateways_interface_vanishes(net):

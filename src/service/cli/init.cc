@@ -29,7 +29,7 @@ constexpr std::string_view kFiles[] = {"ca.crt",   "ca.key",      "server.crt", 
 std::string server_toml(const InitOptions& options) {
   std::string out = std::format(
       R"(# masque-vpn gateway. Every key is explained in docs/operating.md; `masque-vpn check -c FILE` checks this
-# file, `systemctl reload` or SIGHUP applies a change.
+# file, `systemctl reload` or SIGHUP applies a change, or says in the log that it needs a restart.
 
 listen_addr = {}       # UDP
 server_name = {}       # clients verify the server by this name

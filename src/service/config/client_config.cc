@@ -122,6 +122,7 @@ void read_token(ConfigReader& reader, ClientConfig& config, const FileText* file
     if (const auto secret = check_secrecy(path->value, text->mode, text->owner); !secret) {
       return reader.error(*path, secret.error());
     }
+    reader.note_contents(path->key, sha256_hex(text->text));
     config.token = text->text;
     while (!config.token.empty() &&
            std::isspace(static_cast<unsigned char>(config.token.back())) != 0) {

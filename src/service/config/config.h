@@ -19,6 +19,7 @@
 #include "core/server/address_pool.h"
 #include "core/tunnel/mtu_probe_policy.h"
 #include "service/config/resilience.h"
+#include "service/config/values.h"
 
 namespace masque {
 
@@ -51,7 +52,8 @@ struct LogSettings {
 constexpr uint32_t kMtuAutomatic = 0;
 
 struct ServerConfig {
-  std::string file;  // this file, absolute: what a reload reads again
+  std::string file;     // this file, absolute: what a reload reads again
+  ConfigValues values;  // what stands in it
 
   SocketAddress listen;      // listen_addr; ":4433" is [::]:4433, which takes IPv4 too
   std::string server_name;   // the name clients ask for: SNI and :authority
@@ -107,6 +109,7 @@ struct ServerConfig {
 
 struct ClientConfig {
   std::string file;
+  ConfigValues values;
 
   std::string server_host;  // server_addr: a name or an address
   uint16_t server_port = 443;

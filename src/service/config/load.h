@@ -29,6 +29,7 @@ Loaded<Config> parse_with(std::string_view text, const std::string& path, Foreig
   foreign.read(other);
   reader.set_foreign_keys(other.known_keys(), std::string(foreign.belongs));
   reader.finish();
+  config.values = reader.values();
   if (!reader.errors.empty())
     return {.config = {}, .errors = reader.errors, .warnings = reader.warnings};
   return {.config = std::move(config), .errors = {}, .warnings = reader.warnings};

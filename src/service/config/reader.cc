@@ -88,6 +88,10 @@ std::optional<Duration> parse_duration(std::string_view text) {
 
 const ConfigNode* ConfigReader::find(std::string_view key) {
   known_.emplace(key);
+  return node(key);
+}
+
+const ConfigNode* ConfigReader::node(std::string_view key) const {
   const std::string table = table_of(key);
   if (table.empty()) {
     const auto* found = member(root_, key);
@@ -99,6 +103,21 @@ const ConfigNode* ConfigReader::find(std::string_view key) {
   if (inner == nullptr) return nullptr;  // told by finish()
   const auto* found = member(*inner, leaf_of(key));
   return found == nullptr ? nullptr : &found->node;
+}
+
+void ConfigReader::note_contents(std::string_view key, std::string digest) {
+  contents_.insert_or_assign(std::string(key), std::move(digest));
+}
+
+ConfigValues ConfigReader::values() const {
+  ConfigValues out;
+  for (const auto& key : known_) {
+    const ConfigNode* found = node(key);
+    std::string text = found == nullptr ? std::string() : value_text(*found);
+    if (const auto file = contents_.find(key); file != contents_.end()) text += " " + file->second;
+    if (!text.empty()) out.emplace(key, std::move(text));
+  }
+  return out;
 }
 
 std::optional<Place> ConfigReader::place(std::string_view key) {

@@ -17,6 +17,7 @@
 #include "base/time.h"
 #include "core/ip/address.h"
 #include "service/config/document.h"
+#include "service/config/values.h"
 
 namespace masque {
 
@@ -79,6 +80,10 @@ class ConfigReader {
   void set_foreign_keys(std::set<std::string, std::less<>> keys, std::string hint);
   void finish();  // unknown keys; then sorts the faults by place
 
+  // The file that a key names holds this: other contents are another value.
+  void note_contents(std::string_view key, std::string digest);
+  ConfigValues values() const;  // of the keys that were asked for
+
   const std::string& path() const { return path_; }
   const std::set<std::string, std::less<>>& known_keys() const { return known_; }
   std::vector<ConfigError> errors;
@@ -86,6 +91,7 @@ class ConfigReader {
 
  private:
   const ConfigNode* find(std::string_view key);  // and remembers that it is known
+  const ConfigNode* node(std::string_view key) const;
   void wrong_type(const ConfigNode& node, std::string_view key, std::string_view wanted);
   std::optional<size_t> choice_index(std::string_view key, std::span<const std::string_view> names);
   void report_unknown(const ConfigTable& table, const std::string& prefix);
@@ -94,6 +100,7 @@ class ConfigReader {
   std::string path_;
   const ConfigTable& root_;
   std::set<std::string, std::less<>> known_;
+  ConfigValues contents_;
   std::set<std::string, std::less<>> foreign_;
   std::string foreign_hint_;
 };

@@ -61,6 +61,7 @@ PemSource read_pem_file(ConfigReader& reader, const LocatedText& at, PemKind kin
       return {};
     }
   }
+  reader.note_contents(at.key, sha256_hex(file->text));
   check_pem_form(reader, at, file->text, kind);
   return {.file = path, .pem = file->text};
 }

@@ -48,7 +48,7 @@ complete -c masque-vpn -n '__fish_seen_subcommand_from user; and not __fish_seen
 complete -c masque-vpn -n '__fish_seen_subcommand_from user; and not __fish_seen_subcommand_from add list revoke set token' -s h -l help -d 'Print help and exit'
 complete -c masque-vpn -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from add' -s h -l help -d 'Print help and exit'
 complete -c masque-vpn -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from add' -s c -l config -r -F -d 'Configuration file of the server'
-complete -c masque-vpn -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from add' -l endpoint -x -d 'Where clients reach the server; default: listen_addr, if it names one'
+complete -c masque-vpn -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from add' -l endpoint -x -d 'Where clients reach the server; default: listen_addr, or the server\'s name if that is a wildcard, with its port'
 complete -c masque-vpn -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from add' -l tun-name -x -d 'Name of the client\'s interface'
 complete -c masque-vpn -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from add' -s o -l output -r -F -d 'Profile to write, - for stdout; default: USER.toml'
 complete -c masque-vpn -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from add' -l days -x -d 'How long the certificate is valid'

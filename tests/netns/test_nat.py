@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from networks import (CLIENT_TUN, GATEWAY_OF_INNER, GATEWAY_OUTER, INNER, PORT, Network,
-                      address_of, network, network_state, wait_for)
+from networks import (CLIENT_TUN, GATEWAY_INNER, GATEWAY_OF_INNER, GATEWAY_OUTER, INNER, PORT,
+                      Network, address_of, network, network_state, wait_for)
 
 families = pytest.mark.parametrize("family", [4, 6])
 
@@ -27,8 +27,7 @@ def full_tunnel() -> Iterator[Network]:
         net.client_before = network_state(net.client_ns)
         gateway.start()
         gateway.wait_state("listening")
-        net.client = net.make_client()
-        net.client.configure("routes", accept_default=True)
+        net.client = net.make_client()  # whose profile consents to the full tunnel
         net.physical = net.lab.dir / "physical.pcap"
         net.capture = net.client_ns.capture(net.physical, "router")
         net.client.start()
@@ -90,6 +89,20 @@ def test_the_table_is_there_and_ours_alone(net):
     tables = net.gateway_ns.run(["nft", "list", "tables"])
     assert "masque_vpn" in tables
     assert "masquerade" in net.gateway_ns.run(["nft", "list", "ruleset"])
+
+
+def test_who_declines_the_default_still_reaches_the_gateway(net):
+    net.client.stop()
+    net.client.configure("routes", accept_default=False)
+    net.client.start()
+    net.client.wait_connected()
+    for family in (4, 6):
+        assert net.client_ns.ping(GATEWAY_INNER[family]).ok
+    assert "dev router" in net.client_ns.ip("route", "get", INNER[4])
+    net.client.configure("routes", accept_default=True)
+    net.client.stop()
+    net.client.start()
+    net.client.wait_connected()
 
 
 def test_all_is_put_back(net):

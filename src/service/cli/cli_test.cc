@@ -99,7 +99,8 @@ TEST_F(CliTest, init_takes_routes_and_an_interface_name) {
       << err;
   const auto loaded = load_server_config(toml());
   EXPECT_THAT(loaded.config->routes,
-              ElementsAre(*IpPrefix::parse("0.0.0.0/0"), *IpPrefix::parse("::/0")));
+              ElementsAre(*IpPrefix::parse("0.0.0.0/0"), *IpPrefix::parse("::/0"),
+                          *IpPrefix::parse("10.8.0.0/24"), *IpPrefix::parse("fd00:8::/64")));
   EXPECT_EQ(loaded.config->tun_name, "gw0");
 }
 
@@ -186,15 +187,48 @@ TEST_F(CliTest, user_add_to_stdout) {
   EXPECT_EQ(parsed.config->server_host, "2001:db8::1");
 }
 
-TEST_F(CliTest, user_add_asks_for_an_endpoint_when_the_server_listens_everywhere) {
+TEST_F(CliTest, a_profile_dials_the_server_name_when_the_server_listens_everywhere) {
   ASSERT_EQ(run({"init", dir.file("gw"), "--listen", "0.0.0.0:4433", "--name", "vpn.example",
                  "--pool", "10.8.0.0/24"}),
             kExitDone);
-  EXPECT_EQ(add("anna"), kExitUsage);
-  EXPECT_THAT(err, HasSubstr("--endpoint vpn.example:4433"));
-  EXPECT_FALSE(std::filesystem::exists(dir.file("anna.toml")));
-  EXPECT_EQ(run({"user", "list", "-c", toml(), "--json"}), kExitDone);
-  EXPECT_EQ(out, "[]\n") << "a failed add leaves no user";
+  ASSERT_EQ(add("anna"), kExitDone) << err;
+  EXPECT_THAT(err, HasSubstr("vpn.example:4433"));
+  EXPECT_THAT(err, HasSubstr("--endpoint"));
+  const auto loaded = load_client_config(dir.file("anna.toml"));
+  EXPECT_EQ(loaded.config->server_host, "vpn.example");
+  EXPECT_EQ(loaded.config->server_port, 4433);
+}
+
+TEST_F(CliTest, an_endpoint_without_a_port_has_the_servers) {
+  ASSERT_EQ(init(), kExitDone);
+  constexpr std::pair<const char*, const char*> kCases[] = {{"a.example", "a.example"},
+                                                            {"192.0.2.7", "192.0.2.7"},
+                                                            {"[2001:db8::1]", "2001:db8::1"},
+                                                            {"2001:db8::1", "2001:db8::1"}};
+  for (const auto& [endpoint, host] : kCases) {
+    ASSERT_EQ(run({"user", "add", "anna", "-c", toml(), "-o", "-", "--endpoint", endpoint, "--days",
+                   "1"}),
+              kExitDone)
+        << endpoint << err;
+    const auto parsed = parse_client_config(out, "x.toml");
+    ASSERT_TRUE(parsed.config) << endpoint;
+    EXPECT_EQ(parsed.config->server_host, host);
+    EXPECT_EQ(parsed.config->server_port, 4433);
+    ASSERT_EQ(run({"user", "revoke", "anna", "-c", toml()}), kExitDone);
+  }
+}
+
+// Else the client would be connected without a single route.
+TEST_F(CliTest, a_profile_of_a_full_tunnel_consents_to_it) {
+  ASSERT_EQ(init({"--route", "0.0.0.0/0", "--route", "::/0"}), kExitDone);
+  const auto accepts = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"user", "add", name, "-c", toml(), "-o", "-"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    EXPECT_EQ(run(arguments), kExitDone) << err;
+    return parse_client_config(out, "x.toml").config->routes.accept_default;
+  };
+  EXPECT_TRUE(accepts("anna", {}));
+  EXPECT_FALSE(accepts("bert", {"--route", "10.1.0.0/16"})) << "what this user is advertised";
 }
 
 TEST_F(CliTest, user_add_overwrites_nothing) {

@@ -171,9 +171,11 @@ void Definition::add_user() {
                         "Issue an identity and write a client profile with everything in it", add);
   add_user_name(c, add->user);
   add_config(c, add->config);
-  c->add_option("--endpoint", add->endpoint,
-                "Where clients reach the server; default: listen_addr, if it names one")
-      ->type_name("ADDR:PORT");
+  c->add_option(
+       "--endpoint", add->endpoint,
+       "Where clients reach the server; default: listen_addr, or the server's name if that "
+       "is a wildcard, with its port")
+      ->type_name("ADDR[:PORT]");
   c->add_option("--tun-name", add->tun_name, "Name of the client's interface")->type_name("NAME");
   c->add_option("-o,--output", add->output, "Profile to write, - for stdout; default: USER.toml")
       ->type_name("FILE");

@@ -79,16 +79,21 @@ std::expected<void, int> apply(const CliContext& cli, const ServerConfig& config
   return {};
 }
 
-bool is_wildcard(const IpAddress& address) { return address.is_any(); }
-
-std::expected<std::string, int> endpoint_of(const CliContext& cli, const ServerConfig& config,
-                                            const UserAddOptions& options) {
-  if (!options.endpoint.empty()) return options.endpoint;
-  if (!is_wildcard(config.listen.address)) return config.listen.to_string();
-  return std::unexpected(cli.fail(
-      kExitUsage, std::format("the server listens on every address, so say where clients reach it: "
-                              "--endpoint {}:{}",
-                              config.server_name, config.listen.port)));
+// Where the profile dials. A port that is not given is the one the server listens on, not 443.
+std::string endpoint_of(const CliContext& cli, const ServerConfig& config,
+                        const UserAddOptions& options) {
+  if (!options.endpoint.empty()) {
+    const auto given = parse_host_and_port(options.endpoint);
+    if (!given || given->port) return options.endpoint;  // no endpoint: told when it is checked
+    return host_and_port(given->host, config.listen.port);
+  }
+  if (!config.listen.address.is_any()) return config.listen.to_string();
+  const std::string endpoint = host_and_port(config.server_name, config.listen.port);
+  cli.err(std::format(
+      "The profile dials {} (server_name): if clients reach the server elsewhere, say so with "
+      "--endpoint ADDR:PORT\n",
+      endpoint));
+  return endpoint;
 }
 
 std::expected<Identity, int> issue_identity(const CliContext& cli, const ServerConfig& config,
@@ -129,10 +134,14 @@ server_name = {}
       "log_level = \"info\"\n\nca_pem = '''\n{}'''\n\ncert_pem = '''\n{}'''\n\nkey_pem = "
       "'''\n{}'''\n",
       config.ca_certificate.pem, identity.certificate_pem, identity.key_pem);
+  const auto& routes = policy.routes.empty() ? config.routes : policy.routes;
+  out += "\n[routes]\naccept = \"gateway\"        # the networks the gateway advertises\n";
   out +=
-      "\n[routes]\naccept = \"gateway\"        # the networks the gateway advertises\n"
-      "# accept_default = true    # full tunnel, if the gateway offers it\n"
-      "# exclude = [\"192.168.0.0/16\"]\n";
+      std::ranges::any_of(routes, is_default_route)
+          ? "accept_default = true      # full tunnel: the gateway offered it when this was made; "
+            "false keeps it out\n"
+          : "# accept_default = true    # full tunnel, if the gateway offers it\n";
+  out += "# exclude = [\"192.168.0.0/16\"]\n";
   if (!policy.site_subnets.empty()) {
     std::vector<std::string> subnets;
     for (const auto& subnet : policy.site_subnets) subnets.push_back(subnet.to_string());
@@ -190,8 +199,6 @@ int command_user_add(const CliContext& cli, const UserAddOptions& options) {
     return cli.fail(kExitUsage, std::format("--tun-name: \"{}\" is not the name of an interface",
                                             options.tun_name));
   }
-  const auto endpoint = endpoint_of(cli, config, options);
-  if (!endpoint) return endpoint.error();
   UserPolicy policy;
   if (const auto applied = apply(cli, config, options.policy, policy); !applied)
     return applied.error();
@@ -202,7 +209,8 @@ int command_user_add(const CliContext& cli, const UserAddOptions& options) {
   }
   const auto identity = issue_identity(cli, config, options);
   if (!identity) return identity.error();
-  const std::string text = profile_toml(config, options, *endpoint, *identity, policy);
+  const std::string text =
+      profile_toml(config, options, endpoint_of(cli, config, options), *identity, policy);
 
   // The same checks that the client will make: an endpoint that is no endpoint ends here.
   const auto checked = parse_client_config(text, options.user + ".toml");

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <format>
 
 #include "service/config/load.h"
@@ -15,36 +14,12 @@ namespace {
 
 constexpr size_t kTokenBytesMax = 4096;
 
-// "host:port", "[v6]:port", or a host alone for port 443.
-std::optional<std::pair<std::string, uint16_t>> split_host_port(std::string_view text) {
-  std::string_view host = text, port;
-  if (text.starts_with('[')) {
-    const size_t close = text.find(']');
-    if (close == std::string_view::npos) return std::nullopt;
-    host = text.substr(1, close - 1);
-    port = text.substr(close + 1);
-    if (!port.empty() && !port.starts_with(':')) return std::nullopt;
-    if (!port.empty()) port.remove_prefix(1);
-    if (!IpAddress::parse(host)) return std::nullopt;
-  } else if (std::ranges::count(text, ':') == 1) {
-    host = text.substr(0, text.find(':'));
-    port = text.substr(text.find(':') + 1);
-  }
-  uint16_t number = 443;
-  if (host.size() != text.size() && (!port.empty() || text.ends_with(':'))) {
-    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-    if (error != std::errc() || end != port.data() + port.size() || number == 0)
-      return std::nullopt;
-  }
-  if (!is_host_name(host)) return std::nullopt;
-  return std::pair(std::string(host), number);
-}
-
 void read_server(ConfigReader& reader, ClientConfig& config) {
   const auto address =
       reader.required_text("server_addr", "for example server_addr = \"vpn.example.com:4433\"");
-  const auto split = address ? split_host_port(address->value) : std::nullopt;
-  if (split) std::tie(config.server_host, config.server_port) = *split;
+  const auto split = address ? parse_host_and_port(address->value) : std::nullopt;
+  if (split) config.server_host = split->host;
+  if (split) config.server_port = split->port.value_or(config.server_port);
   if (address && !split) {
     reader.error(*address,
                  "must be a host and a port: \"vpn.example.com:4433\", \"192.0.2.1:4433\" or "

@@ -46,10 +46,14 @@ bool accepts_route(const ClientConfig::Routes& routes, const IpPrefix& route) {
   return routes.accept == Accept::All || !is_default_route(route);
 }
 
-std::string default_uri_template(std::string_view host, uint16_t port) {
+std::string host_and_port(std::string_view host, uint16_t port) {
   const bool v6 = host.contains(':');
-  return std::format("https://{}{}{}:{}/.well-known/masque/ip/{{target}}/{{ipproto}}/",
-                     v6 ? "[" : "", host, v6 ? "]" : "", port);
+  return std::format("{}{}{}:{}", v6 ? "[" : "", host, v6 ? "]" : "", port);
+}
+
+std::string default_uri_template(std::string_view host, uint16_t port) {
+  return std::format("https://{}/.well-known/masque/ip/{{target}}/{{ipproto}}/",
+                     host_and_port(host, port));
 }
 
 std::string runtime_directory() {

@@ -170,6 +170,8 @@ ConfigKind config_kind(std::string_view text);
 bool is_default_route(const IpPrefix& route);
 bool accepts_route(const ClientConfig::Routes& routes, const IpPrefix& route);
 
+// "vpn.example:4433", "[2001:db8::1]:4433".
+std::string host_and_port(std::string_view host, uint16_t port);
 // "https://NAME:PORT/.well-known/masque/ip/{target}/{ipproto}/" (RFC 9484 3); IPv6 in brackets.
 std::string default_uri_template(std::string_view host, uint16_t port);
 

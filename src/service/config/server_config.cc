@@ -119,6 +119,18 @@ void read_routes(ConfigReader& reader, ServerConfig& config) {
   }
 }
 
+// Beside a default route the pools are advertised by themselves: a client that does not take the
+// default still reaches the gateway and what else it is told of.
+void add_pools_to_default_route(ServerConfig& config) {
+  if (std::ranges::none_of(config.routes, is_default_route)) return;
+  for (const IpPrefix& pool : config.pools) {
+    const auto covers = [&](const IpPrefix& route) {
+      return !is_default_route(route) && route.contains(pool);
+    };
+    if (std::ranges::none_of(config.routes, covers)) config.routes.push_back(pool);
+  }
+}
+
 void read_identity(ConfigReader& reader, ServerConfig& config) {
   Place certificate_place, key_place, ca_place;
   config.certificate =
@@ -253,6 +265,7 @@ ServerConfig read_server(ConfigReader& reader) {
   read_ca_key(reader, config);
   read_pools(reader, config);
   read_routes(reader, config);
+  add_pools_to_default_route(config);
   config.tun_name = read_tun_name(reader);
   config.mtu = read_mtu(reader);
   read_api(reader, config);

@@ -160,7 +160,21 @@ database = "users.db"
   EXPECT_EQ(config.log.format, LogFormat::Json);
   EXPECT_EQ(config.control_socket, dir.file("ctl.sock"));
   EXPECT_EQ(config.database, dir.file("users.db"));
-  EXPECT_EQ(config.routes.size(), 2u);
+  EXPECT_EQ(config.routes.size(), 3u) << "the IPv6 pool is added";
+}
+
+TEST_F(ServerConfigTest, pools_are_advertised_beside_a_default_route) {
+  const auto routes = [&](const std::string& listed) {
+    const auto loaded = load(whole("advertise_routes = " + listed));
+    EXPECT_TRUE(loaded.config);
+    return loaded.config ? loaded.config->routes : std::vector<IpPrefix>();
+  };
+  const IpPrefix pool = *IpPrefix::parse("10.8.0.0/24");
+  EXPECT_THAT(routes("[\"0.0.0.0/0\"]"), ::testing::Contains(pool));
+  EXPECT_THAT(routes("[\"::/0\"]"), ::testing::Contains(pool));
+  EXPECT_THAT(routes("[\"0.0.0.0/0\", \"10.0.0.0/8\"]"), ::testing::Not(::testing::Contains(pool)))
+      << "reached already";
+  EXPECT_EQ(routes("[\"192.168.7.0/24\"]").size(), 1u) << "a narrow tunnel stays narrow";
 }
 
 TEST_F(ServerConfigTest, congestion_control_follows_the_path_layer_unless_it_is_set) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <format>
 
 #include "host/clock.h"
@@ -145,6 +146,30 @@ bool is_host_name(std::string_view name) {
   return std::ranges::all_of(name, [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
   });
+}
+
+std::optional<HostAndPort> parse_host_and_port(std::string_view text) {
+  std::string_view host = text, port;
+  if (text.starts_with('[')) {
+    const size_t close = text.find(']');
+    if (close == std::string_view::npos) return std::nullopt;
+    host = text.substr(1, close - 1);
+    port = text.substr(close + 1);
+    if (!port.empty() && !port.starts_with(':')) return std::nullopt;
+    if (!port.empty()) port.remove_prefix(1);
+    if (!IpAddress::parse(host)) return std::nullopt;
+  } else if (std::ranges::count(text, ':') == 1) {
+    host = text.substr(0, text.find(':'));
+    port = text.substr(text.find(':') + 1);
+  }
+  if (!is_host_name(host)) return std::nullopt;
+  HostAndPort out{.host = std::string(host), .port = std::nullopt};
+  if (port.empty() && !text.ends_with(':')) return out;
+  uint16_t number = 0;
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+  if (error != std::errc() || end != port.data() + port.size() || number == 0) return std::nullopt;
+  out.port = number;
+  return out;
 }
 
 std::string read_tun_name(ConfigReader& reader) {

@@ -2,6 +2,7 @@
 // What the two kinds of configuration have in common: PEM sources, MTU, [quic], [log], [control].
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -36,6 +37,13 @@ std::string read_control_socket(ConfigReader& reader);
 bool is_interface_name(std::string_view name);
 // A DNS name or an IP address without port and brackets.
 bool is_host_name(std::string_view name);
+
+struct HostAndPort {
+  std::string host;  // without brackets
+  std::optional<uint16_t> port;
+};
+// "host:port", "[v6]:port", or a host alone.
+std::optional<HostAndPort> parse_host_and_port(std::string_view text);
 
 int64_t unix_now();
 

@@ -71,7 +71,7 @@ std::expected<void, StartError> ServerService::reload() {
   set_log_level(config_.log.level);
   former_tls_.push_back(std::exchange(tls_, std::move(*tls)));
   worker_->set_tls(*tls_);
-  if (!read_users()) return start_failed(kExitFailed, "the users cannot be read");
+  if (const auto read = read_users(); !read) return start_failed(read.error());
   worker_->with_gateway(
       [this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
   wanted_.mtu = interface_mtu();

@@ -73,12 +73,11 @@ std::expected<void, StartError> ServerService::start() {
 
 std::expected<void, StartError> ServerService::open_state() {
   auto store = Store::open(config_.database, Store::Open::CreateOrExisting);
-  if (!store) return start_failed(kExitFailed, store.error().text);
+  if (!store) return start_failed(store.error());
   store_ = std::move(*store);
-  if (!read_users())
-    return start_failed(kExitFailed, "the users cannot be read from " + config_.database);
+  if (const auto read = read_users(); !read) return start_failed(read.error());
   auto writer_store = Store::open(config_.database, Store::Open::Existing);
-  if (!writer_store) return start_failed(kExitFailed, writer_store.error().text);
+  if (!writer_store) return start_failed(writer_store.error());
   writer_ = std::make_unique<StoreWriter>(std::move(*writer_store));
   auto keys = ServerKeys::load_or_create(config_.state_dir + "/server.keys", rng_);
   if (!keys) return start_failed(keys.error());
@@ -89,15 +88,15 @@ std::expected<void, StartError> ServerService::open_state() {
   return {};
 }
 
-bool ServerService::read_users() {
+StoreResult<void> ServerService::read_users() {
   auto users = UserDirectory::read(*store_);
   if (!users) {
     // Policy that cannot be read changes nothing: the old one stays in force.
     log_error("policy.unreadable", {{"error", users.error().text}});
-    return false;
+    return std::unexpected(users.error());
   }
   users_ = std::move(*users);
-  return true;
+  return {};
 }
 
 std::expected<std::unique_ptr<TlsContext>, StartError> ServerService::make_tls(
@@ -185,7 +184,7 @@ std::expected<void, StartError> ServerService::start_gateway() {
   if (auto stored = store_->leases()) {
     for (const Lease& lease : *stored) leases_[lease.identity].push_back(lease.prefix);
   } else {
-    return start_failed(kExitFailed, stored.error().text);
+    return start_failed(stored.error());
   }
   if (config_.lease_kind == LeaseKind::Fresh) forget_leases();
   for (const auto& [identity, addresses] : leases_) {
@@ -369,7 +368,7 @@ std::string ServerService::answer(const ControlRequest& request) {
   }
   if (const auto* revoke = std::get_if<UserRevokeRequest>(&request)) {
     size_t count = 0;
-    const bool readable = read_users();
+    const bool readable = read_users().has_value();
     worker_->with_gateway([&](Gateway& gateway) {
       count = gateway.revoke(revoke->user);
       if (readable) gateway.set_policy(build_policy(config_, users_));
@@ -377,7 +376,8 @@ std::string ServerService::answer(const ControlRequest& request) {
     return control_sessions(count);
   }
   if (std::holds_alternative<UserChangedRequest>(request)) {
-    if (!read_users()) return control_error("the users cannot be read from " + config_.database);
+    if (const auto read = read_users(); !read)
+      return control_error(read.error().text, exit_code_of(read.error()));
     worker_->with_gateway(
         [this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
     return control_ok();

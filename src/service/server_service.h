@@ -51,7 +51,7 @@ class ServerService {
   Result<void, SysError> apply_forwarding();
   Result<void, SysError> apply_nat();
   uint32_t interface_mtu() const;
-  bool read_users();
+  StoreResult<void> read_users();
   void store_lease(const LeaseChanged& lease);
   void forget_leases();
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "service/store/store.h"
 
 namespace masque {
 
@@ -17,5 +18,9 @@ struct StartError {
 std::unexpected<StartError> start_failed(int exit_code, std::string text);
 // EPERM and EACCES are refusals (77), everything else a failure.
 std::unexpected<StartError> start_failed(const SysError& error);
+std::unexpected<StartError> start_failed(const StoreError& error);
+
+// 75: locked or no room; 78: a file that is not, or no longer, a database of this version.
+int exit_code_of(const StoreError& error);
 
 }  // namespace masque

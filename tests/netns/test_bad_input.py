@@ -4,9 +4,11 @@
     client ── router ── gateway ── inner
 """
 
+import contextlib
 import datetime
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -277,6 +279,29 @@ def test_machines_without_what_a_tunnel_needs(net, client, command, words, verb)
     for word in words:
         assert re.search(word, line), line
     assert network_state(program.namespace) == before
+
+
+def test_a_database_of_another_program(net):
+    gateway = second_gateway(net, "foreign", "[::]:5439")
+    (gateway.dir / "state.db").unlink()
+    with contextlib.closing(sqlite3.connect(gateway.dir / "state.db")) as database:
+        database.execute("CREATE TABLE clients (id TEXT)")
+    refusal(gateway, CONFIGURATION, "state.db", "another program")
+
+
+def test_a_damaged_database(net):
+    gateway = second_gateway(net, "damaged", "[::]:5440")
+    (gateway.dir / "state.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 8000)
+    refusal(gateway, CONFIGURATION, "state.db")
+
+
+def test_a_locked_database(net):
+    gateway = second_gateway(net, "locked", "[::]:5441")
+    with contextlib.closing(sqlite3.connect(gateway.dir / "state.db")) as database:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("DELETE FROM users")
+        refusal(gateway, LATER, "state.db")
 
 
 def test_the_state_directory_is_read_only(net):

@@ -8,6 +8,7 @@
 #include <format>
 
 #include "service/files.h"
+#include "service/start_error.h"
 #include "service/status_json.h"
 
 namespace masque {
@@ -67,18 +68,7 @@ int CliContext::fail(int exit_code, std::string_view text) const {
 }
 
 int CliContext::fail(const StoreError& error) const {
-  using Kind = StoreError::Kind;
-  switch (error.kind) {
-    case Kind::Busy:
-    case Kind::Full:
-      return fail(kExitLater, error.text);
-    case Kind::Foreign:
-    case Kind::Newer:
-    case Kind::Corrupt:
-      return fail(kExitConfiguration, error.text);
-    default:
-      return fail(kExitFailed, error.text);
-  }
+  return fail(exit_code_of(error), error.text);
 }
 
 void CliContext::report(const std::vector<ConfigError>& faults, std::string_view kind) const {

@@ -8,6 +8,7 @@
 #include "service/config/settings.h"
 #include "service/files.h"
 #include "service/pki/certificate.h"
+#include "service/store/store.h"
 
 namespace masque {
 
@@ -181,9 +182,27 @@ void read_ca_key(ConfigReader& reader, ServerConfig& config) {
   if (text) config.ca_key_pem = text->value;
 }
 
+// The program whose configurations ours can read kept its users elsewhere: its database is no
+// fault.
+bool is_of_another_program(const std::string& database) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(database, ignored) ||
+      std::filesystem::is_empty(database, ignored)) {
+    return false;
+  }
+  const auto store = Store::open(database, Store::Open::Existing);
+  return !store && store.error().kind == StoreError::Kind::Foreign;
+}
+
 void read_state(ConfigReader& reader, ServerConfig& config) {
   const auto database = read_path(reader, "state.database");
-  const auto older = read_path(reader, "api_server.database_path");
+  auto older = read_path(reader, "api_server.database_path");
+  if (older && !database && is_of_another_program(older->value)) {
+    reader.warn(*older, std::format("{} is the database of another program and stays as it is: "
+                                    "state.db beside this file is used",
+                                    older->value));
+    older.reset();
+  }
   config.database = database ? database->value
                     : older  ? older->value
                              : resolve_beside(reader.path(), "state.db");

@@ -6,6 +6,8 @@
 
 #include "base/rng.h"
 #include "service/config/config.h"
+#include "service/store/sqlite.h"
+#include "service/store/store.h"
 #include "service/testing/temporary.h"
 
 namespace masque {
@@ -161,6 +163,24 @@ database = "users.db"
   EXPECT_EQ(config.control_socket, dir.file("ctl.sock"));
   EXPECT_EQ(config.database, dir.file("users.db"));
   EXPECT_EQ(config.routes.size(), 3u) << "the IPv6 pool is added";
+}
+
+TEST_F(ServerConfigTest, the_older_key_of_another_programs_database_is_no_fault) {
+  const std::string text = whole("", "[api_server]\ndatabase_path = \"masque_admin.db\"\n");
+  EXPECT_EQ(load(text).config->database, dir.file("masque_admin.db")) << "not there yet";
+  ASSERT_TRUE(Store::open(dir.file("masque_admin.db"), Store::Open::Create));
+  EXPECT_EQ(load(text).config->database, dir.file("masque_admin.db")) << "ours";
+  EXPECT_TRUE(load(text).warnings.empty());
+
+  std::filesystem::remove(dir.file("masque_admin.db"));
+  auto database = Database::open(dir.write("masque_admin.db", ""), kStoreBusyTimeout);
+  ASSERT_TRUE((*database)->execute("CREATE TABLE clients (id TEXT)"));
+  database->reset();
+  const auto loaded = load(text);
+  ASSERT_TRUE(loaded.config) << loaded.errors[0].message();
+  EXPECT_EQ(loaded.config->database, dir.file("state.db"));
+  ASSERT_EQ(loaded.warnings.size(), 1u);
+  EXPECT_EQ(loaded.warnings[0].key, "api_server.database_path");
 }
 
 TEST_F(ServerConfigTest, pools_are_advertised_beside_a_default_route) {

@@ -306,6 +306,25 @@ SCENARIO(client_fin_then_reset, 2, "D13: FIN and reset in one flight") {
   });
 }
 
+// proves: L1
+SCENARIO(client_says_goodbye, 2,
+         "A1: the session ends with the client's CONNECTION_CLOSE, not three PTO later") {
+  lab.add_server();
+  const OpenTunnel tunnel = open_tunnel(lab, "anna");
+  lab.run(500ms);
+  ASSERT_EQ(lab.server().gateway()->session_count(), 1u);
+  const Duration rtt = tunnel.client.connection()->quic().stats().smoothed_rtt;
+  tunnel.client.act([&](Http3Connection& http, TransmitTarget&) {
+    http.close(lab.world.now(), HttpError::NoError, "closing time");
+  });
+  // One way, while a PTO is a round trip and more (RFC 9002 6.2.1).
+  EXPECT_TRUE(lab.until([&] { return lab.server().gateway()->session_count() == 0; }, rtt));
+  ASSERT_EQ(lab.server().sessions_down().size(), 1u);
+  EXPECT_EQ(lab.server().sessions_down()[0].end, SessionEnd::ClientClosed);
+  EXPECT_EQ(lab.server().sessions_down()[0].detail, "closing time");
+  lab.finish();
+}
+
 // --- and from the proxy ---
 
 void assign_all(HttpConnection& connection, StreamId stream) {

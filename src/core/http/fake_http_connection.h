@@ -74,6 +74,7 @@ struct FakeHttpConnection final : HttpConnection {
   DatagramOrigin datagram_origin() const override { return origin; }
   bool usable() const override { return is_usable; }
   std::string why_not() const override { return "no extended CONNECT"; }
+  ConnectionEnd end() const override { return ended; }
   PeerCertificate peer_certificate() const override { return certificate; }
 
   std::string status(StreamId stream) {
@@ -96,6 +97,7 @@ struct FakeHttpConnection final : HttpConnection {
   int goaways = 0;
   std::optional<HttpError> closed;
   std::string close_reason;
+  ConnectionEnd ended;
 };
 
 }  // namespace masque::test

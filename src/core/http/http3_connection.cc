@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <format>
 #include <unordered_map>
 
 #include "base/log.h"
@@ -662,6 +663,18 @@ std::string Http3Connection::why_not() const {
   if (!quic_->datagrams_negotiated())
     return "the peer does not accept QUIC DATAGRAM frames (max_datagram_frame_size)";
   return {};
+}
+
+ConnectionEnd Http3Connection::end() const {
+  const auto reason = quic_->close_reason();
+  if (!reason) return {.why = "the connection ended"};
+  if (reason->cause != CloseReason::Cause::Peer) return {.why = reason->text};
+  // RFC 9000 20.1, RFC 9114 8.1.
+  const uint64_t no_error = reason->application ? static_cast<uint64_t>(HttpError::NoError) : 0;
+  if (reason->code == no_error) return {.by = ConnectionEnd::By::Goodbye, .why = reason->text};
+  return {.why = std::format("closed by the peer with {} {:#x}{}{}",
+                             reason->application ? "HTTP/3" : "QUIC", reason->code,
+                             reason->text.empty() ? "" : ": ", reason->text)};
 }
 
 }  // namespace masque

@@ -59,6 +59,7 @@ class Http3Connection final : public HttpConnection, public EndpointConnection {
   std::optional<PathFigures> path_figures(Instant now) override { return quic_->path_figures(now); }
   bool usable() const override;
   std::string why_not() const override;
+  ConnectionEnd end() const override;
   PeerCertificate peer_certificate() const override { return quic_->peer_certificate(); }
 
  private:

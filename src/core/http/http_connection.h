@@ -36,6 +36,13 @@ std::optional<std::string_view> find_field(const HeaderFields& fields, std::stri
 
 enum class StreamEnd : uint8_t { KeepOpen, Fin };
 
+// How a connection ended, for whoever is told that it is gone.
+struct ConnectionEnd {
+  enum class By : uint8_t { Goodbye, Fault };  // Goodbye: the peer closed it without an error
+  By by = By::Fault;
+  std::string why;
+};
+
 class HttpConnection {
  public:
   virtual ~HttpConnection() = default;
@@ -72,6 +79,7 @@ class HttpConnection {
   // Both SETTINGS are exchanged and allow what CONNECT-IP needs; why_not() explains the contrary.
   virtual bool usable() const = 0;
   virtual std::string why_not() const = 0;
+  virtual ConnectionEnd end() const { return {}; }
   virtual PeerCertificate peer_certificate() const = 0;
 };
 
@@ -92,7 +100,8 @@ class RequestHandler {
   // The packet path: an HTTP Datagram payload (Context ID first) of an open request stream.
   virtual void on_http_datagram(HttpConnection&, StreamId, Bytes) {}
   virtual void on_goaway(HttpConnection&, StreamId /*first id not processed*/) {}
-  // The connection object is about to be destroyed: forget every reference to it.
+  // The peer has closed the connection, or the object is about to be destroyed: nothing more comes
+  // of it, forget every reference to it.
   virtual void on_connection_gone(HttpConnection&) {}
 };
 

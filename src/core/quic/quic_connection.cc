@@ -688,6 +688,7 @@ bool QuicConnection::closing() const {
   return impl_->close_pending ||
          (impl_->state != Impl::State::Handshaking && impl_->state != Impl::State::Open);
 }
+bool QuicConnection::draining() const { return impl_->state == Impl::State::Draining; }
 bool QuicConnection::dead() const { return impl_->state == Impl::State::Dead; }
 const std::optional<CloseReason>& QuicConnection::close_reason() const {
   return impl_->close_reason;

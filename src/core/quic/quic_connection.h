@@ -177,8 +177,9 @@ class QuicConnection {
 
   bool handshake_completed() const;
   bool handshake_confirmed() const;
-  bool closing() const;  // close queued, closing, draining or dead
-  bool dead() const;     // nothing left to send or wait for
+  bool closing() const;   // close queued, closing, draining or dead
+  bool draining() const;  // closed by the peer
+  bool dead() const;      // nothing left to send or wait for
   const std::optional<CloseReason>& close_reason() const;
   PeerCertificate peer_certificate() const;
   std::string cipher() const;

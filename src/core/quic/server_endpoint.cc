@@ -5,6 +5,7 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "base/mutant.h"
@@ -41,6 +42,7 @@ struct QuicServerEndpoint::Slot final : ConnectionIdRegistry {
   std::vector<ConnectionId> ids;
   bool half_open = true;
   bool touched = false;
+  bool removal_told = false;
 };
 
 QuicServerEndpoint::QuicServerEndpoint(Options options, TlsContext& tls, Rng& rng,
@@ -364,6 +366,7 @@ void QuicServerEndpoint::settle(Instant, uint32_t index) {
     remove(index);
     return;
   }
+  if (slot.connection->quic().draining()) tell_removed(slot);
   deadlines_.set(index, slot.connection->quic().next_timeout());
 }
 
@@ -378,10 +381,15 @@ void QuicServerEndpoint::on_timeout(Instant now) {
   }
 }
 
+// What the connection carried does not wait for the draining period of three PTO.
+void QuicServerEndpoint::tell_removed(Slot& slot) {
+  if (!std::exchange(slot.removal_told, true)) slot.connection->on_removed();
+}
+
 void QuicServerEndpoint::remove(uint32_t index) {
   Slot& slot = *slots_[index];
   slot.connection->quic().set_registry(nullptr);
-  slot.connection->on_removed();
+  tell_removed(slot);
   for (const ConnectionId& id : slot.ids) by_id_.erase(id);
   if (slot.half_open) --half_open_;
   deadlines_.set(index, std::nullopt);

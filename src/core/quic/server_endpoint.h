@@ -32,7 +32,9 @@ class EndpointConnection {
   virtual void on_datagram(Instant now, const ReceivedDatagram& datagram) = 0;
   virtual QuicConnection::Flushed poll_transmit(Instant now, TransmitBatch& batch) = 0;
   virtual void on_timeout(Instant now) = 0;
-  virtual void on_removed() = 0;  // last call, before destruction
+  // Once: the peer has closed it, or it is about to be destroyed. Before the end of its draining
+  // period only packets of the peer come in, which QuicConnection passes over.
+  virtual void on_removed() = 0;
 };
 
 class ConnectionFactory {
@@ -111,6 +113,7 @@ class QuicServerEndpoint {
                             const ConnectionId& dcid);
   void queue_reply(const NetworkPath& path, Bytes bytes);
   void settle(Instant now, uint32_t index);
+  void tell_removed(Slot& slot);
   void remove(uint32_t index);
   size_t half_open() const { return half_open_; }
 

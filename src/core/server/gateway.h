@@ -79,7 +79,7 @@ struct GatewayConfig {
 };
 
 enum class SessionEnd : uint8_t {
-  ClientClosed,   // FIN
+  ClientClosed,   // FIN, or the connection closed without an error
   StreamAborted,  // reset by the client, or the connection ended
   ProtocolError,  // the client broke RFC 9297 or 9484
   MtuTooSmall,    // IPv6 cannot be carried, RFC 9484 7.2

@@ -133,6 +133,12 @@ TEST(GatewayRequests, rfc9484_4_1_the_session_lives_as_long_as_its_stream) {
                 SessionEnd::StreamAborted},
            Case{"connection", [](GatewayWorld& w, auto& c2) { w.gateway.on_connection_gone(c2); },
                 SessionEnd::StreamAborted},
+           Case{"goodbye",
+                [](GatewayWorld& w, auto& c2) {
+                  c2.ended = {.by = ConnectionEnd::By::Goodbye, .why = "closing time"};
+                  w.gateway.on_connection_gone(c2);
+                },
+                SessionEnd::ClientClosed},
        }) {
     GatewayWorld w;
     auto& anna = w.open("anna");
@@ -140,7 +146,8 @@ TEST(GatewayRequests, rfc9484_4_1_the_session_lives_as_long_as_its_stream) {
     const auto down = w.events<SessionDown>();
     ASSERT_EQ(down.size(), 1u) << c.name;
     EXPECT_EQ(down[0].end, c.expected) << c.name;
-    EXPECT_EQ(anna.streams[kStream].fin, c.expected == SessionEnd::ClientClosed) << c.name;
+    EXPECT_EQ(down[0].detail, anna.ended.why) << c.name;
+    EXPECT_EQ(anna.streams[kStream].fin, std::string_view(c.name) == "fin") << c.name;
     w.from_tun(test::make_packet("10.1.1.1", "10.8.0.2"));
     EXPECT_TRUE(w.packets(anna).empty()) << c.name;
     // faults.md D13: the lease was released once and waits for its identity.

@@ -64,9 +64,12 @@ void Gateway::on_connection_gone(HttpConnection& connection) {
                 [&](const auto& entry) { return entry.second.connection == &connection; });
   const auto found = impl_->connections.find(&connection);
   if (found == impl_->connections.end()) return;
+  const ConnectionEnd ended = connection.end();
+  const SessionEnd end =
+      ended.by == ConnectionEnd::By::Goodbye ? SessionEnd::ClientClosed : SessionEnd::StreamAborted;
   while (!found->second.sessions.empty()) {
     const Impl::Slot slot = found->second.sessions.back().second;
-    impl_->remove_session(*impl_->slots[slot], SessionEnd::StreamAborted, "connection ended");
+    impl_->remove_session(*impl_->slots[slot], end, ended.why);
   }
   impl_->connections.erase(found);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files as the control plane needs them: read whole with a limit, secrets refused when others can
-// read them (faults.md I8), written so that a crash leaves either all of a file or nothing.
+// Files as the control plane needs them: read whole with a limit, secrets checked for who can read
+// them (faults.md I8), written so that a crash leaves either all of a file or nothing.
 #pragma once
 
 #include <cstdint>

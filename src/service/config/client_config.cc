@@ -86,17 +86,12 @@ void read_token(ConfigReader& reader, ClientConfig& config, const FileText* file
   }
   if (token) {
     config.token = token->value;
-    if (file != nullptr) {
-      if (const auto secret = check_secrecy(reader.path(), file->mode, file->owner); !secret) {
-        reader.error(*token, secret.error());
-      }
-    }
+    if (file != nullptr)
+      warn_unless_secret(reader, *token, check_secrecy(reader.path(), file->mode, file->owner));
   } else if (path) {
     const auto text = read_text_file(path->value);
     if (!text) return reader.error(*path, "cannot read the file: " + text.error().message());
-    if (const auto secret = check_secrecy(path->value, text->mode, text->owner); !secret) {
-      return reader.error(*path, secret.error());
-    }
+    warn_unless_secret(reader, *path, check_secrecy(path->value, text->mode, text->owner));
     reader.note_contents(path->key, sha256_hex(text->text));
     config.token = text->text;
     while (!config.token.empty() &&
@@ -216,11 +211,8 @@ ClientConfig read_client(ConfigReader& reader, const FileText* file) {
     reader.warn({.line = 1, .column = 1}, "cert_pem",
                 "neither a certificate nor a token is set: most servers will refuse this client");
   }
-  if (const auto key = reader.text("key_pem"); key && file != nullptr) {
-    if (const auto secret = check_secrecy(reader.path(), file->mode, file->owner); !secret) {
-      reader.error(*key, secret.error());
-    }
-  }
+  if (const auto key = reader.text("key_pem"); key && file != nullptr)
+    warn_unless_secret(reader, *key, check_secrecy(reader.path(), file->mode, file->owner));
   return config;
 }
 

@@ -118,13 +118,15 @@ tls_key = "anna.key")";
   EXPECT_TRUE(loaded.warnings.empty());
 
   dir.write("anna.key", authority.client.key_pem, 0640);
-  EXPECT_THAT(keys(load(kText, 0644).errors), ElementsAre("tls_key"));
+  EXPECT_THAT(keys(load(kText, 0644).warnings), ElementsAre("tls_key"));
 }
 
-TEST_F(ClientConfigTest, a_profile_that_others_can_read_is_refused) {
+// The example of the program whose files ours can read has this mode in every checkout.
+TEST_F(ClientConfigTest, a_profile_that_others_can_read_is_warned_of) {
   const auto loaded = load(upstream_example(), 0644);
-  ASSERT_THAT(keys(loaded.errors), ElementsAre("key_pem"));
-  EXPECT_THAT(loaded.errors[0].text, HasSubstr("chmod 600"));
+  ASSERT_TRUE(loaded.config) << loaded.errors[0].message();
+  ASSERT_THAT(keys(loaded.warnings), ElementsAre("mtu", "key_pem"));
+  EXPECT_THAT(loaded.warnings[1].text, HasSubstr("chmod 600"));
 }
 
 TEST_F(ClientConfigTest, congestion_control_follows_the_path_layer_unless_it_is_set) {

@@ -167,7 +167,7 @@ void read_identity(ConfigReader& reader, ServerConfig& config) {
   }
 }
 
-// Only `user add` loads the CA's key: here its file must merely be there, and be secret.
+// Only `user add` loads the CA's key: here its file must merely be there, and should be secret.
 void read_ca_key(ConfigReader& reader, ServerConfig& config) {
   const auto file = read_path(reader, "ca_key_file");
   const auto text = reader.text("ca_key_pem");
@@ -176,8 +176,10 @@ void read_ca_key(ConfigReader& reader, ServerConfig& config) {
   }
   if (file) {
     config.ca_key_file = file->value;
-    if (const auto secret = check_secret_file(file->value); !secret)
-      reader.error(*file, secret.error());
+    std::error_code ignored;
+    const auto secret = check_secret_file(file->value);
+    if (!std::filesystem::exists(file->value, ignored)) return reader.error(*file, secret.error());
+    warn_unless_secret(reader, *file, secret);
   }
   if (text) config.ca_key_pem = text->value;
 }
@@ -266,9 +268,7 @@ void check_file_secrecy(ConfigReader& reader, const FileText* file) {
   for (const auto key : {"key_pem", "ca_key_pem"}) {
     const auto text = reader.text(key);
     if (!text) continue;
-    if (const auto secret = check_secrecy(reader.path(), file->mode, file->owner); !secret) {
-      return reader.error(*text, secret.error());
-    }
+    return warn_unless_secret(reader, *text, check_secrecy(reader.path(), file->mode, file->owner));
   }
 }
 

@@ -56,18 +56,19 @@ PemSource read_pem_file(ConfigReader& reader, const LocatedText& at, PemKind kin
     reader.error(at, std::format("cannot read the file: {}", file.error().message()));
     return {};
   }
-  if (kind == PemKind::Key) {
-    if (const auto secret = check_secrecy(path, file->mode, file->owner); !secret) {
-      reader.error(at, secret.error());
-      return {};
-    }
-  }
+  if (kind == PemKind::Key)
+    warn_unless_secret(reader, at, check_secrecy(path, file->mode, file->owner));
   reader.note_contents(at.key, sha256_hex(file->text));
   check_pem_form(reader, at, file->text, kind);
   return {.file = path, .pem = file->text};
 }
 
 }  // namespace
+
+void warn_unless_secret(ConfigReader& reader, const LocatedText& at,
+                        const std::expected<void, std::string>& secrecy) {
+  if (!secrecy) reader.warn(at, "unsafe: " + secrecy.error());
+}
 
 PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place) {
   const auto file = reader.text(keys.file_key);

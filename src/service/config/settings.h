@@ -2,6 +2,7 @@
 // What the two kinds of configuration have in common: PEM sources, MTU, [quic], [log], [control].
 #pragma once
 
+#include <expected>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,10 @@ struct PemKeys {
 };
 // Loads either; both at once is a fault. `place` is where it was set, for faults found later.
 PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place);
+// Tells what check_secrecy() found, as a warning: the file may lie where nobody else comes, and a
+// mode must not keep a tunnel down.
+void warn_unless_secret(ConfigReader& reader, const LocatedText& at,
+                        const std::expected<void, std::string>& secrecy);
 // The pair fits, is within its time and (server: for the name) usable.
 void check_certificate_pair(ConfigReader& reader, const PemSource& certificate,
                             const PemSource& key, Place place, std::string_view key_name);

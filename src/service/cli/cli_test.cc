@@ -253,6 +253,10 @@ TEST_F(CliTest, user_names_and_options_are_checked) {
   EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--subnet", "10.8.0.0/16"}),
             kExitUsage);
   EXPECT_THAT(err, HasSubstr("overlaps the pool"));
+  EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--route", "10.0.0.0/8",
+                 "--route", "10.1.0.0/16"}),
+            kExitUsage);
+  EXPECT_THAT(err, HasSubstr("--route: 10.1.0.0/16 overlaps 10.0.0.0/8"));
   EXPECT_EQ(run({"user", "add", "b", "-c", toml(), "-o", dir.file("b"), "--days", "0"}),
             kExitUsage);
   EXPECT_FALSE(std::filesystem::exists(dir.file("b")));

@@ -59,12 +59,27 @@ std::expected<void, int> set_list(const CliContext& cli, std::string_view option
   return {};
 }
 
+// As in the configuration: but for default routes, advertised networks do not overlap.
+std::expected<void, int> check_apart(const CliContext& cli, std::string_view option,
+                                     const std::vector<IpPrefix>& list) {
+  for (auto route = list.begin(); route != list.end(); ++route) {
+    const auto other = overlapped({list.begin(), route}, *route);
+    if (!other) continue;
+    return std::unexpected(
+        cli.fail(kExitUsage, std::format("{}: {} overlaps {}: name the wider one alone", option,
+                                         route->to_string(), other->to_string())));
+  }
+  return {};
+}
+
 std::expected<void, int> apply(const CliContext& cli, const ServerConfig& config,
                                const PolicyOptions& options, UserPolicy& policy) {
   TRY_VOID(set_list(cli, "--allow", options.allow, policy.allowed));
   TRY_VOID(set_list(cli, "--address", options.address, policy.addresses));
   TRY_VOID(set_list(cli, "--route", options.route, policy.routes));
   TRY_VOID(set_list(cli, "--subnet", options.subnet, policy.site_subnets));
+  TRY_VOID(check_apart(cli, "--route", policy.routes));
+  TRY_VOID(check_apart(cli, "--subnet", policy.site_subnets));
   if (!options.reach_clients.empty()) {
     policy.reach_clients = options.reach_clients == "yes" ? ClientReach::Allow : ClientReach::Deny;
   }

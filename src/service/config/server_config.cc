@@ -116,6 +116,11 @@ void read_routes(ConfigReader& reader, ServerConfig& config) {
       reader.warn(route, std::format("{} is listed twice", route.value.to_string()));
       continue;
     }
+    if (const auto other = overlapped(config.routes, route.value)) {
+      reader.error(route, std::format("{} overlaps {}: name the wider one alone",
+                                      route.value.to_string(), other->to_string()));
+      continue;
+    }
     config.routes.push_back(route.value);
   }
 }

@@ -183,6 +183,12 @@ TEST_F(ServerConfigTest, the_older_key_of_another_programs_database_is_no_fault)
   EXPECT_EQ(loaded.warnings[0].key, "api_server.database_path");
 }
 
+TEST_F(ServerConfigTest, a_default_route_may_hold_others) {
+  const auto loaded =
+      load(whole("advertise_routes = [\"10.1.0.0/16\", \"0.0.0.0/0\", \"::/1\", \"fd00:1::/32\"]"));
+  EXPECT_TRUE(loaded.config) << loaded.errors[0].message();
+}
+
 TEST_F(ServerConfigTest, pools_are_advertised_beside_a_default_route) {
   const auto routes = [&](const std::string& listed) {
     const auto loaded = load(whole("advertise_routes = " + listed));
@@ -265,6 +271,10 @@ const Fault kFaults[] = {
      "overlaps 10.8.0.0/16"},
     {"pool_and_route_overlap", "advertise_routes = [\"10.8.0.128/25\"]", "", 1, "advertise_routes",
      "overlaps the pool 10.8.0.0/24"},
+    {"routes_overlap", "advertise_routes = [\"10.0.0.0/8\", \"10.1.0.0/16\"]", "", 1,
+     "advertise_routes", "10.1.0.0/16 overlaps 10.0.0.0/8"},
+    {"routes_overlap_backwards", "advertise_routes = [\"fd00:1::/32\", \"fd00::/8\"]", "", 1,
+     "advertise_routes", "fd00::/8 overlaps fd00:1::/32"},
     {"route_bad", "advertise_routes = [\"10.9.0.0/24\", 5]", "", 1, "advertise_routes",
      "string in quotes"},
     {"missing_file", "cert_file = \"nothing.crt\"", "", 1, "cert_file", "No such file"},

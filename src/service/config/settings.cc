@@ -236,6 +236,13 @@ std::string read_control_socket(ConfigReader& reader) {
   return path->value;
 }
 
+std::optional<IpPrefix> overlapped(const std::vector<IpPrefix>& routes, const IpPrefix& route) {
+  if (is_default_route(route)) return std::nullopt;
+  const auto found = std::ranges::find_if(
+      routes, [&](const IpPrefix& r) { return !is_default_route(r) && r.overlaps(route); });
+  return found == routes.end() ? std::nullopt : std::optional(*found);
+}
+
 int64_t unix_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(wall_clock_now().time_since_epoch())
       .count();

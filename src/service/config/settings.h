@@ -50,6 +50,10 @@ struct HostAndPort {
 // "host:port", "[v6]:port", or a host alone.
 std::optional<HostAndPort> parse_host_and_port(std::string_view text);
 
+// The listed route that overlaps this one, which RFC 9484 4.7.3 forbids in an advertisement. A
+// default route may hold others: it is cut where they lie.
+std::optional<IpPrefix> overlapped(const std::vector<IpPrefix>& routes, const IpPrefix& route);
+
 int64_t unix_now();
 
 // For finish(): the keys of each kind, without reading anything.

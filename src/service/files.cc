@@ -121,21 +121,27 @@ Result<void, SysError> replace_file(const std::string& path, std::string_view te
 Result<TemporaryDirectory, SysError> TemporaryDirectory::beside(const std::string& target) {
   const fs::path full(absolute_path(target));
   std::error_code ignored;
+  std::vector<std::string> missing;
+  for (fs::path above = full.parent_path(); !fs::exists(above, ignored);
+       above = above.parent_path())
+    missing.push_back(above.string());
+  TemporaryDirectory out(std::move(missing));
   fs::create_directories(full.parent_path(), ignored);  // mkdtemp says what is wrong
   std::string path = (full.parent_path() / ("." + full.filename().string() + ".XXXXXX")).string();
   if (mkdtemp(path.data()) == nullptr) {
     return sys::failure("make a directory in " + full.parent_path().string());
   }
-  return TemporaryDirectory(std::move(path));
+  out.path_ = std::move(path);
+  return out;
 }
 
 TemporaryDirectory::TemporaryDirectory(TemporaryDirectory&& other) noexcept
-    : path_(std::exchange(other.path_, {})) {}
+    : parents_(std::exchange(other.parents_, {})), path_(std::exchange(other.path_, {})) {}
 
 TemporaryDirectory::~TemporaryDirectory() {
-  if (path_.empty()) return;
   std::error_code ignored;
-  fs::remove_all(path_, ignored);
+  if (!path_.empty()) fs::remove_all(path_, ignored);
+  for (const std::string& parent : parents_) fs::remove(parent, ignored);  // unless in use by now
 }
 
 Result<void, SysError> TemporaryDirectory::rename_to(const std::string& target) {
@@ -143,6 +149,7 @@ Result<void, SysError> TemporaryDirectory::rename_to(const std::string& target) 
   const std::string full = absolute_path(target);
   if (rename(path_.c_str(), full.c_str()) != 0) return sys::failure("make " + target);
   path_.clear();
+  parents_.clear();
   sync_directory(directory_of(full));
   return {};
 }

@@ -7,6 +7,7 @@
 #include <expected>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -35,7 +36,8 @@ Result<void, SysError> write_new_file(const std::string& path, std::string_view 
 // Replaces `path` as a whole by a synced file of that mode.
 Result<void, SysError> replace_file(const std::string& path, std::string_view text, unsigned mode);
 
-// A new directory (mode 0700) beside `target`, removed with all it contains unless renamed to it.
+// A new directory (mode 0700) beside `target`, removed with all it contains unless renamed to it,
+// and with the directories above it that were not there before.
 class TemporaryDirectory {
  public:
   static Result<TemporaryDirectory, SysError> beside(const std::string& target);
@@ -48,8 +50,9 @@ class TemporaryDirectory {
   Result<void, SysError> rename_to(const std::string& target);
 
  private:
-  explicit TemporaryDirectory(std::string path) : path_(std::move(path)) {}
-  std::string path_;  // empty after the rename
+  explicit TemporaryDirectory(std::vector<std::string> parents) : parents_(std::move(parents)) {}
+  std::vector<std::string> parents_;  // made for it, the deepest first
+  std::string path_;
 };
 
 // `path` as seen from the directory of `file`; absolute paths stay.

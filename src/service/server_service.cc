@@ -56,11 +56,13 @@ std::expected<void, StartError> ServerService::start() {
   TRY(ServiceLoop made, make_service_loop([this](int number) { on_signal(number); }));
   loop_ = std::move(made.loop);
   resolver_ = std::move(made.resolver);
-  TRY_VOID(open_state());
-  // The control socket comes early: it refuses a second instance before anything is touched.
+  TRY(tls_, make_tls(config_));
+  // The control socket comes early: it refuses a second instance before anything is touched. Files
+  // come late: a start that is refused leaves none.
   TRY_VOID(open_control());
   TRY_VOID(open_sockets());
   TRY_VOID(open_interface());
+  TRY_VOID(open_state());
   TRY_VOID(start_gateway());
   state_ = ServiceState::Listening;
   log_info("server.listening", {{"address", config_.listen.to_string()},
@@ -82,9 +84,6 @@ std::expected<void, StartError> ServerService::open_state() {
   auto keys = ServerKeys::load_or_create(config_.state_dir + "/server.keys", rng_);
   if (!keys) return start_failed(keys.error());
   keys_ = *keys;
-  auto tls = make_tls(config_);
-  if (!tls) return std::unexpected(tls.error());
-  tls_ = std::move(*tls);
   return {};
 }
 

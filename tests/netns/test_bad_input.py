@@ -216,8 +216,13 @@ def second_gateway(net: Network, name: str, listen: str) -> Gateway:
 
 def test_port_in_use(net):
     before = network_state(net.gateway_ns)
-    refusal(second_gateway(net, "port", f"[::]:{PORT}"), FAILED, str(PORT), "in use")
+    gateway = second_gateway(net, "port", f"[::]:{PORT}")
+    for name in ("state.db", "server.keys"):
+        (gateway.dir / name).unlink()
+    files = sorted(gateway.dir.iterdir())
+    refusal(gateway, FAILED, str(PORT), "in use")
     assert network_state(net.gateway_ns) == before
+    assert sorted(gateway.dir.iterdir()) == files
 
 
 def test_an_address_of_another_machine(net):

@@ -138,6 +138,9 @@ TEST_F(CliTest, init_with_a_fault_leaves_nothing_behind) {
     EXPECT_EQ(run(arguments), kExitUsage) << option;
     EXPECT_THAT(err, HasSubstr(option));
     EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << option;
+    arguments[1] = dir.file("a/b/c");
+    EXPECT_EQ(run(arguments), kExitUsage) << option;
+    EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << option << ", nor above it";
   }
 }
 

@@ -154,9 +154,8 @@ std::expected<void, StartError> ClientService::start_tunnel() {
             std::format("the interface {} is gone: {}", tun_->name(), error.message()));
   });
   state_ = ServiceState::Connecting;
-  log_info("client.starting",
-           {{"gateway", std::format("{}:{}", config_.server_host, config_.server_port)},
-            {"interface", tun_->name()}});
+  log_info("client.starting", {{"gateway", host_and_port(config_.server_host, config_.server_port)},
+                               {"interface", tun_->name()}});
   if (const auto running = worker_->start(); !running) return start_failed(running.error());
   return {};
 }

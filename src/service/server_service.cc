@@ -358,7 +358,12 @@ std::string ServerService::answer(const ControlRequest& request) {
     worker_->with_gateway([&](Gateway& gateway) {
       result = gateway.set_session(set->user, {.addresses = set->addresses, .routes = set->routes});
     });
-    return result ? control_sessions(*result) : control_error(result.error());
+    if (!result) return control_error(result.error());
+    log_info("session.changed", {{"client", set->user},
+                                 {"sessions", *result},
+                                 {"addresses", set->addresses ? join(*set->addresses) : "kept"},
+                                 {"routes", set->routes ? join(*set->routes) : "kept"}});
+    return control_sessions(*result);
   }
   if (const auto* kick = std::get_if<SessionKickRequest>(&request)) {
     size_t count = 0;

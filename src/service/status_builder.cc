@@ -94,6 +94,8 @@ PathStatus path_of(HttpConnection* connection, const SessionFigures& session, In
   auto* http3 = dynamic_cast<Http3Connection*>(connection);
   if (http3 == nullptr) return {};
   QuicConnection& quic = http3->quic();
+  // Before, there are only the library's assumptions.
+  if (!quic.handshake_completed()) return {};
   const QuicStats stats = quic.stats();
   const std::string cipher = quic.cipher();
   const size_t space = cipher.find(' ');

@@ -90,6 +90,9 @@ def test_of_a_client_that_was_never_connected(net):
     client.start()
     status = client.wait_state("connecting")
     check(status, CLIENT)
+    for member in ("peer", "cipher", "key_exchange", "addresses", "routes"):
+        assert not status[member], (member, status[member])
+    assert status["rtt_ms"] == 0 and status["udp"]["congestion_window_bytes"] == 0
     assert client.try_run("status", "--json").returncode == 3
     client.stop()
 

@@ -30,6 +30,16 @@ void Gateway::on_request(HttpConnection& connection, StreamId stream, const Head
   impl_->on_request(connection, stream, fields, fin);
 }
 
+namespace {
+
+// Of the certificate of a client that was not admitted, for the log: TLS has verified it.
+std::string name_of(const PeerCertificate& certificate) {
+  if (!certificate.common_name.empty() || certificate.names.empty()) return certificate.common_name;
+  return certificate.names.front();
+}
+
+}  // namespace
+
 void Gateway::Impl::on_request(HttpConnection& connection, StreamId stream,
                                const HeaderFields& fields, bool fin) {
   ++totals.requests;
@@ -37,8 +47,9 @@ void Gateway::Impl::on_request(HttpConnection& connection, StreamId stream,
     connection.close(now_, HttpError::ExcessiveLoad, "too many requests");
     return;
   }
-  auto admitted = admission.check(fields, connection.peer_certificate(), *policy);
-  if (!admitted) return refuse(connection, stream, admitted.error(), {});
+  const PeerCertificate certificate = connection.peer_certificate();
+  auto admitted = admission.check(fields, certificate, *policy);
+  if (!admitted) return refuse(connection, stream, admitted.error(), name_of(certificate));
   if (fin) {
     // RFC 9297 2: datagrams need an open stream; a tunnel that is closed at once is none.
     return refuse(

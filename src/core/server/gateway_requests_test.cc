@@ -66,6 +66,7 @@ TEST(GatewayRequests, refusals_end_the_stream_and_are_told) {
   const auto refused = w.events<RequestRefused>();
   ASSERT_EQ(refused.size(), 1u);
   EXPECT_EQ(refused[0].status, 403u);
+  EXPECT_EQ(refused[0].identity, "nobody") << "as the certificate has it";
   EXPECT_EQ(w.gateway.session_count(), 0u);
   // Datagrams and capsules of a refused request go nowhere.
   w.send(nobody, test::make_packet("10.8.0.2", "10.1.1.1"));

@@ -137,6 +137,7 @@ TEST_F(CliTest, init_with_a_fault_leaves_nothing_behind) {
     arguments.insert(arguments.begin(), {"init", dir.file("gw")});
     EXPECT_EQ(run(arguments), kExitUsage) << option;
     EXPECT_THAT(err, HasSubstr(option));
+    EXPECT_EQ(std::ranges::count(err, '\n'), 1) << err;
     EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << option;
     arguments[1] = dir.file("a/b/c");
     EXPECT_EQ(run(arguments), kExitUsage) << option;
@@ -281,6 +282,9 @@ TEST_F(CliTest, user_set_changes_what_is_given) {
   EXPECT_EQ(json["subnets"], (Json{"192.168.7.0/24"}));
   EXPECT_EQ(json["reach_clients"], true);
   EXPECT_EQ(json["state"], "active");
+  const auto manual = read_text_file(std::string(MASQUE_SOURCE_DIR) + "/docs/operating.md");
+  for (const auto& [member, value] : json.items())
+    EXPECT_THAT(manual->text, HasSubstr("`" + member + "`"));
   ASSERT_EQ(run({"user", "list", "-c", toml()}), kExitDone);
   EXPECT_THAT(out, HasSubstr("anna  active"));
   EXPECT_EQ(run({"user", "set", "bob", "-c", toml(), "--reach-clients", "no"}), kExitFailed);
@@ -460,6 +464,9 @@ TEST_F(CliTest, help_and_version_are_answers_and_faults_are_usage) {
   EXPECT_THAT(out, ::testing::StartsWith("masque-vpn "));
   EXPECT_EQ(run({}), kExitUsage);
   EXPECT_EQ(run({"fly"}), kExitUsage);
+  EXPECT_THAT(err, HasSubstr("there is no command fly"));
+  EXPECT_EQ(run({"user", "ad", "anna"}), kExitUsage);
+  EXPECT_THAT(err, HasSubstr("there is no command user ad: did you mean add?"));
   EXPECT_EQ(run({"server"}), kExitUsage);
   EXPECT_EQ(out, "");
   EXPECT_THAT(err, HasSubstr("--config is required"));

@@ -153,6 +153,8 @@ int command_init(const CliContext& cli, const InitOptions& options) {
   // The same checks as for any configuration, before anything shows up.
   const auto loaded = load_server_config(temporary->path() + "/server.toml");
   for (const auto& fault : loaded.errors) {
+    // Pools that nobody gave as routes are told as pools.
+    if (fault.key == "advertise_routes" && options.routes.empty()) continue;
     cli.err(std::format("masque-vpn: init: {}: {}\n", option_of(fault.key), fault.text));
   }
   if (!loaded.config) return kExitUsage;

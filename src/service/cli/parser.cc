@@ -2,10 +2,12 @@
 #include "service/cli/parser.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <format>
 #include <map>
 #include <memory>
 
+#include "service/config/reader.h"
 #include "service/exit_code.h"
 #include "service/pki/certificate.h"
 
@@ -286,6 +288,28 @@ CommandModel model_of(const CLI::App& app, const Choices& choices) {
   return out;
 }
 
+// The first word that is no command where one is wanted; the library only says that one is
+// required.
+std::optional<std::string> unknown_command(const CLI::App& app, int argc, const char* const* argv) {
+  const CLI::App* parent = &app;
+  for (int i = 1; i < argc; ++i) {
+    const auto commands = parent->get_subcommands([](const CLI::App*) { return true; });
+    const std::string word = argv[i];
+    if (commands.empty() || word.starts_with('-')) return std::nullopt;
+    const auto found = std::ranges::find(commands, word, &CLI::App::get_name);
+    if (found != commands.end()) {
+      parent = *found;
+      continue;
+    }
+    std::vector<std::string> names;
+    for (const CLI::App* command : commands) names.push_back(command->get_name());
+    const auto near = nearest(word, names);
+    return std::format("there is no command {}{}{}", parent == &app ? "" : parent->get_name() + " ",
+                       word, near ? std::format(": did you mean {}?", *near) : "");
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::variant<Command, ParserAnswer> parse_command_line(int argc, const char* const* argv) {
@@ -298,9 +322,10 @@ std::variant<Command, ParserAnswer> parse_command_line(int argc, const char* con
   } catch (const CLI::CallForHelp&) {
     return ParserAnswer{.text = definition.app.help(), .exit_code = kExitDone};
   } catch (const CLI::ParseError& error) {
-    return ParserAnswer{
-        .text = std::format("masque-vpn: {}\nTry masque-vpn --help.\n", error.what()),
-        .exit_code = kExitUsage};
+    const auto unknown = unknown_command(definition.app, argc, argv);
+    return ParserAnswer{.text = std::format("masque-vpn: {}\nTry masque-vpn --help.\n",
+                                            unknown.value_or(error.what())),
+                        .exit_code = kExitUsage};
   }
   return *definition.chosen;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <format>
 
 #include "service/config/load.h"
@@ -34,14 +35,8 @@ void read_server(ConfigReader& reader, ClientConfig& config) {
   }
 }
 
-void check_ca(ConfigReader& reader, const ClientConfig& config, Place place) {
-  const auto info = read_certificate(config.ca.pem);
-  const auto fault = !info ? info.error() : check_validity(*info, unix_now()).error_or("");
-  if (!fault.empty()) reader.error(place, "ca_file", fault);
-}
-
 void read_identity(ConfigReader& reader, ClientConfig& config) {
-  Place ca_place, certificate_place, key_place;
+  PemPlace ca_place, certificate_place, key_place;
   config.ca = read_pem(reader, {"ca_file", "ca_pem", PemKind::Certificate}, ca_place);
   config.certificate =
       read_pem(reader, {"tls_cert", "cert_pem", PemKind::Certificate}, certificate_place);
@@ -50,14 +45,14 @@ void read_identity(ConfigReader& reader, ClientConfig& config) {
   const bool has_key = reader.text("tls_key") || reader.text("key_pem");
   if (has_certificate != has_key) {
     const auto key = has_certificate ? "tls_key" : "tls_cert";
-    reader.error(has_certificate ? certificate_place : key_place, key,
+    reader.error(has_certificate ? certificate_place.place : key_place.place, key,
                  has_certificate ? "is missing: the certificate needs its key"
                                  : "is missing: the key needs its certificate");
   }
   if (config.certificate.present() && config.key.present()) {
-    check_certificate_pair(reader, config.certificate, config.key, certificate_place, "tls_cert");
+    check_certificate_pair(reader, config.certificate, config.key, certificate_place);
   }
-  if (config.ca.present()) check_ca(reader, config, ca_place);
+  if (config.ca.present()) check_ca(reader, config.ca, ca_place);
 
   const auto insecure = reader.boolean("insecure_skip_verify");
   if (!insecure || !insecure->value) return;
@@ -194,6 +189,11 @@ ClientConfig read_client(ConfigReader& reader, const FileText* file) {
   config.mtu = read_mtu(reader);
   if (const auto path = read_path(reader, "key_log_file")) {
     config.key_log_file = path->value;
+    std::error_code ignored;
+    if (!std::filesystem::is_directory(directory_of(path->value), ignored)) {
+      reader.error(*path, std::format("the directory {} is not there: make it first",
+                                      directory_of(path->value)));
+    }
     reader.warn(
         *path,
         "unsafe: who reads this file can decrypt recorded traffic; remove it after debugging");

@@ -129,6 +129,38 @@ TEST_F(ClientConfigTest, a_profile_that_others_can_read_is_warned_of) {
   EXPECT_THAT(loaded.warnings[1].text, HasSubstr("chmod 600"));
 }
 
+// Once, and by the key that is set.
+TEST_F(ClientConfigTest, what_is_no_pem_is_told_by_its_own_key) {
+  const Authority& authority = Authority::shared();
+  const auto faults = [&](std::string_view text) {
+    return keys(load("server_addr = \"a:1\"\n" + std::string(text), 0600).errors);
+  };
+  EXPECT_THAT(faults("ca_pem = \"nothing\""), ElementsAre("ca_pem"));
+  EXPECT_THAT(faults("ca_pem = \"-----BEGIN CERTIFICATE-----\""), ElementsAre("ca_pem"));
+  EXPECT_THAT(
+      faults(std::format("cert_pem = \"nothing\"\nkey_pem = '''{}'''", authority.client.key_pem)),
+      ElementsAre("cert_pem"));
+  EXPECT_THAT(faults(std::format("cert_pem = '''{}'''\nkey_pem = '''{}'''",
+                                 authority.client.certificate_pem, authority.ca.key_pem)),
+              ElementsAre("cert_pem"))
+      << "a key of another certificate";
+}
+
+TEST_F(ClientConfigTest, a_key_log_needs_its_directory) {
+  EXPECT_THAT(keys(load("server_addr = \"a:1\"\nkey_log_file = \"none/k\"", 0600).errors),
+              ElementsAre("key_log_file"));
+}
+
+TEST(ConfigKind, counts_the_keys_that_only_one_kind_has) {
+  EXPECT_EQ(config_kind("server_name = \"a\"\ninsecure_skip_verify = true"), ConfigKind::Client);
+  EXPECT_EQ(config_kind("server_addr = \"a:1\"\nca_file = \"b\"\nassign_cidr = \"10.8.0.0/24\""),
+            ConfigKind::Client);
+  EXPECT_EQ(config_kind("listen_addr = \":1\"\nassign_cidr = \"10.8.0.0/24\"\ntls_cert = \"a\""),
+            ConfigKind::Server);
+  EXPECT_EQ(config_kind("[routes]\naccept = \"all\""), ConfigKind::Client);
+  EXPECT_EQ(config_kind("= nothing"), ConfigKind::Server);
+}
+
 TEST_F(ClientConfigTest, congestion_control_follows_the_path_layer_unless_it_is_set) {
   const auto congestion = [&](std::string_view tables) {
     const auto loaded = load(std::format("server_addr = \"a:1\"\n{}", tables), 0644);

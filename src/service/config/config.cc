@@ -9,26 +9,45 @@
 #include <format>
 
 #include "service/config/document.h"
+#include "service/config/reader.h"
+#include "service/config/settings.h"
 #include "service/files.h"
 #include "service/pki/certificate.h"
 
 namespace masque {
 
 namespace {
+
 constexpr uint8_t kDefaultRouteBits = 2;  // the whole, its halves and quarters
+
+std::vector<std::string> keys_of(const ConfigTable& root) {
+  std::vector<std::string> out;
+  for (const auto& [key, place, node] : root) {
+    const auto* table = std::get_if<ConfigTable>(&node.value);
+    if (table == nullptr) out.push_back(key);
+    if (table == nullptr) continue;
+    for (const auto& inner : *table) out.push_back(key + "." + inner.key);
+  }
+  return out;
+}
+
 }  // namespace
 
 ConfigKind config_kind(std::string_view text) {
   const auto root = parse_toml(text, "");
   if (!root) return ConfigKind::Server;
-  const auto has = [&](std::string_view key) {
-    return std::ranges::contains(*root, key, &ConfigMember::key);
+  const ConfigTable nothing;
+  ConfigReader server("", nothing), client("", nothing);
+  read_server_keys(server);
+  read_client_keys(client);
+  const auto found = keys_of(*root);
+  // Only keys that the other kind does not have say anything.
+  const auto own = [&](const ConfigReader& reader, const ConfigReader& other) {
+    return std::ranges::count_if(found, [&](const std::string& key) {
+      return reader.known_keys().contains(key) && !other.known_keys().contains(key);
+    });
   };
-  if (has("listen_addr") || has("assign_cidr")) return ConfigKind::Server;
-  for (const auto key : {"server_addr", "tls_cert", "ca_pem", "ca_file", "routes", "site"}) {
-    if (has(key)) return ConfigKind::Client;
-  }
-  return ConfigKind::Server;
+  return own(client, server) > own(server, client) ? ConfigKind::Client : ConfigKind::Server;
 }
 
 bool is_default_route(const IpPrefix& route) { return route.length() <= kDefaultRouteBits; }

@@ -162,7 +162,8 @@ Loaded<ServerConfig> parse_server_config(std::string_view text, const std::strin
 Loaded<ClientConfig> parse_client_config(std::string_view text, const std::string& path);
 
 enum class ConfigKind : uint8_t { Server, Client };
-// Which of the two a text is, by its keys; an unreadable one counts as Server.
+// Which of the two a text is, by the number of keys that only one kind has; an unreadable one
+// counts as Server.
 ConfigKind config_kind(std::string_view text);
 
 // Whether the configuration lets the gateway's advertised route into the client's routing table,

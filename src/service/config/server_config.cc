@@ -138,7 +138,7 @@ void add_pools_to_default_route(ServerConfig& config) {
 }
 
 void read_identity(ConfigReader& reader, ServerConfig& config) {
-  Place certificate_place, key_place, ca_place;
+  PemPlace certificate_place, key_place, ca_place;
   config.certificate =
       read_pem(reader, {"cert_file", "cert_pem", PemKind::Certificate}, certificate_place);
   config.key = read_pem(reader, {"key_file", "key_pem", PemKind::Key}, key_place);
@@ -156,20 +156,16 @@ void read_identity(ConfigReader& reader, ServerConfig& config) {
     reader.missing("ca_cert_file", "the CA that clients' certificates are verified with");
   }
   if (config.certificate.present() && config.key.present()) {
-    check_certificate_pair(reader, config.certificate, config.key, certificate_place, "cert_file");
+    check_certificate_pair(reader, config.certificate, config.key, certificate_place);
     const auto info = read_certificate(config.certificate.pem);
     if (info && !config.server_name.empty() && !certificate_names(*info, config.server_name)) {
       reader.warn(
-          certificate_place, "cert_file",
+          certificate_place.place, certificate_place.key,
           std::format("the certificate is not for \"{}\" (server_name): clients will refuse it",
                       config.server_name));
     }
   }
-  if (config.ca_certificate.present()) {
-    const auto info = read_certificate(config.ca_certificate.pem);
-    const auto fault = !info ? info.error() : check_validity(*info, unix_now()).error_or("");
-    if (!fault.empty()) reader.error(ca_place, "ca_cert_file", fault);
-  }
+  if (config.ca_certificate.present()) check_ca(reader, config.ca_certificate, ca_place);
 }
 
 // Only `user add` loads the CA's key: here its file must merely be there, and should be secret.

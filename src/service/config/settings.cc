@@ -39,14 +39,15 @@ constexpr auto kLogLevels = std::to_array<NamedChoice<LogLevel>>({{"trace", LogL
 constexpr auto kLogFormats =
     std::to_array<NamedChoice<LogFormat>>({{"text", LogFormat::Text}, {"json", LogFormat::Json}});
 
-void check_pem_form(ConfigReader& reader, const LocatedText& at, std::string_view pem,
+bool check_pem_form(ConfigReader& reader, const LocatedText& at, std::string_view pem,
                     PemKind kind) {
   const std::string_view wanted =
       kind == PemKind::Key ? "PRIVATE KEY-----" : "-----BEGIN CERTIFICATE-----";
-  if (pem.contains(wanted)) return;
+  if (pem.contains(wanted)) return true;
   reader.error(at, std::format("holds no {} in PEM form (\"{}\")",
                                kind == PemKind::Key ? "private key" : "certificate",
                                kind == PemKind::Key ? "-----BEGIN PRIVATE KEY-----" : wanted));
+  return false;
 }
 
 PemSource read_pem_file(ConfigReader& reader, const LocatedText& at, PemKind kind) {
@@ -59,7 +60,7 @@ PemSource read_pem_file(ConfigReader& reader, const LocatedText& at, PemKind kin
   if (kind == PemKind::Key)
     warn_unless_secret(reader, at, check_secrecy(path, file->mode, file->owner));
   reader.note_contents(at.key, sha256_hex(file->text));
-  check_pem_form(reader, at, file->text, kind);
+  if (!check_pem_form(reader, at, file->text, kind)) return {};
   return {.file = path, .pem = file->text};
 }
 
@@ -70,7 +71,7 @@ void warn_unless_secret(ConfigReader& reader, const LocatedText& at,
   if (!secrecy) reader.warn(at, "unsafe: " + secrecy.error());
 }
 
-PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place) {
+PemSource read_pem(ConfigReader& reader, const PemKeys& keys, PemPlace& at) {
   const auto file = reader.text(keys.file_key);
   const auto text = reader.text(keys.text_key);
   if (file && text) {
@@ -80,31 +81,37 @@ PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place) {
     return {};
   }
   if (file) {
-    place = file->place;
+    at = {.place = file->place, .key = file->key};
     return read_pem_file(reader, *file, keys.kind);
   }
   if (!text) return {};
-  place = text->place;
-  check_pem_form(reader, *text, text->value, keys.kind);
+  at = {.place = text->place, .key = text->key};
+  if (!check_pem_form(reader, *text, text->value, keys.kind)) return {};
   return {.file = {}, .pem = text->value};
 }
 
 void check_certificate_pair(ConfigReader& reader, const PemSource& certificate,
-                            const PemSource& key, Place place, std::string_view key_name) {
+                            const PemSource& key, const PemPlace& at) {
   constexpr int64_t kWarnSeconds = int64_t{30} * 24 * 3600;
   const auto info = read_certificate(certificate.pem);
-  if (!info) return reader.error(place, key_name, info.error());
+  if (!info) return reader.error(at.place, at.key, info.error());
   if (const auto fits = check_pair(certificate.pem, key.pem); !fits) {
-    return reader.error(place, key_name, fits.error());
+    return reader.error(at.place, at.key, fits.error());
   }
   const int64_t now = unix_now();
   if (const auto valid = check_validity(*info, now); !valid)
-    return reader.error(place, key_name, valid.error());
+    return reader.error(at.place, at.key, valid.error());
   if (info->not_after - now < kWarnSeconds) {
     reader.warn(
-        place, key_name,
+        at.place, at.key,
         std::format("the certificate expires in {} days", (info->not_after - now) / (24 * 3600)));
   }
+}
+
+void check_ca(ConfigReader& reader, const PemSource& ca, const PemPlace& at) {
+  const auto info = read_certificate(ca.pem);
+  const auto fault = !info ? info.error() : check_validity(*info, unix_now()).error_or("");
+  if (!fault.empty()) reader.error(at.place, at.key, fault);
 }
 
 std::optional<LocatedText> read_path(ConfigReader& reader, std::string_view key) {

@@ -18,15 +18,22 @@ struct PemKeys {
   std::string_view text_key;  // "cert_pem"
   PemKind kind = PemKind::Certificate;
 };
-// Loads either; both at once is a fault. `place` is where it was set, for faults found later.
-PemSource read_pem(ConfigReader& reader, const PemKeys& keys, Place& place);
+// Where one of the two was set, for faults found later.
+struct PemPlace {
+  Place place;
+  std::string key;
+};
+// Loads either. Both at once, and what is no PEM, is told and not loaded.
+PemSource read_pem(ConfigReader& reader, const PemKeys& keys, PemPlace& at);
 // Tells what check_secrecy() found, as a warning: the file may lie where nobody else comes, and a
 // mode must not keep a tunnel down.
 void warn_unless_secret(ConfigReader& reader, const LocatedText& at,
                         const std::expected<void, std::string>& secrecy);
 // The pair fits, is within its time and (server: for the name) usable.
 void check_certificate_pair(ConfigReader& reader, const PemSource& certificate,
-                            const PemSource& key, Place place, std::string_view key_name);
+                            const PemSource& key, const PemPlace& at);
+// Whole and within its time.
+void check_ca(ConfigReader& reader, const PemSource& ca, const PemPlace& at);
 
 // A path of the file, absolute.
 std::optional<LocatedText> read_path(ConfigReader& reader, std::string_view key);

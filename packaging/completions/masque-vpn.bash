@@ -35,7 +35,7 @@ _masque_vpn() {
     'session kick') words='-h --help -c --config --socket' ;;
     'check') words='-h --help -c --config' ;;
     'completion') words='bash zsh fish -h --help' ;;
-    'man') words='-h --help' ;;
+    'man') words='command config -h --help' ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

@@ -34,8 +34,8 @@ struct Dispatcher {
     cli.out(completion_script(command_model(), o.shell));
     return kExitDone;
   }
-  int operator()(const ManOptions&) const {
-    cli.out(man_page(command_model()));
+  int operator()(const ManOptions& o) const {
+    cli.out(o.page == "config" ? config_man_page() : man_page(command_model()));
     return kExitDone;
   }
 };

@@ -8,9 +8,11 @@
 #include <cerrno>
 #include <format>
 #include <map>
+#include <set>
 
 #include "service/cli/context.h"
 #include "service/cli/parser.h"
+#include "service/config/key_reference.h"
 #include "service/config/settings.h"
 #include "service/pki/certificate.h"
 #include "service/status_json.h"
@@ -491,6 +493,7 @@ TEST(Generated, man_page_and_completions_are_up_to_date) {
   const CommandModel model = command_model();
   const std::pair<std::string, std::string> kFiles[] = {
       {"packaging/man/masque-vpn.1", man_page(model)},
+      {"packaging/man/masque-vpn.toml.5", config_man_page()},
       {"packaging/completions/masque-vpn.bash", completion_script(model, "bash")},
       {"packaging/completions/_masque-vpn", completion_script(model, "zsh")},
       {"packaging/completions/masque-vpn.fish", completion_script(model, "fish")}};
@@ -503,6 +506,44 @@ TEST(Generated, man_page_and_completions_are_up_to_date) {
     ASSERT_TRUE(file) << path;
     EXPECT_EQ(file->text, text) << "run MASQUE_UPDATE=1 service_test --gtest_filter=Generated*";
   }
+}
+
+// Each key that is read has a line in the page, and no other; where a default is written as a
+// value, the key takes it.
+TEST(Documentation, the_manual_page_has_every_configuration_key) {
+  const ConfigTable nothing;
+  ConfigReader server("", nothing), client("", nothing);
+  read_server_keys(server);
+  read_client_keys(client);
+  std::set<std::string, std::less<>> of_server, of_client;
+  const auto add = [](auto& keys, std::span<const KeyReference> rows) {
+    for (const auto& row : rows) EXPECT_TRUE(keys.emplace(row.key).second) << row.key << " twice";
+  };
+  add(of_server, server_key_reference());
+  add(of_server, common_key_reference());
+  add(of_client, client_key_reference());
+  add(of_client, common_key_reference());
+  EXPECT_EQ(of_server, server.known_keys());
+  EXPECT_EQ(of_client, client.known_keys());
+
+  const auto check = [](std::span<const KeyReference> rows, auto parse) {
+    for (const auto& [key, value, meaning] : rows) {
+      EXPECT_FALSE(meaning.empty() || meaning.ends_with('.')) << key;
+      const bool literal = value.starts_with('"') || value == "true" || value == "false" ||
+                           value.find_first_not_of("0123456789") == std::string_view::npos;
+      if (value.empty() || !literal) continue;
+      const size_t dot = key.find('.');
+      const std::string text =
+          dot == std::string_view::npos
+              ? std::format("{} = {}", key, value)
+              : std::format("[{}]\n{} = {}", key.substr(0, dot), key.substr(dot + 1), value);
+      for (const auto& fault : parse(text, "/etc/x.toml").errors)
+        EXPECT_NE(fault.key, key) << value;
+    }
+  };
+  check(server_key_reference(), parse_server_config);
+  check(common_key_reference(), parse_server_config);
+  check(client_key_reference(), parse_client_config);
 }
 
 TEST(Documentation, names_every_configuration_key) {

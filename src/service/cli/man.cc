@@ -3,26 +3,11 @@
 #include <format>
 
 #include "service/cli/parser.h"
+#include "service/cli/roff.h"
 
 namespace masque {
 
 namespace {
-
-// roff reads a backslash, and a dot or quote at the start of a line, as commands.
-std::string roff(std::string_view text) {
-  std::string out;
-  if (text.starts_with('.') || text.starts_with('\'')) out += "\\&";
-  for (const char c : text) {
-    if (c == '\\') {
-      out += "\\e";
-    } else if (c == '-') {
-      out += "\\-";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
 
 std::string option_title(const OptionModel& option) {
   std::string out;
@@ -34,8 +19,10 @@ std::string option_title(const OptionModel& option) {
 
 std::string synopsis(const CommandModel& command) {
   std::string out;
-  for (const auto& positional : command.positionals)
-    out += std::format(" \\fI{}\\fR", roff(positional.value));
+  for (const auto& positional : command.positionals) {
+    const std::string word = std::format("\\fI{}\\fR", roff(positional.value));
+    out += positional.required ? " " + word : " [" + word + "]";
+  }
   for (const auto& option : command.options) {
     if (option.names.front() == "-h") continue;
     const std::string words =
@@ -66,8 +53,8 @@ void describe(std::string& out, const CommandModel& command, const std::string& 
 constexpr std::string_view kTail = R"(.SH FILES
 .TP
 \fIDIR\fR/server.toml
-The gateway's configuration, made by \fBinit\fR. Its keys, and those of client profiles, are explained in
-docs/operating.md.
+The gateway's configuration, made by \fBinit\fR. Its keys, and those of client profiles, are in
+\fBmasque\-vpn.toml\fR(5).
 .TP
 \fIDIR\fR/state.db, \fIDIR\fR/server.keys
 Users and leases; keys that let clients of a restarted gateway come back at once.
@@ -110,6 +97,8 @@ Refused by the peer, by a policy or by the kernel.
 .TP
 78
 A fault in the configuration; each is told with file, line and column.
+.SH SEE ALSO
+\fBmasque\-vpn.toml\fR(5)
 )";
 
 }  // namespace

@@ -83,7 +83,9 @@ struct ClientOptions {
 struct CompletionOptions {
   std::string shell;
 };
-struct ManOptions {};
+struct ManOptions {
+  std::string page = "command";
+};
 
 using Command =
     std::variant<InitOptions, UserAddOptions, UserListOptions, UserRevokeOptions, UserSetOptions,

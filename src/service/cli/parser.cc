@@ -259,7 +259,9 @@ void Definition::add_information() {
            {"bash", "zsh", "fish"});
 
   ManOptions* man = nullptr;
-  command(&app, "man", "Print the manual page", man);
+  c = command(&app, "man", "Print the manual page of the commands or of the configuration", man);
+  restrict(c->add_option("page", man->page, "Which page; default: command")->type_name("PAGE"),
+           {"command", "config"});
 }
 
 OptionModel model_of(const CLI::Option& option, const Choices& choices) {

@@ -19,7 +19,8 @@ struct ParserAnswer {
 std::variant<Command, ParserAnswer> parse_command_line(int argc, const char* const* argv);
 CommandModel command_model();
 
-std::string man_page(const CommandModel& model);
+std::string man_page(const CommandModel& model);  // masque-vpn(1)
+std::string config_man_page();                    // masque-vpn.toml(5)
 // `shell`: "bash", "zsh" or "fish".
 std::string completion_script(const CommandModel& model, const std::string& shell);
 

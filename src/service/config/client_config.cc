@@ -182,7 +182,9 @@ ClientConfig read_client(ConfigReader& reader, const FileText* file) {
   read_server(reader, config);
   read_identity(reader, config);
   config.tun_name = read_tun_name(reader);
-  if (reader.has("tun_ip")) {
+  const bool has_tun_ip = reader.has("tun_ip");
+  reader.set_form("tun_ip", "anything");
+  if (has_tun_ip) {
     reader.warn(*reader.place("tun_ip"), "tun_ip",
                 "has no effect: the server assigns the addresses");
   }

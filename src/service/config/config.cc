@@ -41,13 +41,14 @@ ConfigKind config_kind(std::string_view text) {
   read_server_keys(server);
   read_client_keys(client);
   const auto found = keys_of(*root);
+  const auto of_server = server.known_keys(), of_client = client.known_keys();
   // Only keys that the other kind does not have say anything.
-  const auto own = [&](const ConfigReader& reader, const ConfigReader& other) {
-    return std::ranges::count_if(found, [&](const std::string& key) {
-      return reader.known_keys().contains(key) && !other.known_keys().contains(key);
-    });
+  const auto own = [&](const auto& keys, const auto& others) {
+    return std::ranges::count_if(
+        found, [&](const std::string& key) { return keys.contains(key) && !others.contains(key); });
   };
-  return own(client, server) > own(server, client) ? ConfigKind::Client : ConfigKind::Server;
+  return own(of_client, of_server) > own(of_server, of_client) ? ConfigKind::Client
+                                                               : ConfigKind::Server;
 }
 
 bool is_default_route(const IpPrefix& route) { return route.length() <= kDefaultRouteBits; }

@@ -87,8 +87,23 @@ std::optional<Duration> parse_duration(std::string_view text) {
 }
 
 const ConfigNode* ConfigReader::find(std::string_view key) {
-  known_.emplace(key);
+  known_.try_emplace(std::string(key));
   return node(key);
+}
+
+std::set<std::string, std::less<>> ConfigReader::known_keys() const {
+  std::set<std::string, std::less<>> out;
+  for (const auto& [key, form] : known_) out.insert(key);
+  return out;
+}
+
+std::string_view ConfigReader::form_of(std::string_view key) const {
+  const auto found = known_.find(key);
+  return found == known_.end() ? std::string_view() : std::string_view(found->second);
+}
+
+void ConfigReader::set_form(std::string_view key, std::string form) {
+  known_.insert_or_assign(std::string(key), std::move(form));
 }
 
 const ConfigNode* ConfigReader::node(std::string_view key) const {
@@ -111,7 +126,7 @@ void ConfigReader::note_contents(std::string_view key, std::string digest) {
 
 ConfigValues ConfigReader::values() const {
   ConfigValues out;
-  for (const auto& key : known_) {
+  for (const auto& [key, form] : known_) {
     const ConfigNode* found = node(key);
     std::string text = found == nullptr ? std::string() : value_text(*found);
     if (const auto file = contents_.find(key); file != contents_.end()) text += " " + file->second;
@@ -127,6 +142,7 @@ std::optional<Place> ConfigReader::place(std::string_view key) {
 
 std::optional<LocatedText> ConfigReader::text(std::string_view key) {
   const auto* node = find(key);
+  if (form_of(key).empty()) set_form(key, "a string");
   if (node == nullptr) return std::nullopt;
   const auto* value = std::get_if<std::string>(&node->value);
   if (value == nullptr) {
@@ -144,6 +160,7 @@ std::optional<LocatedText> ConfigReader::text(std::string_view key) {
 std::optional<Located<int64_t>> ConfigReader::integer(std::string_view key, int64_t min,
                                                       int64_t max) {
   const auto* node = find(key);
+  set_form(key, std::format("a whole number, {} to {}", min, max));
   if (node == nullptr) return std::nullopt;
   const auto* value = std::get_if<int64_t>(&node->value);
   if (value == nullptr) {
@@ -160,6 +177,7 @@ std::optional<Located<int64_t>> ConfigReader::integer(std::string_view key, int6
 
 std::optional<Located<bool>> ConfigReader::boolean(std::string_view key) {
   const auto* node = find(key);
+  set_form(key, "true or false");
   if (node == nullptr) return std::nullopt;
   const auto* value = std::get_if<bool>(&node->value);
   if (value == nullptr) {
@@ -171,6 +189,7 @@ std::optional<Located<bool>> ConfigReader::boolean(std::string_view key) {
 
 std::optional<std::vector<LocatedText>> ConfigReader::texts(std::string_view key) {
   const auto* node = find(key);
+  if (form_of(key).empty()) set_form(key, "a string or a list of strings");
   if (node == nullptr) return std::nullopt;
   std::vector<LocatedText> out;
   const auto take = [&](const ConfigNode& item) {
@@ -199,6 +218,7 @@ std::optional<std::vector<LocatedText>> ConfigReader::texts(std::string_view key
 std::optional<Duration> ConfigReader::duration(std::string_view key, Duration min, Duration max,
                                                Zero zero) {
   const auto* node = find(key);
+  set_form(key, "a time such as \"500ms\", \"20s\", \"2m\", or whole seconds");
   if (node == nullptr) return std::nullopt;
   std::optional<Duration> value;
   if (const auto* seconds = std::get_if<int64_t>(&node->value)) {
@@ -255,6 +275,7 @@ std::optional<IpPrefix> ConfigReader::prefix(const LocatedText& text) {
 
 std::optional<std::vector<LocatedPrefix>> ConfigReader::prefixes(std::string_view key) {
   const auto list = texts(key);
+  set_form(key, "a network or a list of networks");
   if (!list) return std::nullopt;
   std::vector<LocatedPrefix> out;
   for (const auto& item : *list) {
@@ -268,6 +289,7 @@ std::optional<std::vector<LocatedPrefix>> ConfigReader::prefixes(std::string_vie
 std::optional<size_t> ConfigReader::choice_index(std::string_view key,
                                                  std::span<const std::string_view> names) {
   const auto value = text(key);
+  set_form(key, joined(names));
   if (!value) return std::nullopt;
   const auto found = std::ranges::find(names, std::string_view(value->value));
   if (found != names.end()) return static_cast<size_t>(found - names.begin());
@@ -316,7 +338,7 @@ void ConfigReader::set_foreign_keys(std::set<std::string, std::less<>> keys, std
 // a slip of the finger in this table.
 std::string ConfigReader::hint_for(const std::string& key) const {
   const std::string leaf = leaf_of(key);
-  for (const auto& known : known_) {
+  for (const auto& [known, form] : known_) {
     if (leaf_of(known) != leaf) continue;
     const std::string table = table_of(known);
     if (table.empty())
@@ -325,17 +347,17 @@ std::string ConfigReader::hint_for(const std::string& key) const {
   }
   if (foreign_.contains(key)) return foreign_hint_;
   std::vector<std::string> candidates;
-  for (const auto& known : known_) {
+  for (const auto& [known, form] : known_) {
     if (table_of(known) == table_of(key)) candidates.push_back(leaf_of(known));
   }
   if (const auto near = nearest(leaf, candidates))
     return std::format("did you mean \"{}\"?", *near);
-  return "see `masque-vpn man` and docs/operating.md for the keys there are";
+  return "see `masque-vpn man config` for the keys there are";
 }
 
 void ConfigReader::report_unknown(const ConfigTable& table, const std::string& prefix) {
   std::set<std::string, std::less<>> tables;
-  for (const auto& known : known_) tables.insert(table_of(known));
+  for (const auto& [known, form] : known_) tables.insert(table_of(known));
   for (const auto& [key, place, node] : table) {
     const std::string path = prefix + key;
     const auto* inner = std::get_if<ConfigTable>(&node.value);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads values out of a TOML document by dotted key ("auth.token"), collecting every fault with its
 // place instead of stopping at the first. A reader asks for each key it knows, whether it is there
-// or not; finish() then reports what was never asked for, with the nearest known key as a hint. An
-// empty string counts as not set, as in the configuration files masque-vpn's users have.
+// or not, and by how it asks says what the key takes; finish() then reports what was never asked
+// for, with the nearest known key as a hint. An empty string counts as not set, as in the
+// configuration files masque-vpn's users have.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -85,7 +87,11 @@ class ConfigReader {
   ConfigValues values() const;  // of the keys that were asked for
 
   const std::string& path() const { return path_; }
-  const std::set<std::string, std::less<>>& known_keys() const { return known_; }
+  std::set<std::string, std::less<>> known_keys() const;
+  // What a known key takes, in words: "a whole number, 1 to 9", "\"auto\", \"off\"".
+  std::string_view form_of(std::string_view key) const;
+  // For a key whose text is of a special kind, after it was asked for.
+  void set_form(std::string_view key, std::string form);
   std::vector<ConfigError> errors;
   std::vector<ConfigError> warnings;
 
@@ -99,7 +105,7 @@ class ConfigReader {
 
   std::string path_;
   const ConfigTable& root_;
-  std::set<std::string, std::less<>> known_;
+  std::map<std::string, std::string, std::less<>> known_;  // key -> form
   ConfigValues contents_;
   std::set<std::string, std::less<>> foreign_;
   std::string foreign_hint_;

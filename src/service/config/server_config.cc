@@ -172,6 +172,7 @@ void read_identity(ConfigReader& reader, ServerConfig& config) {
 void read_ca_key(ConfigReader& reader, ServerConfig& config) {
   const auto file = read_path(reader, "ca_key_file");
   const auto text = reader.text("ca_key_pem");
+  reader.set_form("ca_key_pem", "text in PEM form");
   if (file && text) {
     return reader.error(*text, "both ca_key_file and ca_key_pem are set: remove one of them");
   }

@@ -74,6 +74,8 @@ void warn_unless_secret(ConfigReader& reader, const LocatedText& at,
 PemSource read_pem(ConfigReader& reader, const PemKeys& keys, PemPlace& at) {
   const auto file = reader.text(keys.file_key);
   const auto text = reader.text(keys.text_key);
+  reader.set_form(keys.file_key, "a path");
+  reader.set_form(keys.text_key, "text in PEM form");
   if (file && text) {
     const auto& later = file->place < text->place ? *text : *file;
     reader.error(later, std::format("both {} and {} are set: remove one of them", keys.file_key,
@@ -116,6 +118,7 @@ void check_ca(ConfigReader& reader, const PemSource& ca, const PemPlace& at) {
 
 std::optional<LocatedText> read_path(ConfigReader& reader, std::string_view key) {
   auto path = reader.text(key);
+  reader.set_form(key, "a path");
   if (path) path->value = resolve_beside(reader.path(), path->value);
   return path;
 }

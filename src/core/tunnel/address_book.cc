@@ -74,9 +74,9 @@ std::vector<IpVersion> AddressBook::denied() const { return denied_; }
 
 Result<void> AddressBook::on_address_request(const AddressRequest& capsule) {
   TRY_VOID(seen_.on_request(capsule));
-  // The answer lists the peer's addresses and one entry a request, in one capsule.
+  // The answer lists the peer's addresses and at most one entry a request, in one capsule.
   const size_t answer_size = theirs_.size() + pending_.size() + capsule.addresses.size();
-  const size_t answer_size_max = kAssignedAddressesMax + kRequestedAddressesMax;
+  const size_t answer_size_max = kAssignedAddressesMax + (mutant("requests.limit") ? 1 : 0);
   if (answer_size > answer_size_max && !mutant("requests.limit.remove")) {
     return std::unexpected(WireError::TooMany);
   }
@@ -88,6 +88,8 @@ AddressAssign AddressBook::assign(std::span<const IpPrefix> prefixes) {
   theirs_.assign(prefixes.begin(), prefixes.end());
   std::ranges::sort(theirs_);
   theirs_.erase(std::ranges::unique(theirs_).begin(), theirs_.end());
+  if (!mutant("leases.limit.remove"))
+    theirs_.resize(std::min(theirs_.size(), kAssignedAddressesMax));
   std::erase_if(answered_with_, [&](const auto& entry) {
     return !std::ranges::binary_search(theirs_, entry.first);
   });
@@ -113,6 +115,9 @@ AddressAssign AddressBook::assign(std::span<const IpPrefix> prefixes) {
     });
     if (free != theirs_.end()) {
       answer(request, *free);
+    } else if (theirs_.size() + capsule.addresses.size() == kAssignedAddressesMax &&
+               !mutant("denials.limit.remove")) {
+      pending_.push_back(request);
     } else {
       // RFC 9484 4.7.2: every requested address is answered; this is the refusal.
       capsule.addresses.push_back(

@@ -33,12 +33,15 @@ class AddressBook {
   size_t requests_open() const { return requests_.size(); }
 
   // --- what we assign to the peer ---
-  // Checks the IDs and keeps the request until the next assign().
+  // Checks the IDs and keeps the request until the next assign(). TooMany when the peer's addresses
+  // and the answers might not fit one ADDRESS_ASSIGN, because every one is the complete list.
   Result<void> on_address_request(const AddressRequest& capsule);
   std::span<const RequestedAddress> pending() const { return pending_; }
-  // `prefixes` is the complete list of the peer's addresses from now on. Each pending request is
-  // answered: with the prefix it names, else with the first one of its family that answers no other
-  // request, else with a denial, which is sent this once only (RFC 9484 4.7.2).
+  // `prefixes` is the complete list of the peer's addresses from now on, of which those count that
+  // one capsule holds (kAssignedAddressesMax). Each pending request is answered: with the prefix it
+  // names, else with the first one of its family that answers no other request, else with a denial,
+  // which is sent this once only (RFC 9484 4.7.2). A denial that finds no room, because `prefixes`
+  // has grown meanwhile, waits for the next list.
   AddressAssign assign(std::span<const IpPrefix> prefixes);
   const std::vector<IpPrefix>& theirs() const { return theirs_; }
 

@@ -149,7 +149,7 @@ TEST(AddressBook, requests_that_nobody_answers_are_bounded) {
     refused = !book.on_address_request(request(entries));
   }
   EXPECT_TRUE(refused);
-  EXPECT_LE(book.pending().size(), kAssignedAddressesMax + kRequestedAddressesMax);
+  EXPECT_LE(book.pending().size(), kAssignedAddressesMax);
 }
 
 }  // namespace

@@ -111,6 +111,88 @@ TEST(Session, rfc9484_4_7_2_request_is_answered_by_lease_and_denial) {
             "80");
 }
 
+// ADDRESS_REQUEST for `count` addresses of IPv4, the Request IDs rising from `first`.
+std::vector<uint8_t> request_of(size_t count, uint64_t first = 1) {
+  ByteBuffer value;
+  for (uint64_t id = first; id < first + count; ++id) {
+    value.varint(id);
+    value.bytes(hex("04 00000000 20"));
+  }
+  ByteBuffer out;
+  out.varint(capsule_type::kAddressRequest.value());
+  out.varint(value.view().size());
+  out.bytes(value.view());
+  return {out.view().begin(), out.view().end()};
+}
+size_t addresses_in(Bytes capsule) {
+  ByteReader in(capsule);
+  EXPECT_EQ(in.varint(), capsule_type::kAddressAssign.value());
+  const auto length = in.varint();
+  EXPECT_EQ(length, in.rest().size());
+  return parse_address_assign(in.rest())->addresses.size();
+}
+
+// proves: R4
+TEST(Session, rfc9484_4_7_2_leases_and_answers_fit_one_assignment) {
+  const struct {
+    std::vector<IpPrefix> leases;
+    std::vector<size_t> requests;  // entries of each capsule of one read
+    std::optional<size_t> answer;  // entries; none: refused
+  } kCases[] = {
+      {nets({"10.8.0.2/32", "fd00:8::2/128"}), {61}, 62},  // one of the leases is an answer
+      {nets({"10.8.0.2/32", "fd00:8::2/128"}), {62}, 63},
+      {nets({"10.8.0.2/32", "fd00:8::2/128"}), {63}, std::nullopt},
+      {nets({"fd00:8::2/128"}), {63}, 64},
+      {nets({"fd00:8::2/128"}), {64}, std::nullopt},
+      {{}, {64}, 64},
+      {{}, {65}, std::nullopt},
+      {{}, {32, 32}, 64},
+      {{}, {32, 33}, std::nullopt},
+      {{}, {64, 64}, std::nullopt},
+  };
+  for (const auto& c : kCases) {
+    SCOPED_TRACE(testing::PrintToString(c.requests));
+    Fixture f(proxy_options());
+    f.session.assign_addresses(c.leases);
+    take_output(f.session);
+    std::vector<uint8_t> read;
+    uint64_t first = 1;
+    for (const size_t count : c.requests) {
+      const auto capsule = request_of(count, std::exchange(first, first + count));
+      read.insert(read.end(), capsule.begin(), capsule.end());
+    }
+    f.session.on_stream_data(at(0s), read, f.handler);
+    EXPECT_EQ(f.session.abort_reason().has_value(), !c.answer);
+    if (f.session.abort_reason()) {
+      EXPECT_EQ(f.session.abort_reason()->error, WireError::TooMany);
+    }
+    // Whoever answers all the same must not fail.
+    f.session.assign_addresses(c.leases);
+    if (c.answer) {
+      EXPECT_EQ(addresses_in(f.session.stream_output()), *c.answer);
+    } else {
+      EXPECT_LE(addresses_in(f.session.stream_output()), kAssignedAddressesMax);
+    }
+  }
+}
+
+TEST(Session, more_leases_than_a_capsule_holds_are_cut_and_answers_wait) {
+  std::vector<IpPrefix> leases;
+  for (uint32_t i = 0; i < kAssignedAddressesMax + 1; ++i)
+    leases.push_back(IpPrefix::host(IpAddress::v4(0x0a080002 + i)));
+  Fixture f(proxy_options());
+  f.session.on_stream_data(at(0s), hex("02 13 01 06 00000000000000000000000000000000 80"),
+                           f.handler);
+  f.session.assign_addresses(leases);
+  EXPECT_EQ(f.session.assigned_to_peer().size(), kAssignedAddressesMax);
+  EXPECT_EQ(addresses_in(f.session.stream_output()), kAssignedAddressesMax);
+  EXPECT_EQ(f.session.requests_pending().size(), 1u);
+  take_output(f.session);
+  f.session.assign_addresses(std::span(leases).first(1));
+  EXPECT_EQ(addresses_in(f.session.stream_output()), 2u);
+  EXPECT_TRUE(f.session.requests_pending().empty());
+}
+
 // proves: V2, V5
 TEST(Session, rfc9484_4_7_3_routes_are_put_in_order_and_replaced_whole) {
   Fixture f(proxy_options());

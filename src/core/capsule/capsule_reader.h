@@ -20,7 +20,7 @@ namespace masque {
 
 // Longest value of the capsules we know; a longer one is TooLong.
 constexpr size_t kAddressCapsuleMax = kAssignedAddressesMax * (8 + 1 + 16 + 1);
-constexpr size_t kRouteCapsuleMax = 64 * 1024;
+constexpr size_t kRouteCapsuleMax = kAddressRangesMax * (1 + 2 * 16 + 1);
 // A DATAGRAM capsule beyond this is skipped without buffering (RFC 9297 3.5 allows dropping).
 constexpr size_t kDatagramCapsuleMax = 64 * 1024;
 

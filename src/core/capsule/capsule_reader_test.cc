@@ -239,11 +239,30 @@ TEST(CapsuleReader, known_capsules_at_the_limit_and_past_it) {
   }
 }
 
+// proves: V2
+TEST(CapsuleReader, rfc9484_4_7_3_the_longest_list_of_ranges_fits_a_capsule) {
+  RouteAdvertisement capsule;
+  for (size_t i = 0; i < kAddressRangesMax; ++i) {
+    std::array<uint8_t, 16> address{0xfd};
+    store_be16(&address[14], static_cast<uint16_t>(2 * i));
+    const IpAddress host = IpAddress::v6(address);
+    capsule.ranges.push_back({.range = {.first = host, .last = host}});
+  }
+  ByteBuffer stream;
+  encode(capsule, stream);
+  const Events expected = {"routes " + std::to_string(kAddressRangesMax)};
+  EXPECT_EQ(read(stream.view()).events, expected);
+  EXPECT_EQ(read(stream.view(), {1200}).events, expected);
+}
+
 // D2 of the fault list: what is announced is not reserved; what arrives is bounded.
 TEST(CapsuleReader, memory_follows_what_arrived) {
   Recorder recorder;
   CapsuleReader reader(recorder);
-  ASSERT_TRUE(reader.on_bytes(hex("03 80010000")));
+  ByteBuffer header;
+  header.varint(3);
+  header.varint(kRouteCapsuleMax);
+  ASSERT_TRUE(reader.on_bytes(header.view()));
   EXPECT_EQ(reader.buffered(), 0u);
   for (size_t i = 1; i < kRouteCapsuleMax; ++i) {
     ASSERT_TRUE(reader.on_bytes(Bytes(hex("00"))));

@@ -29,6 +29,8 @@ constexpr bool is_grease(CapsuleType type) {
 
 constexpr size_t kAssignedAddressesMax = 64;
 constexpr size_t kRequestedAddressesMax = 64;
+// What an operator may give one client: the other half of ADDRESS_ASSIGN answers requests.
+constexpr size_t kGivenAddressesMax = kAssignedAddressesMax / 2;
 constexpr size_t kAddressRangesMax = 4096;
 
 // One entry of ADDRESS_ASSIGN (RFC 9484 4.7.1).

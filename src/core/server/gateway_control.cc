@@ -90,7 +90,9 @@ void Gateway::Impl::set_addresses(Session& session, const std::vector<IpPrefix>&
 
 std::expected<void, std::string> Gateway::Impl::check_addresses(
     const Session& session, const std::vector<IpPrefix>& addresses) const {
-  if (addresses.size() > kAssignedAddressesMax) return std::unexpected("too many addresses");
+  if (addresses.size() > kGivenAddressesMax && !mutant("session.addresses.remove")) {
+    return std::unexpected(std::format("a session has at most {} addresses", kGivenAddressesMax));
+  }
   for (const IpPrefix& prefix : addresses) {
     if (classify(prefix.address()) != AddressClass::Unicast && !mutant("session.special.remove")) {
       return std::unexpected(
@@ -128,14 +130,25 @@ std::vector<IpPrefix> with_other_families(std::vector<IpPrefix> wanted,
 
 }  // namespace
 
+// What the session would have of routes after the change; nullopt: as before.
+std::expected<std::optional<std::vector<IpPrefix>>, std::string> Gateway::Impl::changed_routes(
+    const Session& session, const SessionChange& change) const {
+  if (!change.routes || change.routes->empty()) return change.routes;  // empty: none at all
+  const auto& present = session.routes_override
+                            ? *session.routes_override
+                            : policy->routes_for(*policy->find(session.identity));
+  auto routes = with_other_families(*change.routes, present);
+  if (routes.size() > kAddressRangesMax && !mutant("session.routes.remove"))
+    return std::unexpected(std::format("a session has at most {} routes", kAddressRangesMax));
+  return routes;
+}
+
 std::expected<size_t, std::string> Gateway::set_session(std::string_view identity,
                                                         const SessionChange& change) {
-  if (change.routes && change.routes->size() > kAddressRangesMax) {
-    return std::unexpected("too many routes");
-  }
   size_t changed = 0;
   for (const auto& session : impl_->slots) {
     if (!session || session->identity != identity) continue;
+    TRY(auto routes, impl_->changed_routes(*session, change));
     if (change.addresses) {
       if (change.addresses->empty()) return std::unexpected("a session needs at least one address");
       const auto addresses = with_other_families(*change.addresses, session->addresses);
@@ -150,14 +163,7 @@ std::expected<size_t, std::string> Gateway::set_session(std::string_view identit
       }
       impl_->set_addresses(*session, addresses);
     }
-    if (change.routes && change.routes->empty()) {
-      session->routes_override = *change.routes;  // none at all
-    } else if (change.routes) {
-      const auto& present = session->routes_override
-                                ? *session->routes_override
-                                : impl_->policy->routes_for(*impl_->policy->find(identity));
-      session->routes_override = with_other_families(*change.routes, present);
-    }
+    if (routes) session->routes_override = std::move(routes);
     if (impl_->routes_for(*session) != session->tunnel.advertised_by_us()) {
       impl_->advertise(*session);
     }

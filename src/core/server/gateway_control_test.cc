@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <format>
+
 #include "core/server/gateway_test_support.h"
 
 namespace masque {
@@ -120,6 +122,51 @@ TEST(GatewayControl, set_session_replaces_the_ip_versions_that_it_names) {
   EXPECT_EQ(set({.addresses = {}, .routes = nets({"192.0.2.0/24"})}),
             (std::vector{route("192.0.2.0/24"), route("fd77::/64")}));
   EXPECT_TRUE(set({.addresses = {}, .routes = std::vector<IpPrefix>{}}).empty());
+}
+
+std::vector<IpPrefix> hosts(uint32_t first, size_t count, uint32_t step = 1) {
+  std::vector<IpPrefix> out;
+  for (uint32_t i = 0; i < count; ++i)
+    out.push_back(IpPrefix::host(IpAddress::v4(first + i * step)));
+  return out;
+}
+
+TEST(GatewayControl, routes_of_the_policy_and_of_a_change_are_limited) {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.default_routes = hosts(0x0a010000, 5000, 2);
+  GatewayWorld w({}, policy);
+  auto& anna = w.open("anna");
+  EXPECT_EQ(w.capsules(anna).routes.back().ranges.size(), kAddressRangesMax);
+
+  const auto set = [&](size_t count) {
+    return w.gateway.set_session("anna", {.addresses = {}, .routes = hosts(0x0a010000, count, 2)});
+  };
+  EXPECT_EQ(set(kAddressRangesMax + 1).error(), "a session has at most 4096 routes");
+  EXPECT_TRUE(set(kAddressRangesMax));
+  // With those of the other version, which stay.
+  EXPECT_FALSE(w.gateway.set_session("anna", {.addresses = {}, .routes = nets({"fd00::/16"})}));
+  EXPECT_TRUE(set(kAddressRangesMax - 1));
+  EXPECT_TRUE(w.gateway.set_session("anna", {.addresses = {}, .routes = nets({"fd00::/16"})}));
+  w.gateway.flush();
+  EXPECT_EQ(w.capsules(anna).routes.back().ranges.size(), kAddressRangesMax);
+}
+
+// proves: R4
+TEST(GatewayControl, rfc9484_4_7_2_the_most_addresses_leave_room_for_answers) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  const auto set = [&](size_t count) {
+    return w.gateway.set_session("anna", {.addresses = hosts(0x0a080010, count), .routes = {}});
+  };
+  // With the address of IPv6, which stays.
+  EXPECT_FALSE(set(kGivenAddressesMax));
+  ASSERT_TRUE(set(kGivenAddressesMax - 1));
+  w.gateway.flush();
+  std::string request = "02 40e0";  // 32 entries of 7 bytes
+  for (int id = 1; id <= 32; ++id) request += std::format("{:02x} 04 00000000 20", id);
+  w.send(anna, request);
+  EXPECT_FALSE(anna.streams[kStream].aborted);
+  EXPECT_EQ(w.capsules(anna).assigns.back().addresses.size(), kGivenAddressesMax + 1);
 }
 
 TEST(GatewayControl, set_session_refuses_what_others_have) {

@@ -151,6 +151,8 @@ struct Gateway::Impl {
   void advertise(Session& session);
   std::expected<void, std::string> check_addresses(const Session& session,
                                                    const std::vector<IpPrefix>& addresses) const;
+  std::expected<std::optional<std::vector<IpPrefix>>, std::string> changed_routes(
+      const Session& session, const SessionChange& change) const;
   void set_addresses(Session& session, const std::vector<IpPrefix>& addresses);
   void reserve_fixed_addresses();
   bool route(Session& session, const IpPrefix& prefix);

@@ -122,6 +122,8 @@ void ConnectIpSession::assign_addresses(std::span<const IpPrefix> prefixes) {
 void ConnectIpSession::advertise_routes(std::vector<IpAddressRange> ranges) {
   // Adjacent ranges that are told apart on purpose stay so.
   advertised_by_us_ = check_routes(ranges) ? std::move(ranges) : in_route_order(std::move(ranges));
+  if (!mutant("routes.limit.remove"))
+    advertised_by_us_.resize(std::min(advertised_by_us_.size(), kAddressRangesMax));
   encode(RouteAdvertisement{.ranges = advertised_by_us_}, output_);
   filter_.set_our_routes(advertised_by_us_);
 }

@@ -146,6 +146,7 @@ class ConnectIpSession final : private CapsuleVisitor {
 
   // --- what we tell the peer, each the complete list ---
   void assign_addresses(std::span<const IpPrefix> prefixes);
+  // In any order; what is beyond kAddressRangesMax is left out, the highest addresses first.
   void advertise_routes(std::vector<IpAddressRange> ranges);
   void request_addresses(std::span<const IpPrefix> wanted);
   // Which of the peer's routes are in force.

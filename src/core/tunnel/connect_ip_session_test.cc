@@ -210,6 +210,28 @@ TEST(Session, rfc9484_4_7_3_routes_are_put_in_order_and_replaced_whole) {
   EXPECT_EQ(take_output(f.session), "0300");
 }
 
+TEST(Session, more_routes_than_a_capsule_holds_are_cut_and_reach_the_other_end) {
+  for (const IpVersion version : {IpVersion::V4, IpVersion::V6}) {
+    for (const size_t count : {kAddressRangesMax, kAddressRangesMax + 1}) {
+      std::vector<IpAddressRange> ranges;
+      for (uint32_t i = 0; i < count; ++i) {
+        std::array<uint8_t, 16> bytes{0xfd};
+        store_be32(&bytes[12], 2 * i);
+        const IpAddress address =
+            version == IpVersion::V4 ? IpAddress::v4(0x0a000000 + 2 * i) : IpAddress::v6(bytes);
+        ranges.push_back({.range = {.first = address, .last = address}});
+      }
+      Fixture proxy(proxy_options());
+      Fixture client(client_options());
+      proxy.session.advertise_routes(ranges);
+      EXPECT_EQ(proxy.session.advertised_by_us().size(), kAddressRangesMax);
+      client.session.on_stream_data(at(0s), proxy.session.stream_output(), client.handler);
+      EXPECT_FALSE(client.session.abort_reason());
+      EXPECT_EQ(client.session.advertised_by_peer(), proxy.session.advertised_by_us());
+    }
+  }
+}
+
 // proves: V1, V2
 TEST(Session, rfc9484_4_7_3_advertised_routes_are_told_and_wait_for_acceptance) {
   Fixture f(client_options());

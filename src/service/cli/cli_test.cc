@@ -292,6 +292,32 @@ TEST_F(CliTest, user_set_changes_what_is_given) {
   EXPECT_EQ(run({"user", "set", "bob", "-c", toml(), "--reach-clients", "no"}), kExitFailed);
 }
 
+TEST_F(CliTest, lists_at_the_limit_and_past_it) {
+  ASSERT_EQ(init(), kExitDone);
+  ASSERT_EQ(add("anna"), kExitDone);
+  instances["/s"] = control_sessions(1);
+  const auto set = [&](std::vector<std::string> command, const char* option, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      command.emplace_back(option);
+      command.push_back(std::format("10.9.{}.{}/32", i / 128, 2 * (i % 128)));
+    }
+    return run(command);
+  };
+  const std::vector<std::string> user = {"user", "set", "anna", "-c", toml()};
+  const std::vector<std::string> session = {"session", "set", "anna", "--socket", "/s"};
+  const struct {
+    std::vector<std::string> command;
+    const char* option;
+    size_t max;
+  } kCases[] = {{user, "--route", 256},  {user, "--subnet", 256},   {user, "--allow", 256},
+                {user, "--address", 32}, {session, "--route", 256}, {session, "--address", 32}};
+  for (const auto& c : kCases) {
+    EXPECT_EQ(set(c.command, c.option, c.max), kExitDone) << c.option << err;
+    EXPECT_EQ(set(c.command, c.option, c.max + 1), kExitUsage) << c.option;
+    EXPECT_THAT(err, HasSubstr(std::format("{}: at most {} networks", c.option, c.max)));
+  }
+}
+
 TEST_F(CliTest, a_site_profile_advertises_its_subnets) {
   ASSERT_EQ(init(), kExitDone);
   ASSERT_EQ(run({"user", "add", "branch", "-c", toml(), "-o", dir.file("b.toml"), "--subnet",

@@ -67,6 +67,13 @@ int CliContext::fail(int exit_code, std::string_view text) const {
   return exit_code;
 }
 
+std::expected<void, int> CliContext::check_count(std::string_view option, size_t count,
+                                                 size_t max) const {
+  if (count <= max) return {};
+  return std::unexpected(
+      fail(kExitUsage, std::format("{}: at most {} networks, not {}", option, max, count)));
+}
+
 int CliContext::fail(const StoreError& error) const {
   return fail(exit_code_of(error), error.text);
 }

@@ -28,6 +28,8 @@ class CliContext {
   // One line "masque-vpn: text" and the exit code.
   int fail(int exit_code, std::string_view text) const;
   int fail(const StoreError& error) const;
+  // A fault of usage when an option is given more often than its list holds.
+  std::expected<void, int> check_count(std::string_view option, size_t count, size_t max) const;
 
   // Tells warnings and faults; nullopt: exit with kExitConfiguration.
   template <class Config>

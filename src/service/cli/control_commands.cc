@@ -2,6 +2,7 @@
 // Commands that talk to a running instance: status, reload, session.
 #include <format>
 
+#include "core/capsule/capsule.h"
 #include "service/cli/context.h"
 #include "service/status_json.h"
 
@@ -21,7 +22,9 @@ std::expected<std::string, int> ask_status(const CliContext& cli, const Instance
 
 std::expected<std::vector<IpPrefix>, int> parse_prefixes(const CliContext& cli,
                                                          const std::vector<std::string>& texts,
-                                                         std::string_view option) {
+                                                         std::string_view option,
+                                                         size_t count_max) {
+  TRY_VOID(cli.check_count(option, texts.size(), count_max));
   std::vector<IpPrefix> out;
   for (const auto& text : texts) {
     const auto prefix = IpPrefix::parse(text);
@@ -69,12 +72,12 @@ int command_session_set(const CliContext& cli, const SessionSetOptions& options)
   }
   SessionSetRequest request{.user = options.user, .addresses = {}, .routes = {}};
   if (!options.addresses.empty()) {
-    auto parsed = parse_prefixes(cli, options.addresses, "--address");
+    auto parsed = parse_prefixes(cli, options.addresses, "--address", kGivenAddressesMax);
     if (!parsed) return parsed.error();
     request.addresses = std::move(*parsed);
   }
   if (!options.routes.empty()) {
-    auto parsed = parse_prefixes(cli, options.routes, "--route");
+    auto parsed = parse_prefixes(cli, options.routes, "--route", kControlPrefixesMax);
     if (!parsed) return parsed.error();
     request.routes = std::move(*parsed);
   }

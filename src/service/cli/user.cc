@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <format>
 
+#include "core/capsule/capsule.h"
 #include "host/clock.h"
 #include "host/system.h"
 #include "service/cli/context.h"
@@ -41,11 +42,12 @@ std::expected<void, int> check_name(const CliContext& cli, const std::string& us
 }
 
 std::expected<void, int> set_list(const CliContext& cli, std::string_view option,
-                                  const std::vector<std::string>& texts,
+                                  const std::vector<std::string>& texts, size_t count_max,
                                   std::vector<IpPrefix>& list) {
   if (texts.empty()) return {};
   list.clear();
   if (texts.size() == 1 && texts[0] == "none") return {};
+  TRY_VOID(cli.check_count(option, texts.size(), count_max));
   for (const auto& text : texts) {
     const auto prefix = IpPrefix::parse(text);
     if (!prefix) {
@@ -74,10 +76,10 @@ std::expected<void, int> check_apart(const CliContext& cli, std::string_view opt
 
 std::expected<void, int> apply(const CliContext& cli, const ServerConfig& config,
                                const PolicyOptions& options, UserPolicy& policy) {
-  TRY_VOID(set_list(cli, "--allow", options.allow, policy.allowed));
-  TRY_VOID(set_list(cli, "--address", options.address, policy.addresses));
-  TRY_VOID(set_list(cli, "--route", options.route, policy.routes));
-  TRY_VOID(set_list(cli, "--subnet", options.subnet, policy.site_subnets));
+  TRY_VOID(set_list(cli, "--allow", options.allow, kUserPrefixesMax, policy.allowed));
+  TRY_VOID(set_list(cli, "--address", options.address, kGivenAddressesMax, policy.addresses));
+  TRY_VOID(set_list(cli, "--route", options.route, kUserPrefixesMax, policy.routes));
+  TRY_VOID(set_list(cli, "--subnet", options.subnet, kUserPrefixesMax, policy.site_subnets));
   TRY_VOID(check_apart(cli, "--route", policy.routes));
   TRY_VOID(check_apart(cli, "--subnet", policy.site_subnets));
   if (!options.reach_clients.empty()) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <format>
 
+#include "core/capsule/capsule.h"
 #include "service/config/load.h"
 #include "service/config/settings.h"
 #include "service/files.h"
@@ -132,7 +133,7 @@ void read_routes(ConfigReader& reader, ClientConfig& config) {
 }
 
 void read_site(ConfigReader& reader, ClientConfig& config) {
-  const auto routes = reader.prefixes("site.advertise_routes");
+  const auto routes = reader.prefixes("site.advertise_routes", kAddressRangesMax);
   if (!routes) return;
   for (const auto& route : *routes) {
     const auto same = std::ranges::find_if(

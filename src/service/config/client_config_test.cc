@@ -264,6 +264,21 @@ const Fault kFaults[] = {
      "server's configuration"},
 };
 
+TEST_F(ClientConfigTest, site_routes_at_the_limit_and_past_it) {
+  std::string routes;
+  for (int i = 0; i < 4096; ++i) routes += std::format("\"10.{}.{}.0/24\",\n", i >> 8, i & 255);
+  const auto text = [](const std::string& list) {
+    return "server_addr = \"a:1\"\n[auth]\ntoken = \"a\"\n[site]\nadvertise_routes = [\n" + list +
+           "]";
+  };
+  const auto most = load(text(routes));
+  EXPECT_TRUE(most.errors.empty()) << most.errors[0].message();
+  const auto more = load(text(routes + "\"10.16.0.0/24\""));
+  ASSERT_EQ(more.errors.size(), 1u);
+  EXPECT_THAT(more.errors[0].message(),
+              HasSubstr(":4102:1: site.advertise_routes: 4097 networks are too many"));
+}
+
 class ClientFault : public ClientConfigTest, public ::testing::WithParamInterface<Fault> {};
 TEST_P(ClientFault, is_told_with_key_and_hint) {
   const auto loaded = load(GetParam().text);

@@ -273,10 +273,16 @@ std::optional<IpPrefix> ConfigReader::prefix(const LocatedText& text) {
   return std::nullopt;
 }
 
-std::optional<std::vector<LocatedPrefix>> ConfigReader::prefixes(std::string_view key) {
-  const auto list = texts(key);
+std::optional<std::vector<LocatedPrefix>> ConfigReader::prefixes(std::string_view key,
+                                                                 size_t count_max) {
+  auto list = texts(key);
   set_form(key, "a network or a list of networks");
   if (!list) return std::nullopt;
+  if (list->size() > count_max) {
+    error((*list)[count_max],
+          std::format("{} networks are too many: at most {} fit", list->size(), count_max));
+    list->resize(count_max);
+  }
   std::vector<LocatedPrefix> out;
   for (const auto& item : *list) {
     if (const auto parsed = prefix(item)) {

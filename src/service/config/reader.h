@@ -53,7 +53,9 @@ class ConfigReader {
   // something.
   enum class Zero : uint8_t { Allowed, Refused };
   std::optional<Duration> duration(std::string_view key, Duration min, Duration max, Zero zero);
-  std::optional<std::vector<LocatedPrefix>> prefixes(std::string_view key);
+  // More than `count_max` are a fault, told at the first one too many; those are left out.
+  std::optional<std::vector<LocatedPrefix>> prefixes(std::string_view key,
+                                                     size_t count_max = SIZE_MAX);
   template <class E>
   std::optional<E> choice(std::string_view key, std::span<const NamedChoice<E>> choices) {
     std::vector<std::string_view> names;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <format>
 
+#include "core/capsule/capsule.h"
 #include "service/config/load.h"
 #include "service/config/settings.h"
 #include "service/files.h"
@@ -74,7 +75,8 @@ bool is_usable_pool(ConfigReader& reader, const LocatedPrefix& pool) {
 
 void read_pools(ConfigReader& reader, ServerConfig& config) {
   const size_t faults = reader.errors.size();
-  const auto pools = reader.prefixes("assign_cidr");
+  const auto pools =
+      reader.prefixes("assign_cidr", kAddressRangesMax);  // advertised, if nothing else is
   if (!pools || (pools->empty() && reader.errors.size() == faults)) {
     return reader.missing("assign_cidr",
                           "the network that clients get addresses of, such as \"10.8.0.0/24\"");
@@ -95,7 +97,7 @@ void read_pools(ConfigReader& reader, ServerConfig& config) {
 // A route may be a pool or contain it; a part of a pool is a slip: clients on the rest would be cut
 // off.
 void read_routes(ConfigReader& reader, ServerConfig& config) {
-  const auto routes = reader.prefixes("advertise_routes");
+  const auto routes = reader.prefixes("advertise_routes", kAddressRangesMax);
   if (!routes) {
     config.routes = config.pools;
     return;

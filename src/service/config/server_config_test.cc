@@ -301,6 +301,25 @@ const Fault kFaults[] = {
     {"twice", "mtu = 1400\nmtu = 1400", "", 2, "", "not valid TOML"},
 };
 
+// 10.0.0.0/32, 10.0.0.2/32 and so on, one a line.
+std::string routes_of(size_t count) {
+  std::string out = "advertise_routes = [\n";
+  for (size_t i = 0; i < count; ++i)
+    out += std::format("\"10.{}.{}.{}/32\",\n", i >> 15, (i >> 7) & 255, 2 * (i & 127));
+  return out + "]";
+}
+
+TEST_F(ServerConfigTest, routes_at_the_limit_and_past_it) {
+  const auto most = load(whole("assign_cidr = \"10.99.0.0/24\"\n" + routes_of(4096)));
+  ASSERT_TRUE(most.config) << most.errors[0].message();
+  EXPECT_EQ(most.config->routes.size(), 4096u);
+  const auto more = load(whole("assign_cidr = \"10.99.0.0/24\"\n" + routes_of(5000)));
+  EXPECT_FALSE(more.config);
+  ASSERT_EQ(more.errors.size(), 1u);
+  EXPECT_THAT(more.errors[0].message(),
+              HasSubstr("server.toml:4099:1: advertise_routes: 5000 networks are too many"));
+}
+
 class ServerFault : public ServerConfigTest, public ::testing::WithParamInterface<Fault> {};
 
 TEST_P(ServerFault, is_told_with_place_key_and_hint) {

@@ -349,10 +349,8 @@ void TunnelClient::Impl::settle() {
     mtu = session.mtu();
     events.push_back(MtuChanged{.mtu = mtu});
   }
-  const Bytes output = session.stream_output();
-  if (!output.empty() && connection->send_stream_data(*stream, output)) {
-    session.consume_stream_output(output.size());
-  }
+  session.consume_stream_output(
+      connection->send_stream_data_that_fits(*stream, session.stream_output()));
   session.flush(now, tunnel->channel);
 }
 

@@ -45,7 +45,8 @@ struct FakeHttpConnection final : HttpConnection {
     streams[stream].fin = end == StreamEnd::Fin;
   }
   bool send_stream_data(StreamId stream, Bytes data) override {
-    if (buffer_full) return false;
+    if (buffer_full || data.size() > buffer_room) return false;
+    buffer_room -= data.size();
     auto& out = streams[stream].data;
     out.insert(out.end(), data.begin(), data.end());
     return true;
@@ -91,6 +92,7 @@ struct FakeHttpConnection final : HttpConnection {
   size_t limit = 1400;
   bool accepts_requests = true;
   bool buffer_full = false;
+  size_t buffer_room = SIZE_MAX;  // taken before the buffer is full
   bool blocked = false;
   bool fill_batch = false;
   bool is_usable = true;

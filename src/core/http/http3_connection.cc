@@ -87,6 +87,17 @@ std::optional<std::string_view> find_field(const HeaderFields& fields, std::stri
   return found->value;
 }
 
+size_t HttpConnection::send_stream_data_that_fits(StreamId stream, Bytes data) {
+  constexpr size_t kPieceMax = 16 * 1024;
+  size_t sent = 0;
+  while (sent < data.size()) {
+    const Bytes piece = data.subspan(sent, std::min(kPieceMax, data.size() - sent));
+    if (!send_stream_data(stream, piece)) break;
+    sent += piece.size();
+  }
+  return sent;
+}
+
 struct Http3Connection::Impl final : QuicApplication {
   Impl(Http3Connection& owner_in, Role role_in, QuicConnection& quic_in, RequestHandler& handler_in,
        Http3Limits limits_in)

@@ -55,6 +55,8 @@ class HttpConnection {
   virtual void respond(StreamId stream, const HeaderFields& fields, StreamEnd end) = 0;
   // Queues bytes of the data stream. False when the stream is gone or its bounded buffer is full.
   virtual bool send_stream_data(StreamId stream, Bytes data) = 0;
+  // The same for as much of `data` as there is room for, in pieces; returns how much that was.
+  size_t send_stream_data_that_fits(StreamId stream, Bytes data);
   virtual void finish_stream(StreamId stream) = 0;                 // FIN after what is queued
   virtual void abort_stream(StreamId stream, HttpError code) = 0;  // RESET_STREAM and STOP_SENDING
   virtual void send_goaway() = 0;  // first 2^62-4, next the real id (RFC 9114 5.2)

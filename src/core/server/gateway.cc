@@ -115,9 +115,8 @@ void Gateway::Impl::touch(Session& session) {
 void Gateway::Impl::settle(Session& session) {
   session.tunnel.update_mtu(now_, session.channel);
   const Bytes output = session.tunnel.stream_output();
-  if (!output.empty() && session.connection->send_stream_data(session.stream, output)) {
-    session.tunnel.consume_stream_output(output.size());
-  }
+  session.tunnel.consume_stream_output(
+      session.connection->send_stream_data_that_fits(session.stream, output));
   session.tunnel.flush(now_, session.channel);
   deadlines.set(session.slot, session.tunnel.next_timeout());
 }

@@ -340,6 +340,25 @@ TEST(GatewayRequests, a_full_stream_buffer_is_tried_again) {
   EXPECT_EQ(w.capsules(anna).assigns.size(), 1u);
 }
 
+TEST(GatewayRequests, what_is_longer_than_the_stream_buffer_leaves_in_pieces) {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  std::vector<IpPrefix> routes;
+  for (uint32_t i = 0; i < kAddressRangesMax; ++i)
+    routes.push_back(IpPrefix::host(IpAddress::v4(0x0a000000 + 2 * i)));
+  policy.clients["anna"].routes = routes;
+  GatewayWorld w({}, policy);
+  auto& anna = w.connect("anna");
+  constexpr size_t kRoom = 24 * 1024;
+  anna.buffer_room = kRoom;
+  w.request(anna, kStream);
+  for (int i = 0; i < 10; ++i) {
+    anna.buffer_room = kRoom;
+    w.gateway.flush();
+  }
+  ASSERT_EQ(w.capsules(anna).routes.size(), 1u);
+  EXPECT_EQ(w.capsules(anna).routes[0].ranges.size(), kAddressRangesMax);
+}
+
 // proves: W8
 TEST(GatewayRequests, rfc9114_5_2_drain_says_goaway_and_keeps_tunnels) {
   GatewayWorld w;

@@ -24,7 +24,8 @@ void StreamRecorder::on_response(HttpConnection& connection, StreamId stream,
   StreamRecord& record = streams_[stream.value()];
   record.fields = fields;
   record.fin = fin;
-  if (record.status() / 100 == 2) connection.enable_datagrams(stream);
+  if (record.status() / 100 == 2)
+    connection.enable_datagrams(Instant{}, stream);  // all that came early
 }
 
 void StreamRecorder::on_stream_data(HttpConnection&, StreamId stream, Bytes data) {

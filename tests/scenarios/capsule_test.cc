@@ -25,7 +25,7 @@ ScriptedServer& proxy_that_says(Lab& lab, const ProxyScript& script) {
   ScriptedServer& server = lab.add_scripted_server(
       [&lab, script, self](HttpConnection& connection, StreamId stream, const HeaderFields&) {
         connection.respond(stream, connect_ip_response(), StreamEnd::KeepOpen);
-        connection.enable_datagrams(stream);
+        connection.enable_datagrams(lab.world.now(), stream);
         for (const auto& [delay, capsule] : script.capsules) {
           if (delay == Duration::zero()) {
             connection.send_stream_data(stream, capsule);

@@ -329,7 +329,7 @@ SCENARIO(client_says_goodbye, 2,
 
 void assign_all(HttpConnection& connection, StreamId stream) {
   connection.respond(stream, connect_ip_response(), StreamEnd::KeepOpen);
-  connection.enable_datagrams(stream);
+  connection.enable_datagrams(Instant{}, stream);  // nothing came early
   connection.send_stream_data(stream, raw_address_assign({{.prefix = Lab::prefix("10.9.0.7/32")}}));
   connection.send_stream_data(
       stream, raw_route_advertisement({IpRange::of(Lab::prefix("198.51.100.0/24"))}));

@@ -68,7 +68,7 @@ struct Accepting : RequestHandler {
     ++requests;
     last = fields;
     connection.respond(id, {{":status", "200"}, {"capsule-protocol", "?1"}}, StreamEnd::KeepOpen);
-    connection.enable_datagrams(id);
+    connection.enable_datagrams(Instant{}, id);
   }
   void on_stream_closed(HttpConnection&, StreamId, uint64_t) override { ++closed; }
   void on_http_datagram(HttpConnection&, StreamId, Bytes) override { ++datagrams; }

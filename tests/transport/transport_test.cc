@@ -40,7 +40,7 @@ struct Recorder : RequestHandler {
     stream = id;
     if (accept) {
       connection.respond(id, {{":status", "200"}, {"capsule-protocol", "?1"}}, StreamEnd::KeepOpen);
-      connection.enable_datagrams(id);
+      if (enable) connection.enable_datagrams(*clock, id);
     } else {
       connection.respond(id, {{":status", "403"}}, StreamEnd::Fin);
     }
@@ -49,7 +49,7 @@ struct Recorder : RequestHandler {
                    bool at_end) override {
     response = fields;
     response_fin = at_end;
-    if (find_field(fields, ":status") == "200") connection.enable_datagrams(id);
+    if (find_field(fields, ":status") == "200") connection.enable_datagrams(*clock, id);
   }
   void on_stream_data(HttpConnection&, StreamId, Bytes data) override {
     stream_bytes += as_text(data);
@@ -63,7 +63,9 @@ struct Recorder : RequestHandler {
   }
   void on_goaway(HttpConnection&, StreamId id) override { goaways.push_back(id.value()); }
 
+  const Instant* clock = nullptr;
   bool accept = true;
+  bool enable = true;  // datagrams, with the answer
   int settings = 0;
   HeaderFields request, response;
   bool response_fin = false;
@@ -86,6 +88,7 @@ struct Options {
 class Pair : public ConnectionFactory {
  public:
   explicit Pair(Options options = {}) : client_rng(7), server_rng(8) {
+    client_events.clock = server_events.clock = &now;
     server_tls = make_tls_server({.certificate_pem = options.server_identity.certificate_pem,
                                   .key_pem = options.server_identity.key_pem,
                                   .client_ca_pem = ca().pem(),
@@ -502,6 +505,41 @@ TEST(Transport, datagrams_before_the_answer_wait_in_a_bounded_buffer) {
   for (int i = 0; i < 40; ++i) pair.send_packet(*pair.client, *stream, "early");
   pair.run();
   EXPECT_EQ(pair.server_events.datagrams.size(), Http3Limits{}.early_datagrams_max);
+}
+
+// proves: H6
+TEST(Transport, rfc9297_2_1_datagrams_of_a_stream_that_never_opened_go_and_leave_room) {
+  Pair pair;
+  pair.run();
+  const auto lost = pair.connect();
+  pair.client->quic().set_priority(SendPriority::DatagramsFirst);
+  pair.drop = [](bool to_server, Bytes bytes) { return to_server && bytes.size() > 70; };
+  for (int i = 0; i < 40; ++i) pair.send_packet(*pair.client, *lost, "lost");
+  pair.run(15ms);
+  pair.drop = nullptr;
+  pair.server_events.enable = false;
+  pair.run(200ms);
+  ASSERT_EQ(pair.server_events.stream, lost);
+  EXPECT_TRUE(pair.server_events.datagrams.empty());
+  // The answer took too long for those; later ones have their places.
+  pair.send_packet(*pair.client, *lost, "late");
+  pair.run(15ms);
+  pair.server->enable_datagrams(pair.now, *lost);
+  EXPECT_THAT(pair.server_events.datagrams, ::testing::ElementsAre(::testing::EndsWith("late")));
+}
+
+// proves: H6
+TEST(Transport, rfc9297_2_1_a_decision_that_takes_long_is_not_waited_for) {
+  Pair pair;
+  pair.run();
+  pair.server_events.enable = false;
+  const auto stream = pair.connect();
+  pair.run(15ms);
+  pair.send_packet(*pair.client, *stream, "early");
+  pair.run(15ms);
+  // Nothing is received meanwhile: the time is that of the decision.
+  pair.server->enable_datagrams(pair.now + 8s, *stream);
+  EXPECT_TRUE(pair.server_events.datagrams.empty());
 }
 
 // proves: H4, H5

@@ -138,7 +138,7 @@ void TunnelClient::Impl::start_session() {
       ranges.push_back({.range = IpRange::of(prefix)});
     tunnel->session.advertise_routes(std::move(ranges));
   }
-  connection->enable_datagrams(*stream);  // delivers packets that came before the answer
+  connection->enable_datagrams(now, *stream);  // delivers packets that came before the answer
   if (!config.static_addresses.empty()) on_addresses();
 }
 

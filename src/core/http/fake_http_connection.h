@@ -58,7 +58,7 @@ struct FakeHttpConnection final : HttpConnection {
     closed = code;
     close_reason = reason;
   }
-  void enable_datagrams(StreamId stream) override { streams[stream].datagrams = true; }
+  void enable_datagrams(Instant, StreamId stream) override { streams[stream].datagrams = true; }
   SendResult send_packet(Instant, StreamId stream, const PacketSlices& packet,
                          TrafficClass traffic_class, TransmitBatch& batch) override {
     if (batch.room().empty()) return SendResult::Blocked;

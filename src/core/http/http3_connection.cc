@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "base/log.h"
+#include "core/http/early_datagrams.h"
 
 namespace masque {
 
@@ -74,11 +75,6 @@ struct RequestStream {
   std::array<uint8_t, 9> probe{};  // the same with a context that means nothing
 };
 
-struct EarlyDatagram {
-  StreamId stream;
-  std::vector<uint8_t> payload;
-};
-
 }  // namespace
 
 std::optional<std::string_view> find_field(const HeaderFields& fields, std::string_view name) {
@@ -101,7 +97,12 @@ size_t HttpConnection::send_stream_data_that_fits(StreamId stream, Bytes data) {
 struct Http3Connection::Impl final : QuicApplication {
   Impl(Http3Connection& owner_in, Role role_in, QuicConnection& quic_in, RequestHandler& handler_in,
        Http3Limits limits_in)
-      : owner(owner_in), role(role_in), quic(quic_in), handler(handler_in), limits(limits_in) {}
+      : owner(owner_in),
+        role(role_in),
+        quic(quic_in),
+        handler(handler_in),
+        limits(limits_in),
+        early(limits_in.early_datagrams_max) {}
   ~Impl() override { nghttp3_conn_del(http); }
 
   // --- QuicApplication ---
@@ -158,7 +159,6 @@ struct Http3Connection::Impl final : QuicApplication {
   void tell_closed(StreamId stream, uint64_t code);
   void stop_probes_on(StreamId stream);
   void keep_early(StreamId stream, Bytes payload);
-  void deliver_early(StreamId stream);
   void resume(StreamId stream) {
     nghttp3_conn_resume_stream(http, raw(stream));
     quic.wake();
@@ -174,7 +174,7 @@ struct Http3Connection::Impl final : QuicApplication {
   std::unordered_map<StreamId, RequestStream> streams;  // request streams only; nodes do not move
   uint64_t last_stream = UINT64_MAX;
   RequestStream* last_record = nullptr;
-  std::vector<EarlyDatagram> early;
+  EarlyDatagrams early;
   std::optional<StreamId> probe_stream;
   uint64_t next_new_stream = 0;  // request streams below it have been opened
   uint64_t remote_streams_max =
@@ -420,7 +420,7 @@ void Http3Connection::Impl::tell_closed(StreamId id, uint64_t code) {
   if (stream == nullptr || stream->gone) return;
   stream->gone = true;
   stop_probes_on(id);
-  std::erase_if(early, [id](const EarlyDatagram& e) { return e.stream == id; });
+  early.forget(id);
   if (stream->headers_done || role == Role::Client) handler.on_stream_closed(owner, id, code);
 }
 
@@ -503,20 +503,7 @@ void Http3Connection::Impl::on_datagram(Bytes frame_payload) {
 }
 
 void Http3Connection::Impl::keep_early(StreamId id, Bytes payload) {
-  if (early.size() >= limits.early_datagrams_max) return;
-  early.push_back({.stream = id, .payload = std::vector<uint8_t>(payload.begin(), payload.end())});
-}
-
-void Http3Connection::Impl::deliver_early(StreamId id) {
-  if (early.empty()) return;
-  const std::vector<EarlyDatagram> kept = std::exchange(early, {});
-  for (const EarlyDatagram& datagram : kept) {
-    if (datagram.stream == id) {
-      handler.on_http_datagram(owner, id, datagram.payload);
-    } else {
-      early.push_back(datagram);
-    }
-  }
+  early.keep(now, quic.stats().smoothed_rtt, id, payload);
 }
 
 // ---- the public face --------------------------------------------------------------------------
@@ -634,13 +621,14 @@ void Http3Connection::close(Instant now, HttpError code, std::string_view reason
   quic_->close_application(static_cast<uint64_t>(code), reason);
 }
 
-void Http3Connection::enable_datagrams(StreamId id) {
+void Http3Connection::enable_datagrams(Instant now, StreamId id) {
   RequestStream* stream = impl_->find(id);
   if (stream == nullptr || stream->gone || stream->datagrams) return;
   stream->datagrams = true;
   impl_->probe_stream = id;
   quic_->set_probe_frame(Bytes(stream->probe).first(stream->prefix_size));
-  impl_->deliver_early(id);
+  for (const auto& payload : impl_->early.take(now, id))
+    impl_->handler.on_http_datagram(*this, id, payload);
 }
 
 SendResult Http3Connection::send_packet(Instant now, StreamId id, const PacketSlices& packet,

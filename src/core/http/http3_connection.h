@@ -47,7 +47,7 @@ class Http3Connection final : public HttpConnection, public EndpointConnection {
   void abort_stream(StreamId stream, HttpError code) override;
   void send_goaway() override;
   void close(Instant now, HttpError code, std::string_view reason) override;
-  void enable_datagrams(StreamId stream) override;
+  void enable_datagrams(Instant now, StreamId stream) override;
   SendResult send_packet(Instant now, StreamId stream, const PacketSlices& packet,
                          TrafficClass traffic_class, TransmitBatch& batch) override;
   size_t packet_size_max(StreamId stream) const override;

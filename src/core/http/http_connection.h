@@ -64,7 +64,8 @@ class HttpConnection {
 
   // --- datagrams (RFC 9297 2.1) ---
   // Marks an open request stream as one with datagram semantics; datagrams of others abort them.
-  virtual void enable_datagrams(StreamId stream) = 0;
+  // Those that came shortly before go to the handler at once.
+  virtual void enable_datagrams(Instant now, StreamId stream) = 0;
   // Writes a DATAGRAM frame {quarter stream id, context 0, packet} straight into `batch`.
   virtual SendResult send_packet(Instant now, StreamId stream, const PacketSlices& packet,
                                  TrafficClass traffic_class, TransmitBatch& batch) = 0;

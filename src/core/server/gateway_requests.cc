@@ -187,7 +187,8 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
   connection.respond(stream, answer, StreamEnd::KeepOpen);
   set_addresses(session, addresses);
   advertise(session);
-  connection.enable_datagrams(stream);  // delivers packets that came early: the checks know us now
+  connection.enable_datagrams(now_,
+                              stream);  // delivers packets that came early: the checks know us now
   emit(SessionUp{
       .session = session.number, .identity = session.identity, .addresses = session.addresses});
 }

@@ -7,6 +7,7 @@
 // A session's number goes out of all three when it ends, and only then is the slot used again.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <string>
@@ -127,8 +128,15 @@ struct Gateway::Impl {
                   bool fin);
   void refuse(HttpConnection& connection, StreamId stream, const Refusal& refusal,
               std::string_view identity);
+  void refuse_closed(HttpConnection& connection, StreamId stream, std::string_view identity);
   std::optional<Refusal> shortage(HttpConnection& connection) const;
   void wait_for_name(HttpConnection& connection, StreamId stream, Admitted admitted);
+  auto find_pending(HttpConnection& connection, StreamId stream) {
+    return std::ranges::find_if(pending, [&](const auto& entry) {
+      return entry.second.connection == &connection && entry.second.stream == stream;
+    });
+  }
+  void give_up_waiting(HttpConnection& connection, StreamId stream);
   void open_session(HttpConnection& connection, StreamId stream, const Admitted& admitted,
                     std::vector<IpAddress> resolved);
   void take_fixed(const std::string& identity, std::span<const IpPrefix> prefixes);

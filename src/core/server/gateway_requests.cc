@@ -50,13 +50,7 @@ void Gateway::Impl::on_request(HttpConnection& connection, StreamId stream,
   const PeerCertificate certificate = connection.peer_certificate();
   auto admitted = admission.check(fields, certificate, *policy);
   if (!admitted) return refuse(connection, stream, admitted.error(), name_of(certificate));
-  if (fin) {
-    // RFC 9297 2: datagrams need an open stream; a tunnel that is closed at once is none.
-    return refuse(
-        connection, stream,
-        {.status = 400, .error = ProxyError::HttpRequestError, .details = "stream closed"},
-        admitted->identity);
-  }
+  if (fin) return refuse_closed(connection, stream, admitted->identity);
   if (const auto refusal = shortage(connection)) {
     return refuse(connection, stream, *refusal, admitted->identity);
   }
@@ -67,6 +61,14 @@ void Gateway::Impl::on_request(HttpConnection& connection, StreamId stream,
     return wait_for_name(connection, stream, std::move(*admitted));
   }
   open_session(connection, stream, *admitted, {});
+}
+
+// RFC 9297 2: datagrams need an open stream; a tunnel that is closed at once is none.
+void Gateway::Impl::refuse_closed(HttpConnection& connection, StreamId stream,
+                                  std::string_view identity) {
+  refuse(connection, stream,
+         {.status = 400, .error = ProxyError::HttpRequestError, .details = "stream closed"},
+         identity);
 }
 
 void Gateway::Impl::refuse(HttpConnection& connection, StreamId stream, const Refusal& refusal,
@@ -113,6 +115,14 @@ void Gateway::Impl::wait_for_name(HttpConnection& connection, StreamId stream, A
                                   .admitted = std::move(admitted),
                                   .deadline = now_ + config.resolve_timeout,
                                   .early_data = {}});
+}
+
+// The client has finished its side before its target's name was resolved.
+void Gateway::Impl::give_up_waiting(HttpConnection& connection, StreamId stream) {
+  const auto waiting = find_pending(connection, stream);
+  if (waiting == pending.end() || mutant("resolves.fin.remove")) return;
+  const auto node = pending.extract(waiting);
+  refuse_closed(connection, stream, node.mapped().admitted.identity);
 }
 
 void Gateway::on_resolved(uint64_t ticket, const std::vector<IpAddress>& addresses) {

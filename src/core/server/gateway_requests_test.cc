@@ -250,6 +250,20 @@ TEST(GatewayRequests, rfc9484_4_6_a_name_that_does_not_resolve) {
   EXPECT_EQ(w.gateway.session_count(), 0u);
 }
 
+// proves: L1
+TEST(GatewayRequests, rfc9484_4_1_a_stream_that_ends_while_its_name_is_resolved_is_no_tunnel) {
+  GatewayWorld w;
+  auto& anna = w.open("anna", "/.well-known/masque/ip/db.example/*/");
+  w.gateway.on_stream_data(anna, kStream, std::vector<uint8_t>{0x17, 0});
+  w.gateway.on_stream_fin(anna, kStream);
+  EXPECT_EQ(anna.status(kStream), "400");
+  EXPECT_TRUE(anna.streams[kStream].fin);
+  w.gateway.on_resolved(w.events<ResolveName>().at(0).ticket, {ip("10.1.1.1")});
+  EXPECT_EQ(anna.status(kStream), "400");
+  EXPECT_EQ(w.gateway.session_count(), 0u);
+  EXPECT_EQ(w.gateway.next_timeout(), std::nullopt);
+}
+
 TEST(GatewayRequests, faults_b3_who_is_revoked_while_a_name_is_resolved_is_refused) {
   GatewayWorld w;
   auto& anna = w.open("anna", "/.well-known/masque/ip/db.example/*/");

@@ -19,17 +19,15 @@ void Gateway::on_stream_data(HttpConnection& connection, StreamId stream, Bytes 
   const Impl::Reading reading(*impl_, connection);
   Impl::Session* session = impl_->find(connection, stream);
   if (session == nullptr) {
-    for (auto& [ticket, request] : impl_->pending) {
-      if (request.connection != &connection || request.stream != stream) continue;
-      if (request.early_data.size() + data.size() >
-          kEarlyDataMax + (mutant("early_data.limit") ? 1 : 0)) {
-        connection.abort_stream(stream, HttpError::ExcessiveLoad);
-        impl_->pending.erase(ticket);
-        return;
-      }
-      request.early_data.insert(request.early_data.end(), data.begin(), data.end());
+    const auto waiting = impl_->find_pending(connection, stream);
+    if (waiting == impl_->pending.end()) return;
+    std::vector<uint8_t>& early = waiting->second.early_data;
+    if (early.size() + data.size() > kEarlyDataMax + (mutant("early_data.limit") ? 1 : 0)) {
+      connection.abort_stream(stream, HttpError::ExcessiveLoad);
+      impl_->pending.erase(waiting);
       return;
     }
+    early.insert(early.end(), data.begin(), data.end());
     return;
   }
   Impl::FromSession handler(*impl_, *session);
@@ -41,7 +39,7 @@ void Gateway::on_stream_data(HttpConnection& connection, StreamId stream, Bytes 
 void Gateway::on_stream_fin(HttpConnection& connection, StreamId stream) {
   const Impl::Reading reading(*impl_, connection);
   Impl::Session* session = impl_->find(connection, stream);
-  if (session == nullptr) return;
+  if (session == nullptr) return impl_->give_up_waiting(connection, stream);
   session->tunnel.on_stream_fin(impl_->now_);
   if (session->tunnel.abort_reason()) {
     impl_->process_events(*session);
@@ -51,9 +49,10 @@ void Gateway::on_stream_fin(HttpConnection& connection, StreamId stream) {
 }
 
 void Gateway::on_stream_closed(HttpConnection& connection, StreamId stream, uint64_t) {
-  std::erase_if(impl_->pending, [&](const auto& entry) {
-    return entry.second.connection == &connection && entry.second.stream == stream;
-  });
+  if (const auto waiting = impl_->find_pending(connection, stream);
+      waiting != impl_->pending.end()) {
+    impl_->pending.erase(waiting);
+  }
   Impl::Session* session = impl_->find(connection, stream);
   if (session == nullptr) return;
   impl_->remove_session(*session, SessionEnd::StreamAborted, {});

@@ -316,7 +316,7 @@ for _name, _scope in [
                   path=b"/.well-known/masque/ip/" + _scope + b"/")
 for _name, _target in [("loopback", b"127.0.0.1"), ("loopback_v6", b"%3A%3A1"),
                        ("link_local", b"169.254.1.1"), ("multicast", b"224.0.0.5"),
-                       ("broadcast", b"255.255.255.255")]:
+                       ("broadcast", b"255.255.255.255"), ("outer", b"192.0.2.1")]:
     _request_case(f"scope_target_{_name}", "9298 7: Z5", answered(),
                   path=b"/.well-known/masque/ip/" + _target + b"/*/")
 

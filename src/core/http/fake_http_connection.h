@@ -73,6 +73,7 @@ struct FakeHttpConnection final : HttpConnection {
   }
   size_t packet_size_max(StreamId) const override { return limit; }
   DatagramOrigin datagram_origin() const override { return origin; }
+  std::optional<IpAddress> local_address() const override { return local; }
   bool usable() const override { return is_usable; }
   std::string why_not() const override { return "no extended CONNECT"; }
   ConnectionEnd end() const override { return ended; }
@@ -86,6 +87,7 @@ struct FakeHttpConnection final : HttpConnection {
   }
 
   PeerCertificate certificate;
+  std::optional<IpAddress> local;
   DatagramOrigin origin;  // of what the test hands to on_http_datagram
   std::map<StreamId, Stream> streams;
   uint64_t next_stream = 0;

@@ -649,6 +649,11 @@ size_t Http3Connection::packet_size_max(StreamId id) const {
   return frame - stream->prefix_size;
 }
 
+std::optional<IpAddress> Http3Connection::local_address() const {
+  const IpAddress address = quic_->path().local.address;
+  return address.is_any() ? std::nullopt : std::optional(address);
+}
+
 bool Http3Connection::usable() const { return why_not().empty(); }
 
 std::string Http3Connection::why_not() const {

@@ -61,6 +61,7 @@ class Http3Connection final : public HttpConnection, public EndpointConnection {
   std::string why_not() const override;
   ConnectionEnd end() const override;
   PeerCertificate peer_certificate() const override { return quic_->peer_certificate(); }
+  std::optional<IpAddress> local_address() const override;
 
  private:
   struct Impl;

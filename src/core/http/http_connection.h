@@ -84,6 +84,8 @@ class HttpConnection {
   virtual std::string why_not() const = 0;
   virtual ConnectionEnd end() const { return {}; }
   virtual PeerCertificate peer_certificate() const = 0;
+  // The outer address of ours that the peer sends to; nullopt where that is not known.
+  virtual std::optional<IpAddress> local_address() const { return std::nullopt; }
 };
 
 class RequestHandler {

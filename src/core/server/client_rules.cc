@@ -9,14 +9,6 @@
 namespace masque {
 namespace {
 
-bool is_scope_target(const IpAddress& address) {
-  return classify(address) == AddressClass::Unicast;
-}
-
-}  // namespace
-
-namespace {
-
 // 0.0.0.0/0, ::/0, halves and quarters, as clients judge it.
 bool has_default_route(const IpRange& range) {
   constexpr uint8_t kDefaultLength = 2;
@@ -120,14 +112,20 @@ bool scope_has(const Scope& scope, IpVersion version, std::span<const IpAddress>
   return false;
 }
 
-bool scope_is_prohibited(const Scope& scope, std::span<const IpAddress> resolved) {
+bool scope_is_prohibited(const Scope& scope, std::span<const IpAddress> resolved,
+                         const RangeSet& denied) {
   if (mutant("scope.prohibited.remove")) return false;
+  const auto is_target = [&](const IpAddress& address) {
+    return classify(address) == AddressClass::Unicast && !denied.contains(address);
+  };
   if (scope.target == Scope::Target::Prefix) {
     // 0.0.0.0/0 and the like begin at an address that is special by itself: judge what is narrow.
-    return scope.prefix.length() >= 8 && !is_scope_target(scope.prefix.first());
+    const bool special =
+        scope.prefix.length() >= 8 && classify(scope.prefix.first()) != AddressClass::Unicast;
+    return special || denied.covers(scope.prefix);
   }
   return scope.target == Scope::Target::Name && !resolved.empty() &&
-         std::ranges::none_of(resolved, is_scope_target);
+         std::ranges::none_of(resolved, is_target);
 }
 
 ClientRules ClientRules::of(const ClientPolicy& policy) {

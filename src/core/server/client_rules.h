@@ -25,8 +25,10 @@ std::vector<IpAddressRange> routes_in_scope(std::span<const IpPrefix> routes, co
                                             std::span<const IpAddress> resolved);
 // Whether a scope can use addresses of this family at all.
 bool scope_has(const Scope& scope, IpVersion version, std::span<const IpAddress> resolved);
-// The scope names something that no client may reach through a gateway (RFC 9484 11, RFC 9298 7).
-bool scope_is_prohibited(const Scope& scope, std::span<const IpAddress> resolved);
+// The scope names nothing but what the client may not reach through a gateway (RFC 9484 11, RFC
+// 9298 7): addresses that are special by themselves, and `denied`, the gateway's own.
+bool scope_is_prohibited(const Scope& scope, std::span<const IpAddress> resolved,
+                         const RangeSet& denied);
 
 struct ClientRules {
   std::optional<RangeSet> allowed;  // nullopt: whatever is advertised

@@ -65,8 +65,9 @@ struct Gateway::Impl {
     Scope scope;
     std::vector<IpAddress> resolved;  // of a scope that is a name
     ClientRules rules;
-    std::vector<IpPrefix> addresses;                       // assigned and routed to it
-    std::vector<IpPrefix> site_subnets;                    // advertised by it and routed to it
+    std::optional<IpAddress> outer;      // of ours, that it is connected to: never its destination
+    std::vector<IpPrefix> addresses;     // assigned and routed to it
+    std::vector<IpPrefix> site_subnets;  // advertised by it and routed to it
     std::optional<std::vector<IpPrefix>> routes_override;  // set_session
     bool touched = false;                                  // is in touched_
   };
@@ -139,6 +140,7 @@ struct Gateway::Impl {
   void give_up_waiting(HttpConnection& connection, StreamId stream);
   void open_session(HttpConnection& connection, StreamId stream, const Admitted& admitted,
                     std::vector<IpAddress> resolved);
+  RangeSet denied_to(const ClientPolicy& client, const HttpConnection& connection) const;
   void take_fixed(const std::string& identity, std::span<const IpPrefix> prefixes);
   std::vector<IpPrefix> lease_for(const Admitted& admitted, const ClientPolicy& policy,
                                   std::span<const IpAddress> resolved);

@@ -60,6 +60,8 @@ std::optional<DropReason> Gateway::Impl::check_policy(const Session& from, const
   }
   if (denied.contains(view.destination) && !mutant("denied.remove"))
     return DropReason::DestinationDenied;
+  if (from.outer == view.destination && !mutant("denied.outer.remove"))
+    return DropReason::DestinationDenied;
   if (from.rules.allowed && !from.rules.allowed->contains(view.destination) &&
       !mutant("allowed.remove")) {
     return DropReason::DestinationDenied;

@@ -139,6 +139,20 @@ TEST(GatewayPackets, faults_c4_gateway_services_are_its_inner_addresses_only) {
   EXPECT_EQ(w.tun.packets.size(), 3u);
 }
 
+// proves: Z5
+TEST(GatewayPackets, faults_c4_the_address_that_a_client_is_connected_to_is_no_destination) {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.default_routes = nets({"0.0.0.0/0", "::/0"});
+  GatewayWorld w({}, policy);
+  auto& anna = w.connect("anna");
+  anna.local = ip("203.0.113.9");  // the gateway listens on all its addresses
+  w.request(anna, kStream);
+  w.send(anna, make_packet("10.8.0.2", "203.0.113.9"));
+  EXPECT_TRUE(w.tun.packets.empty());
+  w.send(anna, make_packet("10.8.0.2", "203.0.113.8"));
+  EXPECT_EQ(w.tun.packets.size(), 1u);
+}
+
 TEST(GatewayPackets, allowed_destinations_narrow_what_is_advertised) {
   PolicySnapshot policy = GatewayWorld::default_policy();
   policy.clients["anna"].allowed_destinations = nets({"10.1.0.0/16"});

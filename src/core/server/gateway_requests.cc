@@ -154,11 +154,23 @@ void Gateway::on_resolved(uint64_t ticket, const std::vector<IpAddress>& address
   if (!request.early_data.empty()) on_stream_data(connection, request.stream, request.early_data);
 }
 
+// What of the gateway itself the client may not reach (RFC 9298 7).
+RangeSet Gateway::Impl::denied_to(const ClientPolicy& client,
+                                  const HttpConnection& connection) const {
+  std::vector<IpPrefix> out = policy->denied_destinations;
+  if (const auto outer = connection.local_address(); outer && !mutant("scope.outer.remove"))
+    out.push_back(IpPrefix::host(*outer));
+  if (client.reach_gateway == Permission::Deny && !mutant("scope.inner.remove")) {
+    for (const IpAddress& address : pool.own_addresses()) out.push_back(IpPrefix::host(address));
+  }
+  return mutant("scope.denied.remove") ? RangeSet() : RangeSet(out);
+}
+
 void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
                                  const Admitted& admitted, std::vector<IpAddress> resolved) {
   const ClientPolicy& client = *policy->find(admitted.identity);
   const auto scoped = routes_in_scope(policy->routes_for(client), admitted.scope, resolved);
-  if (scope_is_prohibited(admitted.scope, resolved)) {
+  if (scope_is_prohibited(admitted.scope, resolved, denied_to(client, connection))) {
     return refuse(connection, stream,
                   {.status = recommended_status(ProxyError::DestinationIpProhibited),
                    .error = ProxyError::DestinationIpProhibited,
@@ -274,6 +286,7 @@ Gateway::Impl::Session& Gateway::Impl::make_session(HttpConnection& connection, 
   session.identity = admitted.identity;
   session.credential = admitted.credential;
   session.scope = admitted.scope;
+  session.outer = connection.local_address();
   connection_state(connection).sessions.emplace_back(stream, slot);
   ++live;
   ++totals.sessions_opened;

@@ -209,6 +209,37 @@ TEST(GatewayRequests, rfc9298_7_targets_that_nobody_may_reach) {
   }
 }
 
+// proves: Z5
+TEST(GatewayRequests, rfc9298_7_targets_that_are_the_gateway_itself) {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.default_routes = nets({"0.0.0.0/0", "::/0"});
+  policy.denied_destinations = nets({"198.51.100.0/25"});
+  policy.clients["bert"].reach_gateway = Permission::Deny;
+  GatewayWorld w({}, std::move(policy));
+  const auto ask = [&](const char* who, std::string_view target,
+                       std::vector<IpAddress> resolved = {}) {
+    auto& client = w.connect(who);
+    client.local = ip("203.0.113.9");
+    w.request(client, kStream, std::format("/.well-known/masque/ip/{}/*/", target));
+    if (!resolved.empty()) w.gateway.on_resolved(w.events<ResolveName>().at(0).ticket, resolved);
+    if (client.status(kStream) == "200") return std::string();
+    EXPECT_EQ(client.status(kStream), "502");
+    return client.response(kStream, "proxy-status");
+  };
+  const auto prohibited = testing::HasSubstr("error=destination_ip_prohibited");
+  EXPECT_THAT(ask("anna", "198.51.100.7"), prohibited);
+  EXPECT_THAT(ask("anna", "198.51.100.64%2F26"), prohibited);
+  EXPECT_EQ(ask("anna", "198.51.100.0%2F24"), "") << "half of it is somebody else";
+  EXPECT_THAT(ask("anna", "203.0.113.9"), prohibited);
+  EXPECT_EQ(ask("anna", "203.0.113.8"), "");
+  EXPECT_THAT(ask("anna", "self.example", {ip("203.0.113.9"), ip("127.0.0.1")}), prohibited);
+  EXPECT_EQ(ask("anna", "self.example", {ip("203.0.113.9"), ip("203.0.113.8")}), "");
+  // Its inner addresses are for those who may.
+  EXPECT_EQ(ask("anna", "10.8.0.1"), "");
+  EXPECT_THAT(ask("bert", "10.8.0.1"), prohibited);
+  EXPECT_THAT(ask("bert", "fd00%3A8%3A%3A1"), prohibited);
+}
+
 // proves: S6, S7
 TEST(GatewayRequests, rfc9484_4_6_a_name_is_resolved_before_the_answer) {
   GatewayWorld w;

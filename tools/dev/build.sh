@@ -40,6 +40,8 @@ run_script() {
   local script=$MASQUE_VPN_CHECKOUT/$1
   shift
   [[ -x $script ]] || die "${script#"$MASQUE_VPN_CHECKOUT"/} is not there (or not executable)"
+  # Refuses the caller's directory, when it has to, before anything is built.
+  prepare_platform
   build_preset release
   run_on_platform "$script" "$@"
 }

@@ -11,7 +11,13 @@ runs_natively() {
   [[ $ID == debian && ${VERSION_ID:-99} -ge 13 ]]
 }
 
-# Makes the platform ready and sets root ("" when native).
+# Exit codes of a command that could not be started, as env and the shells have them.
+code_not_run=125 code_not_found=127
+
+# Directories that the root has its own of: what is below is not the caller's.
+own_dirs='^/(bin|boot|dev|etc|lib[^/]*|proc|sbin|sys|usr|var/(backups|cache|lib|log|mail|spool))(/|$)|^/(var)?$'
+
+# Makes the platform ready and sets root ("" when native); the current directory is the same there.
 prepare_platform() {
   if runs_natively; then
     root=
@@ -21,7 +27,20 @@ prepare_platform() {
   root=$(root_path)
   ensure_root "$root" || exit 1
   ensure_mounts "$root"
+  share_directory "$root"
   copy_host_files "$root"
+}
+
+# What a command reads and writes by relative paths is what its caller means by them.
+share_directory() {
+  local root=$1 dir
+  dir=$(pwd -P 2>/dev/null)
+  [[ -n $dir && $dir -ef . ]] || fail $code_not_run "$PWD: this directory has been removed"
+  [[ $dir -ef $root$dir ]] && return
+  [[ ! $dir =~ $own_dirs ]] ||
+    fail $code_not_run "$dir: the Debian 13 root has its own; call ./dev from another directory"
+  bound_dirs+=("$dir")
+  ensure_mounts "$root"
 }
 
 platform_environment() {
@@ -59,7 +78,7 @@ program_exists() {
   fi
   IFS=: read -ra dirs <<<"$PATH"
   for dir in "${dirs[@]}"; do
-    [[ -x $root$dir/$1 || -L $root$dir/$1 || ( $dir == "$MASQUE_VPN_CHECKOUT"/* && -x $dir/$1 ) ]] && return
+    [[ -e $root$dir/$1 || -L $root$dir/$1 || ( $dir == "$MASQUE_VPN_CHECKOUT"/* && -e $dir/$1 ) ]] && return
   done
   return 1
 }
@@ -69,13 +88,10 @@ run_on_platform() {
   prepare_platform
   platform_environment
   if ! program_exists "$1"; then
-    [[ -d $MASQUE_VPN_CHECKOUT/build/release/bin ]] || die "$1: not found; nothing is built yet: ./dev build"
-    die "$1: not found"
+    [[ -d $MASQUE_VPN_CHECKOUT/build/release/bin ]] ||
+      fail $code_not_found "$1: not found; nothing is built yet: ./dev build"
+    fail $code_not_found "$1: not found"
   fi
   [[ -z $root ]] && exec -- "$@"
-  # The same directory when the root has it: the checkout and /tmp always.
-  local dir=$PWD
-  [[ -d $root$dir ]] || dir=$(pwd -P)
-  [[ -d $root$dir ]] || dir=/
-  exec chroot "$root" /usr/bin/env -C "$dir" -- "$@"
+  exec chroot "$root" /usr/bin/env -C "$(pwd -P)" -- "$@"
 }

@@ -15,7 +15,10 @@ in_root_marker=/etc/masque-vpn-root
 
 say() { printf 'dev: %s\n' "$*" >&2; }
 
-die() {
-  printf 'dev: %s\n' "$*" >&2
-  exit 1
+die() { fail 1 "$@"; }
+
+# fail CODE MESSAGE...
+fail() {
+  say "${*:2}"
+  exit "$1"
 }

@@ -16,7 +16,7 @@ read_mounts() {
   done </proc/self/mountinfo
 }
 
-# Directories that are at the same path inside; /tmp is too.
+# Directories that are at the same path inside; /tmp is too, and the one from which a command is run.
 bound_dirs=("$MASQUE_VPN_CHECKOUT" "$shared_dir")
 if [[ -f $MASQUE_VPN_CHECKOUT/.git ]]; then
   # A work tree of git: its repository is elsewhere.
@@ -66,13 +66,13 @@ make_mounts() {
   [[ ${mount_device[/sys]} == "${mount_device[$root/sys]-}" ]] || bind /sys "$root/sys" || return
   for dir in "${bound_dirs[@]}"; do
     [[ $dir -ef $root$dir ]] && continue
-    # Another checkout was at this path and has been removed: on a removed directory nothing mounts.
-    [[ -z ${mount_device[$root$dir]-} ]] || umount -l "$root$dir" || return
-    mkdir -p "$root$dir" && mount --bind "$dir" "$root$dir" || return
+    # Another directory was at this path and has been removed: on a removed one nothing mounts.
+    [[ -z ${mount_device[$root$dir]-} ]] || detach "$root$dir"
+    mkdir -p "$root$dir" && bind "$dir" "$root$dir" || return
   done
   for dir in /etc/resolv.conf /etc/hosts; do
     [[ ! -e $dir || $dir -ef $root$dir ]] && continue
-    [[ -z ${mount_device[$root$dir]-} ]] || umount -l "$root$dir"
+    [[ -z ${mount_device[$root$dir]-} ]] || detach "$root$dir"
     mount --bind "$dir" "$root$dir" || return
   done
 }
@@ -81,6 +81,10 @@ make_mounts() {
 bind() {
   if [[ $2 == "$1"/*"$1" ]]; then mount --bind "$1" "$2"; else mount --rbind "$1" "$2"; fi
 }
+
+# Takes away the mount on top of $1 with all below; fails where another mount hides it. Private first: an
+# unmount below a shared mount happens to the machine's own mounts too.
+detach() { mount --make-rprivate "$1" 2>/dev/null && umount -l "$1"; }
 
 # Named network namespaces are mounts; shared as iproute2 does it, those made on either side later
 # are seen on both.
@@ -97,7 +101,7 @@ remove_mounts() {
     [[ $point != "$root" && $point != "$root"/* ]] || points=("$point" "${points[@]}")
   done
   ((${#points[@]})) || return 0
-  # Private first, with all that is hidden below others: an unmount below a shared mount happens to
-  # the machine's own mounts too. The last point is the root itself, bound onto itself.
+  # Private first, as in detach, with all that is hidden below others. The last point is the root
+  # itself, bound onto itself.
   mount --make-rprivate "${points[-1]}" && umount "${points[@]}"
 }

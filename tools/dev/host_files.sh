@@ -21,7 +21,8 @@ copy_host_files() {
   [[ $now == "$seen" ]] && return
   local file
   for file in "${files[@]}"; do
-    [[ -e $file ]] || continue
+    # The same file when a command is run from the home directory.
+    [[ -e $file && ! $file -ef $root$file ]] || continue
     mkdir -p "$root${file%/*}" && cp -Lp "$file" "$root$file.new.$$" && mv -f "$root$file.new.$$" "$root$file"
   done
   chroot "$root" update-ca-certificates >/dev/null 2>&1 || say "update-ca-certificates failed in $root"

@@ -10,6 +10,7 @@ PARTS = pathlib.Path(__file__).resolve().parents[2] / "tools" / "dev"
 # sees; all of it on a file system of its own. So is /run: names of networks are not the machine's.
 PRELUDE = """
 set -u
+while umount -l /run/netns 2>/dev/null; do :; done
 mount -t tmpfs tmpfs /mnt && mount -t tmpfs tmpfs /run || exit 99
 mkdir -p /mnt/cache /mnt/checkout/tools /mnt/root/{proc,sys,dev,run,tmp,etc,usr,var/lib} || exit 99
 ln -s "$1" /mnt/checkout/tools/dev
@@ -26,7 +27,7 @@ cd /mnt/checkout
 
 # The root has the programs of this machine.
 PROGRAMS = """
-ensure_mounts /mnt/root && mount --bind /usr /mnt/root/usr || exit 99
+mount --bind /mnt/root /mnt/root && mount --make-private /mnt/root && mount --bind /usr /mnt/root/usr || exit 99
 """
 
 

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import docker_rules
 import include_rules
 import size_rules
 import text_rules
@@ -34,6 +35,7 @@ RULES = {
     "throw": text_rules.no_throw,
     "shared-ptr": text_rules.shared_ownership,
     "iostream": text_rules.iostream,
+    "dockerfile-flag": docker_rules.dockerfile_flag,
     "file-length": size_rules.file_length,
     "function-length": size_rules.function_length,
 }

@@ -9,6 +9,7 @@ import machine
 import tidy
 from machine import Machine
 
+SHELL_LICENCE = "# SPDX-License-Identifier: Apache-2.0\n"
 LICENCE = "// SPDX-License-Identifier: Apache-2.0\n"
 MACHINE = Machine(paths=["/srv/checkouts/masque"], mirror_hosts=["mirror.example.net"])
 
@@ -56,6 +57,8 @@ PLANTED = [
     ("shared-ptr", 2, "src/core/ip/a.cc", LICENCE + "std::shared_ptr<int> p;\n"),
     ("shared-ptr", 2, "src/core/ip/a.cc", LICENCE + "auto p = std::make_shared<int>(1);\n"),
     ("iostream", 2, "src/host/a.cc", LICENCE + "#include <iostream>\n"),
+    ("dockerfile-flag", 3, "a/Dockerfile", SHELL_LICENCE + "FROM a\nHEALTHCHECK --retries=3 \\\n  # why\n  --start-interval=1s CMD a --b\n"),
+    ("dockerfile-flag", 2, "a/Dockerfile", SHELL_LICENCE + "RUN --mount=type=cache,target=/a make\n"),
     ("file-length", 801, "src/base/a.cc", LICENCE + "\n" * 800),
     ("function-length", 3, "src/base/a.cc", function_of(71)),
     ("function-length", 2, "tools/a.py", "# SPDX-License-Identifier: Apache-2.0\ndef f():\n" + "    pass\n" * 70),
@@ -70,6 +73,7 @@ RIGHT = [
     ("src/core/ip/a_test.cc", LICENCE + "#include <iostream>\n#include <fstream>\n"),
     ("src/base/a.cc", LICENCE + f"// {NOTE}(#12): later\n"),
     ("tools/a.py", "#!/usr/bin/env python3\n# SPDX-License-Identifier: Apache-2.0\n"),
+    ("a/Dockerfile", SHELL_LICENCE + "COPY --from=a --chown=a:a a b\nRUN make --jobs \\\n  --quiet\n"),
     ("src/base/a.cc", function_of(70)),
     # A type, a namespace and a table are no functions.
     ("src/base/a.h", LICENCE + "class Thing : public Base {\n" + "  int f() { return 1; }\n" * 80 + "};\n"),

@@ -6,7 +6,11 @@
 # Set by ./dev: the checkout.
 : "${MASQUE_VPN_CHECKOUT:?is set by ./dev}"
 
-cache_dir=${MASQUE_VPN_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/masque-vpn}
+# A script that gives itself another HOME is not to make another root of 650 MB.
+home=${HOME-}
+[[ $EUID -ne 0 ]] || home=$(getent passwd 0 | cut -d: -f6)
+cache_dir=${MASQUE_VPN_CACHE:-${XDG_CACHE_HOME:-${home:-/root}/.cache}/masque-vpn}
+unset home
 # The part of the cache that is at the same path inside the root: compiler and package caches.
 shared_dir=$cache_dir/shared
 

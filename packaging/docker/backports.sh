@@ -8,6 +8,7 @@ set -eu
 suite=$VERSION_CODENAME-backports
 
 apt-get update -qq
+# shellcheck disable=SC2016  # apt's variables
 if ! apt-get indextargets --format '$(RELEASE)' | grep -qx "$suite"; then
   archive=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(CREATED_BY)' |
     awk -v release="$VERSION_CODENAME" '$2 == release && $3 == "Packages" { print $1; exit }')

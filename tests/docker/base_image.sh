@@ -11,15 +11,16 @@ say() { printf '%s\n' "$*" >&2; }
 . "$source_root/tools/dev/mirror.sh"
 
 sources=$(debian_sources trixie)
+# shellcheck disable=SC2016  # for mmdebstrap's shell
 hooks=(
   --setup-hook='mkdir -p "$1"/etc/apt "$1"/etc/ssl/certs'
   --setup-hook='for f in auth.conf auth.conf.d mirrors; do [ ! -e "/etc/apt/$f" ] || cp -rL "/etc/apt/$f" "$1"/etc/apt/; done'
   --setup-hook='[ ! -e /etc/ssl/certs/ca-certificates.crt ] || cp -L /etc/ssl/certs/ca-certificates.crt "$1"/etc/ssl/certs/'
+  --customize-hook='rm -rf "$1"/usr/share/doc/* "$1"/usr/share/man/* "$1"/usr/share/locale/*'
 )
 options=()
 while IFS= read -r line; do options+=(--aptopt="$line"); done < <(mirror_apt_conf)
 
 mmdebstrap --quiet --variant=minbase --format=tar "${hooks[@]}" "${options[@]}" \
-  --customize-hook='rm -rf "$1"/usr/share/doc/* "$1"/usr/share/man/* "$1"/usr/share/locale/*' \
   trixie "$out.part" - <<<"$sources"
 mv "$out.part" "$out"

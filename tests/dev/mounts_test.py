@@ -76,6 +76,10 @@ BEFORE = {
         ensure_mounts /mnt/root
         umount -l /run/netns && mount --bind /run/netns /run/netns && mount --make-shared /run/netns
     """,
+    "one of another /run": PROGRAMS + """
+        ensure_mounts /mnt/root
+        mount -t tmpfs tmpfs /run
+    """,
     "a machine that shares all its mounts": "mount --make-rshared /" + PROGRAMS,
     "a machine that shares all but one": "mount --make-rshared /" + PROGRAMS + """
         ensure_mounts /mnt/root

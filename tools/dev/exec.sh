@@ -15,7 +15,7 @@ runs_natively() {
 code_not_run=125 code_not_found=127
 
 # Directories that the root has its own of: what is below is not the caller's.
-own_dirs='^/(bin|boot|dev|etc|lib[^/]*|proc|sbin|sys|usr|var/(backups|cache|lib|log|mail|spool))(/|$)|^/(var)?$'
+own_dirs='^/(bin|boot|dev|etc|lib(32|64|x32)?|proc|sbin|sys|usr|var/(backups|cache|lib|log|mail|spool))(/|$)|^/(var)?$'
 
 # Makes the platform ready and sets root ("" when native); the current directory is the same there.
 prepare_platform() {

@@ -88,8 +88,8 @@ bind() {
   if [[ $2 == "$1"/*"$1" ]]; then mount --bind "$1" "$2"; else mount --rbind "$1" "$2"; fi
 }
 
-# Takes away the mount on top of $1 with all below; fails where another mount hides it. Private first: an
-# unmount below a shared mount happens to the machine's own mounts too.
+# Takes away the mount on top of $1 with all below; fails where there is none. Private first: an unmount
+# below a shared mount happens to the machine's own mounts too.
 detach() { mount --make-rprivate "$1" 2>/dev/null && umount -l "$1"; }
 
 # Named network namespaces are mounts: where both directories share what is mounted in them, those
@@ -116,10 +116,7 @@ join_netns_dirs() {
   done
   # What happens below the root's /run is not to happen to the machine's.
   mount --make-slave "$root/run" || return
-  while [[ -n ${mount_source[$root/run/netns]+is} ]]; do
-    detach "$root/run/netns" || return
-    read_mounts
-  done
+  while detach "$root/run/netns"; do :; done
   mount --rbind /run/netns "$root/run/netns"
 }
 

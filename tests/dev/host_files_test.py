@@ -18,6 +18,27 @@ def test_settings_are_copied_when_they_change():
     assert done.returncode == 0, done.stderr
 
 
+def test_another_home_costs_no_look_at_certificates():
+    done = in_mount_namespace(PROGRAMS + HOME + """
+        copy_host_files /mnt/root
+        exec 3>&1
+        chroot() { echo "$@" >&3; }
+        HOME=/mnt/other; copy_host_files /mnt/root
+        HOME=/mnt/home; copy_host_files /mnt/root
+    """)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_a_certificate_is_known_to_programs():
+    done = in_mount_namespace(PROGRAMS + HOME + """
+        mount -t tmpfs tmpfs /usr/local && mkdir -p /usr/local/share/ca-certificates
+        copy_host_files /mnt/root
+        chroot() { echo "$@" >&3; }
+        touch /usr/local/share/ca-certificates/own.crt; copy_host_files /mnt/root 3>&1
+    """)
+    assert (done.returncode, done.stdout) == (0, "/mnt/root update-ca-certificates\n"), done.stderr
+
+
 def test_a_home_that_the_root_sees_is_left_alone():
     done = in_mount_namespace(PROGRAMS + HOME + """
         mkdir -p /mnt/root/mnt/home && mount --bind /mnt/home /mnt/root/mnt/home

@@ -12,6 +12,8 @@ host_files() {
   shopt -u nullglob
 }
 
+certificates_in() { grep '\.crt ' <<<"$1"; }
+
 # Costs one stat when nothing changed.
 copy_host_files() {
   local root=$1 files now seen=
@@ -25,7 +27,8 @@ copy_host_files() {
     [[ -e $file && ! $file -ef $root$file ]] || continue
     mkdir -p "$root${file%/*}" && cp -Lp "$file" "$root$file.new.$$" && mv -f "$root$file.new.$$" "$root$file"
   done
-  chroot "$root" update-ca-certificates >/dev/null 2>&1 || say "update-ca-certificates failed in $root"
+  [[ $(certificates_in "$now") == "$(certificates_in "$seen")" ]] ||
+    chroot "$root" update-ca-certificates >/dev/null 2>&1 || say "update-ca-certificates failed in $root"
   printf '%s\n' "$now" >"$root/etc/masque-vpn-host-files.$$"
   mv -f "$root/etc/masque-vpn-host-files.$$" "$root/etc/masque-vpn-host-files"
 }

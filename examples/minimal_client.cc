@@ -24,7 +24,7 @@
 
 namespace {
 
-using namespace masque;
+using namespace masque;  // NOLINT(google-build-using-namespace): one file, no header
 
 volatile sig_atomic_t stopping = 0;
 

@@ -99,17 +99,17 @@ void Network::send(HostId from, const NetworkPath& path, Ecn ecn, Bytes bytes) {
         }
         copy.from = place->second;
       }
-      cross(std::move(copy));
+      cross(copy);
     });
   }
 }
 
 void Network::inject(Packet packet) {
   packet.sent_at = world_.now();
-  cross(std::move(packet));
+  cross(packet);
 }
 
-void Network::cross(Packet packet) {
+void Network::cross(const Packet& packet) {
   const auto to = host_of(packet.to.address);
   if (!to) return;  // nobody lives there
   if (filter_ && filter_(packet)) return;

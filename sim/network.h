@@ -84,7 +84,7 @@ class Network {
     std::optional<Nat> nat;
   };
 
-  void cross(Packet packet);  // from the internet to the receiver's down link
+  void cross(const Packet& packet);  // from the internet to the receiver's down link
   void deliver(HostId host, Packet packet, Link::Delivery::Content content);
   void corrupt(std::vector<uint8_t>& bytes);
   std::optional<HostId> host_of(const IpAddress& address) const;

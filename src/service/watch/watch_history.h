@@ -22,7 +22,7 @@ class WatchHistory {
         recent_(static_cast<size_t>(std::max<int64_t>(kRecent / interval, 1))) {}
 
   void push(std::optional<WatchPoint> point) {
-    points_.push_back(std::move(point));
+    points_.push_back(point);
     ++pushed_;
     if (points_.size() > slots_) points_.pop_front();
   }

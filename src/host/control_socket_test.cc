@@ -29,7 +29,7 @@ class Control : public testing::Test {
     directory_ = ::mkdtemp(pattern.data());
     path_ = directory_ + "/control.sock";
   }
-  ~Control() override {
+  void TearDown() override {
     server_.reset();
     std::filesystem::remove_all(directory_);
   }

@@ -49,13 +49,14 @@ class CliTest : public ::testing::Test {
     };
     hooks.shares_network = [this](const std::string& socket) { return in_this_network == socket; };
   }
-  ~CliTest() override { unsetenv("MASQUE_VPN_RUNTIME_DIR"); }
+  void TearDown() override { unsetenv("MASQUE_VPN_RUNTIME_DIR"); }
 
   int run(std::vector<std::string> arguments) {
     out.clear();
     err.clear();
     arguments.insert(arguments.begin(), "masque-vpn");
     std::vector<const char*> argv;
+    argv.reserve(arguments.size());
     for (const auto& argument : arguments) argv.push_back(argument.c_str());
     return cli_main(static_cast<int>(argv.size()), argv.data(), hooks);
   }

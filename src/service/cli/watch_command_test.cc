@@ -68,11 +68,12 @@ class WatchCommandTest : public ::testing::Test {
     };
     setenv("LC_ALL", "C", 1);
   }
-  ~WatchCommandTest() override { unsetenv("LC_ALL"); }
+  void TearDown() override { unsetenv("LC_ALL"); }
 
   int run(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"masque-vpn", "watch", "--socket", "/s"});
     std::vector<const char*> argv;
+    argv.reserve(arguments.size());
     for (const auto& argument : arguments) argv.push_back(argument.c_str());
     return cli_main(static_cast<int>(argv.size()), argv.data(), hooks);
   }

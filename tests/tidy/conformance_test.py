@@ -34,12 +34,20 @@ def joined(path, text):
 
 @pytest.mark.parametrize(("path", "text", "name"), [
     ("a_test.cc", "// proves: A1\nTEST(Suite, name) {\n", "Suite.name"),
-    ("a_test.cc", "// proves: A1\n// Why.\n\nTEST_F(Suite, name) {\n", "Suite.name"),
+    ("a_test.cc", "// Why.\n// proves: A1\nTEST_F(Suite, name) {\n", "Suite.name"),
     ("a_test.cc", "// proves: A1\nRC_GTEST_PROP(Suite,\n              name, (int a)) {\n", "Suite.name"),
-    ("a_test.cc", "// proves: A1\nSCENARIO(loss_of_everything) {\n", "loss_of_everything"),
+    ("a_test.cc", '// proves: A1\nSCENARIO(loss, 3, "All of it") {\n', "loss"),
+    ("a_test.cc", 'SCENARIO(above, 3, "Another") {\n}\n\n// proves: A1\nSCENARIO(\n    loss, 3,\n    "All of it") {\n', "loss"),
+    ("a_test.cc", '// proves: A1\nSCENARIO_WITH(loss, Crypto::Real, 3, "All of it") {\n', "loss"),
     ("a_test.cc", 'TEST(Suite, table) {\n  // proves: A1\n  {"host bits", 1},\n', "Suite.table[host bits]"),
+    ("a_test.cc", 'TEST(Suite, above) {\n}\nconst Row kRows[] = {\n    // proves: A1\n    {"host bits", 1},\n};\n'
+                  "TEST(Suite, table) {\n  for (auto& row : kRows) run(row);\n}\n", "Suite.table[host bits]"),
+    ("a_test.cc", 'const Row kRows[] = {\n    // proves: A1\n    {"host bits", 1},\n};\nTEST_P(Rows, all) {\n}\n'
+                  "INSTANTIATE_TEST_SUITE_P(All, Rows, ValuesIn(kRows),\n                         name);\n", "Rows.all[host bits]"),
     ("a_test.cc", "TEST(Suite, name) {\n  // proves: A1\n  int a = 1;\n", "Suite.name"),
     ("test_a.py", "# proves: A1\n@mark\ndef test_name(lab):\n", "test_name"),
+    ("test_a.py", "# proves: A1\n@mark(\n    1,\n)\n@mark\ndef test_name(lab):\n", "test_name"),
+    ("test_a.py", "def test_name(lab):\n    # proves: A1\n    a = 1\n", "test_name"),
 ])
 def test_the_test_after_a_comment_is_named(path, text, name):
     assert joined(path, text) == ({"A1": [f"{path}: {name}"]}, [])
@@ -50,10 +58,20 @@ def test_several_rows_and_lines():
     assert set(tests) == {"A1", "X1", "V1t"} and not wrong
 
 
-@pytest.mark.parametrize("text", ["// proves: A9\nTEST(S, n) {", "// proves: host bits\nTEST(S, n) {", "// proves: A1\nint a;\n"])
+@pytest.mark.parametrize("text", [
+    "// proves: A9\nTEST(S, n) {",
+    "// proves: host bits\nTEST(S, n) {",
+    "// proves: A1\nint a;\n",
+    "// proves: A1\n",
+    "// proves: A1\n// A test that came between.\nTEST(S, m) {\n}\n\nTEST(S, n) {",
+    "// proves: A1\n// proves: A2\nTEST(S, n) {",
+    "// proves: A1\n\nTEST(S, n) {",
+    "int helper() {\n  // proves: A1\n  return 1;\n}\nTEST(S, n) {\n  helper();\n}\n",
+    'const Row kRows[] = {\n    // proves: A1\n    {"host bits"},\n};\nTEST(S, n) {\n  kRows;\n}\nTEST(S, m) {\n  kRows;\n}\n',
+])
 def test_wrong_comments_are_told(text):
     tests, wrong = joined("a_test.cc", text)
-    assert tests == {} and len(wrong) == 1
+    assert "A1" not in tests and len(wrong) == 1
 
 
 def test_what_is_open():

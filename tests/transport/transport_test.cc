@@ -447,7 +447,6 @@ TEST(Transport, a_datagram_leaves_and_arrives_at_once) {
   EXPECT_EQ(pair.server_events.datagrams.size(), 1u);
 }
 
-// proves: N1, N3, N5
 // The congestion window is never enough for the datagrams, and a capsule comes late.
 // proves: G12
 TEST(Transport, rfc9221_5_datagrams_and_streams_have_priorities) {
@@ -475,6 +474,7 @@ TEST(Transport, rfc9221_5_datagrams_and_streams_have_priorities) {
   }
 }
 
+// proves: N1, N3, N5
 TEST(Transport, connection_ids_are_random_and_never_issued_twice) {
   struct Ids : ConnectionIdRegistry {
     void add_connection_id(const ConnectionId& id) override { issued.push_back(id); }

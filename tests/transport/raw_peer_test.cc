@@ -71,10 +71,34 @@ struct Accepting : RequestHandler {
     connection.enable_datagrams(Instant{}, id);
   }
   void on_stream_closed(HttpConnection&, StreamId, uint64_t) override { ++closed; }
-  void on_http_datagram(HttpConnection&, StreamId, Bytes) override { ++datagrams; }
-  int requests = 0, closed = 0, datagrams = 0;
+  void on_stream_data(HttpConnection&, StreamId, Bytes data) override {
+    stream_bytes.insert(stream_bytes.end(), data.begin(), data.end());
+  }
+  void on_http_datagram(HttpConnection&, StreamId id, Bytes payload) override {
+    ++datagrams;
+    datagram_stream = id;
+    datagram_bytes.assign(payload.begin(), payload.end());
+  }
+  void on_settings(HttpConnection&) override { ++settings; }
+  void on_goaway(HttpConnection&, StreamId id) override { goaways.push_back(id.value()); }
+  int requests = 0, closed = 0, datagrams = 0, settings = 0;
+  std::vector<uint8_t> stream_bytes, datagram_bytes;
+  std::optional<StreamId> datagram_stream;
+  std::vector<uint64_t> goaways;
   HeaderFields last;
 };
+
+std::vector<std::vector<uint8_t>> packets_of(const TransmitBatch& batch) {
+  std::vector<std::vector<uint8_t>> packets;
+  for (const TransmitRun& run : batch.runs()) {
+    const Bytes bytes = batch.bytes(run);
+    for (size_t at = 0; at < bytes.size(); at += run.segment_size) {
+      const Bytes one = bytes.subspan(at, std::min<size_t>(run.segment_size, bytes.size() - at));
+      packets.emplace_back(one.begin(), one.end());
+    }
+  }
+  return packets;
+}
 
 // Our server against a raw client.
 class RawClient : public ::testing::Test, public ConnectionFactory {
@@ -119,15 +143,7 @@ class RawClient : public ::testing::Test, public ConnectionFactory {
     }
   }
   size_t deliver(const std::function<void(MutableBytes)>& receive) {
-    std::vector<std::vector<uint8_t>> packets;
-    for (const TransmitRun& run_of : batch.runs()) {
-      const Bytes bytes = batch.bytes(run_of);
-      for (size_t at = 0; at < bytes.size(); at += run_of.segment_size) {
-        const Bytes one =
-            bytes.subspan(at, std::min<size_t>(run_of.segment_size, bytes.size() - at));
-        packets.emplace_back(one.begin(), one.end());
-      }
-    }
+    auto packets = packets_of(batch);
     batch.clear();
     for (auto& packet : packets) receive(packet);
     return packets.size();
@@ -287,6 +303,16 @@ TEST_F(RawClient, a_quarter_stream_id_beyond_2_60_ends_the_connection) {
   expect_closed(HttpError::Datagram);
 }
 
+// Protocol vector 15.1: legal, but its stream is far beyond the limit.
+// proves: H3, H7, X10
+TEST_F(RawClient, the_largest_quarter_stream_id_is_legal) {
+  control();
+  run();
+  datagram("cfffffffffffffff 00 45");
+  run();
+  expect_closed(HttpError::Id);
+}
+
 // proves: H7
 TEST_F(RawClient, a_datagram_for_a_stream_that_can_never_exist) {
   control();
@@ -430,10 +456,183 @@ TEST_F(RawClient, an_endless_header_section_is_excessive_load) {
   ASSERT_TRUE(client->close_reason());
 }
 
+// Protocol vector 15.3: the packet that a LAN sends, on stream 44.
+constexpr std::string_view kLanPacket =
+    "45000020 00004000 4011 4e87 c000020b c6336407 9c400035000c0000 61626364";
+
+// proves: H2, D1
+TEST_F(RawClient, rfc9484_8_a_datagram_on_stream_44) {
+  control();
+  StreamId stream = bidi();
+  for (int i = 0; i < 11; ++i) stream = bidi();
+  ASSERT_EQ(stream.value(), 44u);
+  write(stream, headers(connect_ip()));
+  run();
+  datagram("0b 00" + std::string(kLanPacket));
+  run();
+  ASSERT_EQ(handler.datagrams, 1);
+  EXPECT_EQ(handler.datagram_stream, stream);
+  EXPECT_EQ(handler.datagram_bytes, hex("00" + std::string(kLanPacket)));
+}
+
+// Protocol vector 15.2: the DATA frame that holds ADDRESS_REQUEST id 1 0.0.0.0/32.
+// proves: H12
+TEST_F(RawClient, a_data_frame_gives_the_bytes_of_its_capsule) {
+  control();
+  const StreamId stream = bidi();
+  write(stream, headers(connect_ip()));
+  write(stream, hex("00 09 02 07 01 04 00000000 20"));
+  run();
+  EXPECT_EQ(handler.stream_bytes, hex("02 07 01 04 00000000 20"));
+}
+
+// Protocol vector 15.4.
+// proves: W8
+TEST_F(RawClient, rfc9114_5_2_the_first_goaway_names_the_greatest_stream) {
+  control();
+  run();
+  server->send_goaway();
+  run();
+  const auto& bytes = raw.received[3];
+  const auto goaway = hex("07 08 fffffffffffffffc");
+  ASSERT_GE(bytes.size(), goaway.size());
+  EXPECT_EQ(std::vector(bytes.end() - static_cast<ptrdiff_t>(goaway.size()), bytes.end()), goaway);
+}
+
 // proves: W3
 TEST_F(RawClient, a_client_may_open_three_streams_of_its_own_and_a_hundred_requests) {
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(client->open_unidirectional_stream());
+  for (int i = 0; i < 3; ++i) {
+    const StreamId stream = uni();
+    write(stream, std::vector<uint8_t>(1024, 0x21));  // a reserved stream type, all at once
+  }
   for (int i = 0; i < 100; ++i) EXPECT_TRUE(client->open_bidirectional_stream()) << i;
+  client->wake();
+  run();
+  EXPECT_FALSE(client->close_reason());
+  EXPECT_EQ(raw.sent.size(), 3u) << "flow control held something back";
+}
+
+// Our client against a raw server.
+class RawServer : public ::testing::Test, public ConnectionFactory {
+ protected:
+  // What the endpoint wants around a connection.
+  class Around final : public EndpointConnection {
+   public:
+    Around(std::unique_ptr<QuicConnection> quic, RawPeer& raw) : quic_(std::move(quic)) {
+      quic_->set_application(&raw);
+    }
+    QuicConnection& quic() override { return *quic_; }
+    void on_datagram(Instant now, const ReceivedDatagram& datagram) override {
+      quic_->on_datagram(now, datagram);
+    }
+    QuicConnection::Flushed poll_transmit(Instant now, TransmitBatch& out) override {
+      return quic_->poll_transmit(now, out);
+    }
+    void on_timeout(Instant now) override { quic_->on_timeout(now); }
+    void on_removed() override {}
+
+   private:
+    std::unique_ptr<QuicConnection> quic_;
+  };
+
+  void SetUp() override {
+    const auto identity = ca().server("vpn.example");
+    server_tls = make_tls_server({.certificate_pem = identity.certificate_pem,
+                                  .key_pem = identity.key_pem,
+                                  .client_ca_pem = ca().pem(),
+                                  .client_certificates = ClientCertificates::None,
+                                  .key_log = {}})
+                     .value();
+    client_tls = make_tls_client({.server_name = "vpn.example", .ca_pem = ca().pem()}).value();
+    endpoint = std::make_unique<QuicServerEndpoint>(QuicServerEndpoint::Options{}, *server_tls, rng,
+                                                    *this);
+    auto quic = QuicConnection::create_client(now, {}, *client_tls, rng,
+                                              {.path = kClientPath, .token = {}});
+    client =
+        std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic), handler);
+    run();
+    ASSERT_TRUE(client->quic().handshake_confirmed());
+  }
+  std::unique_ptr<EndpointConnection> create(std::unique_ptr<QuicConnection> quic) override {
+    server = quic.get();
+    return std::make_unique<Around>(std::move(quic), raw);
+  }
+  void run() {
+    for (int round = 0; round < 200; ++round) {
+      now += 100us;
+      if (server != nullptr) server->wake();
+      client->poll_transmit(now, batch);
+      const size_t up = deliver([&](MutableBytes bytes) {
+        endpoint->on_datagram(now, {.path = kServerPath, .ecn = Ecn::NotEct, .bytes = bytes});
+      });
+      endpoint->poll_transmit(now, batch);
+      const size_t down = deliver([&](MutableBytes bytes) {
+        client->on_datagram(now, {.path = kClientPath, .ecn = Ecn::NotEct, .bytes = bytes});
+      });
+      if (client->next_timeout() && *client->next_timeout() <= now) client->on_timeout(now);
+      endpoint->on_timeout(now);
+      if (up + down == 0 && round > 100) break;
+    }
+  }
+  size_t deliver(const std::function<void(MutableBytes)>& receive) {
+    auto packets = packets_of(batch);
+    batch.clear();
+    for (auto& packet : packets) receive(packet);
+    return packets.size();
+  }
+  void write(StreamId id, std::vector<uint8_t> bytes, bool fin = false) {
+    raw.outgoing.push_back({.stream = id, .bytes = std::move(bytes), .fin = fin});
+  }
+
+  const NetworkPath kClientPath{.local = {IpAddress::v4(0x0a000002), 50000},
+                                .remote = {IpAddress::v4(0x0a000001), 4433}};
+  const NetworkPath kServerPath{.local = kClientPath.remote, .remote = kClientPath.local};
+  Instant now = instant_from_ns(1'000'000'000);
+  SeededRng rng{3};
+  std::unique_ptr<TlsContext> server_tls, client_tls;
+  Accepting handler;
+  RawPeer raw;
+  std::unique_ptr<QuicServerEndpoint> endpoint;
+  QuicConnection* server = nullptr;
+  std::unique_ptr<Http3Connection> client;
+  TransmitBatch batch;
+};
+
+// Protocol vectors 15.4, as they are printed there.
+// proves: Q1, C2, H9, W2, W8
+TEST_F(RawServer, settings_make_the_client_usable_and_goaway_is_heard) {
+  EXPECT_FALSE(client->usable()) << "no settings yet";
+  const StreamId control = server->open_unidirectional_stream().value();
+  write(control, hex("00 04 04 0801 3301"));
+  run();
+  EXPECT_EQ(handler.settings, 1);
+  EXPECT_TRUE(client->usable()) << client->why_not();
+  write(control, hex("07 08 fffffffffffffffc"));
+  run();
+  EXPECT_EQ(handler.goaways, std::vector<uint64_t>{(uint64_t{1} << 62) - 4});
+  EXPECT_FALSE(client->quic().close_reason());
+}
+
+// proves: C2, Q1
+TEST_F(RawServer, without_extended_connect_the_client_sends_no_request) {
+  write(server->open_unidirectional_stream().value(), hex("00 04 02 3301"));
+  run();
+  EXPECT_EQ(handler.settings, 1);
+  EXPECT_FALSE(client->usable());
+}
+
+// proves: W3
+TEST_F(RawServer, a_server_may_open_three_streams_and_send_1024_bytes_on_each) {
+  for (int i = 0; i < 3; ++i) {
+    const auto stream = server->open_unidirectional_stream();
+    ASSERT_TRUE(stream);
+    write(*stream, std::vector<uint8_t>(1024, 0x21));
+  }
+  run();
+  EXPECT_EQ(raw.sent.size(), 3u) << "flow control held something back";
+  EXPECT_FALSE(client->quic().close_reason());
+  // And no request stream at all (RFC 9114 6.1).
+  EXPECT_FALSE(server->open_bidirectional_stream());
 }
 
 }  // namespace

@@ -6,201 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <deque>
 
-#include "base/rng.h"
-#include "core/http/http3_connection.h"
-#include "core/quic/token_store.h"
-#include "support/certificates.h"
+#include "transport/pair.h"
 
 namespace masque {
 namespace {
 
 using ::testing::HasSubstr;
-
-const testing::TestCa& ca() {
-  static const testing::TestCa instance;
-  return instance;
-}
-
-SocketAddress address(uint32_t ip, uint16_t port) {
-  return {.address = IpAddress::v4(ip), .port = port};
-}
-const NetworkPath kClientPath{.local = address(0x0a000002, 50000),
-                              .remote = address(0x0a000001, 4433)};
-const NetworkPath kServerPath{.local = kClientPath.remote, .remote = kClientPath.local};
-constexpr Duration kOneWay = 10ms;
-
-// Writes down what happens; the server accepts every request.
-struct Recorder : RequestHandler {
-  void on_settings(HttpConnection&) override { ++settings; }
-  void on_request(HttpConnection& connection, StreamId id, const HeaderFields& fields,
-                  bool) override {
-    request = fields;
-    stream = id;
-    if (accept) {
-      connection.respond(id, {{":status", "200"}, {"capsule-protocol", "?1"}}, StreamEnd::KeepOpen);
-      if (enable) connection.enable_datagrams(*clock, id);
-    } else {
-      connection.respond(id, {{":status", "403"}}, StreamEnd::Fin);
-    }
-  }
-  void on_response(HttpConnection& connection, StreamId id, const HeaderFields& fields,
-                   bool at_end) override {
-    response = fields;
-    response_fin = at_end;
-    if (find_field(fields, ":status") == "200") connection.enable_datagrams(*clock, id);
-  }
-  void on_stream_data(HttpConnection&, StreamId, Bytes data) override {
-    stream_bytes += as_text(data);
-  }
-  void on_stream_fin(HttpConnection&, StreamId) override { fin = true; }
-  void on_stream_closed(HttpConnection&, StreamId, uint64_t code) override {
-    closed.push_back(code);
-  }
-  void on_http_datagram(HttpConnection&, StreamId, Bytes payload) override {
-    datagrams.emplace_back(as_text(payload));
-  }
-  void on_goaway(HttpConnection&, StreamId id) override { goaways.push_back(id.value()); }
-
-  const Instant* clock = nullptr;
-  bool accept = true;
-  bool enable = true;  // datagrams, with the answer
-  int settings = 0;
-  HeaderFields request, response;
-  bool response_fin = false;
-  std::optional<StreamId> stream;
-  std::string stream_bytes;
-  bool fin = false;
-  std::vector<uint64_t> closed;
-  std::vector<std::string> datagrams;
-  std::vector<uint64_t> goaways;
-};
-
-struct Options {
-  TlsClientOptions client_tls{.server_name = "vpn.example", .ca_pem = ca().pem()};
-  ClientCertificates client_certificates = ClientCertificates::Required;
-  testing::Identity client_identity = ca().client("alice");
-  testing::Identity server_identity = ca().server("vpn.example");
-  RetryPolicy retry = RetryPolicy::Never;
-};
-
-class Pair : public ConnectionFactory {
- public:
-  explicit Pair(Options options = {}) : client_rng(7), server_rng(8) {
-    client_events.clock = server_events.clock = &now;
-    server_tls = make_tls_server({.certificate_pem = options.server_identity.certificate_pem,
-                                  .key_pem = options.server_identity.key_pem,
-                                  .client_ca_pem = ca().pem(),
-                                  .client_certificates = options.client_certificates})
-                     .value();
-    options.client_tls.certificate_pem = options.client_identity.certificate_pem;
-    options.client_tls.key_pem = options.client_identity.key_pem;
-    client_tls = make_tls_client(options.client_tls).value();
-    endpoint_options.retry = options.retry;
-    endpoint_options.static_secret.fill(0x5a);
-    restart_server();
-    dial();
-  }
-  void restart_server() {
-    endpoint =
-        std::make_unique<QuicServerEndpoint>(endpoint_options, *server_tls, server_rng, *this);
-  }
-  void dial() {
-    if (client) tokens.keep(kClientPath, client->quic().new_token());
-    auto quic = QuicConnection::create_client(
-        now, {}, *client_tls, client_rng, {.path = kClientPath, .token = tokens.take(kClientPath)});
-    client = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic),
-                                               client_events);
-  }
-  std::unique_ptr<EndpointConnection> create(std::unique_ptr<QuicConnection> quic) override {
-    auto connection = std::make_unique<Http3Connection>(Http3Connection::Role::Server,
-                                                        std::move(quic), server_events);
-    server = connection.get();
-    return connection;
-  }
-
-  // Runs until nothing is on the wire and no timer is due within `span`.
-  void run(Duration span = 1s) {
-    const Instant end = now + span;
-    while (true) {
-      flush();
-      std::optional<Instant> next = earlier(client->next_timeout(), endpoint->next_timeout());
-      if (!wire.empty()) next = earlier(next, wire.front().at);
-      if (!next || *next > end) break;
-      now = std::max(now, *next);
-      while (!wire.empty() && wire.front().at <= now) {
-        Packet packet = std::move(wire.front());
-        wire.pop_front();
-        if (packet.to_server) {
-          bytes_to_server += packet.bytes.size();
-          endpoint->on_datagram(now,
-                                {.path = kServerPath, .ecn = Ecn::NotEct, .bytes = packet.bytes});
-        } else {
-          bytes_to_client += packet.bytes.size();
-          client->on_datagram(now,
-                              {.path = kClientPath, .ecn = Ecn::NotEct, .bytes = packet.bytes});
-        }
-      }
-      if (client->next_timeout() && *client->next_timeout() <= now) client->on_timeout(now);
-      endpoint->on_timeout(now);
-    }
-    now = end;
-  }
-  void flush() {
-    if (before_flush) before_flush();
-    while (client->poll_transmit(now, batch) == QuicConnection::Flushed::Full) send(true);
-    send(true);
-    while (endpoint->poll_transmit(now, batch) == QuicConnection::Flushed::Full) send(false);
-    send(false);
-  }
-  void send(bool to_server) {
-    for (const TransmitRun& run : batch.runs()) {
-      const Bytes bytes = batch.bytes(run);
-      for (size_t at = 0; at < bytes.size(); at += run.segment_size) {
-        const Bytes one = bytes.subspan(at, std::min<size_t>(run.segment_size, bytes.size() - at));
-        if (!drop || !drop(to_server, one))
-          wire.push_back({now + one_way, to_server, {one.begin(), one.end()}});
-      }
-    }
-    batch.clear();
-  }
-  std::optional<StreamId> connect() {
-    return client->open_request(now, {{":method", "CONNECT"},
-                                      {":protocol", "connect-ip"},
-                                      {":scheme", "https"},
-                                      {":authority", "vpn.example"},
-                                      {":path", "/.well-known/masque/ip/*/*/"},
-                                      {"capsule-protocol", "?1"}});
-  }
-  SendResult send_packet(HttpConnection& from, StreamId stream, std::string_view text) {
-    const SendResult result = from.send_packet(now, stream, {.head = as_bytes(text), .body = {}},
-                                               TrafficClass::Bulk, batch);
-    send(&from == client.get());
-    return result;
-  }
-
-  struct Packet {
-    Instant at;
-    bool to_server;
-    std::vector<uint8_t> bytes;
-  };
-  Instant now = instant_from_ns(1'000'000'000);
-  SeededRng client_rng, server_rng;
-  std::unique_ptr<TlsContext> server_tls, client_tls;
-  QuicServerEndpoint::Options endpoint_options;
-  TokenStore tokens;
-  Recorder client_events, server_events;
-  std::unique_ptr<QuicServerEndpoint> endpoint;
-  std::unique_ptr<Http3Connection> client;
-  Http3Connection* server = nullptr;
-  TransmitBatch batch;
-  std::deque<Packet> wire;
-  Duration one_way = kOneWay;
-  std::function<bool(bool, Bytes)> drop;
-  std::function<void()> before_flush;
-  size_t bytes_to_server = 0, bytes_to_client = 0;
-};
 
 // proves: C1, H8, H11, W1, W2, G1
 TEST(Transport, handshake_exchanges_settings_and_post_quantum_keys) {
@@ -262,6 +74,31 @@ TEST(Transport, a_retry_token_of_another_address_is_refused) {
   elsewhere.remote.port = 1;
   for (auto& bytes : with_token)
     pair.endpoint->on_datagram(pair.now, {.path = elsewhere, .bytes = bytes});
+  EXPECT_GE(pair.endpoint->counters().bad_tokens, 1u);
+  EXPECT_EQ(pair.endpoint->counters().connections_created, 0u);
+}
+
+// proves: V5t
+TEST(Transport, rfc9000_8_1_2_a_bad_retry_token_is_answered_with_invalid_token) {
+  Pair pair({.retry = RetryPolicy::Always});
+  bool retried = false, restarted = false;
+  pair.drop = [&](bool to_server, Bytes bytes) {
+    if (!to_server && (bytes[0] & 0xf0) == 0xf0) retried = true;
+    return false;
+  };
+  pair.before_flush = [&] {
+    // The Retry is on its way when the gateway forgets the secret that made its token.
+    if (!retried || restarted) return;
+    pair.endpoint_options.static_secret.fill(0xa5);
+    pair.restart_server();
+    restarted = true;
+  };
+  pair.run();
+  ASSERT_TRUE(restarted);
+  constexpr uint64_t kInvalidToken = 0x0b;
+  ASSERT_TRUE(pair.client->quic().close_reason());
+  EXPECT_EQ(pair.client->quic().close_reason()->cause, CloseReason::Cause::Peer);
+  EXPECT_EQ(pair.client->quic().close_reason()->code, kInvalidToken);
   EXPECT_GE(pair.endpoint->counters().bad_tokens, 1u);
   EXPECT_EQ(pair.endpoint->counters().connections_created, 0u);
 }
@@ -343,7 +180,7 @@ TEST(Transport, stateless_reset_is_smaller_than_its_cause_and_rate_limited) {
 
 struct Refusal {
   const char* name;
-  std::function<void(Options&)> arrange;
+  std::function<void(PairOptions&)> arrange;
   const char* text;  // in the client's or server's reason
 };
 
@@ -351,24 +188,24 @@ struct Refusal {
 TEST(Transport, tls_refuses_wrong_peers_with_a_reason) {
   static const testing::TestCa stranger("another CA");
   const Refusal cases[] = {
-      {"wrong name", [](Options& o) { o.server_identity = ca().server("other.example"); },
+      {"wrong name", [](PairOptions& o) { o.server_identity = ca().server("other.example"); },
        "hostname mismatch"},
       {"expired",
-       [](Options& o) {
+       [](PairOptions& o) {
          o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "serverAuth", -1);
        },
        "expired"},
-      {"other CA", [](Options& o) { o.server_identity = stranger.server("vpn.example"); },
+      {"other CA", [](PairOptions& o) { o.server_identity = stranger.server("vpn.example"); },
        "unable to get local issuer"},
       {"server certificate of a client",
-       [](Options& o) {
+       [](PairOptions& o) {
          o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "clientAuth");
        },
        "purpose"},
   };
   for (const Refusal& refusal : cases) {
     SCOPED_TRACE(refusal.name);
-    Options options;
+    PairOptions options;
     refusal.arrange(options);
     Pair pair(options);
     pair.run();
@@ -389,7 +226,7 @@ TEST(Transport, the_server_refuses_wrong_client_certificates) {
   };
   for (const auto& [name, identity] : cases) {
     SCOPED_TRACE(name);
-    Options options;
+    PairOptions options;
     options.client_identity = identity;
     Pair pair(options);
     pair.run();
@@ -630,6 +467,42 @@ TEST(Transport, closing_tells_the_peer_at_once) {
   pair.run(10s);
   EXPECT_TRUE(pair.client->quic().dead());
   EXPECT_TRUE(pair.endpoint->idle());
+}
+
+// proves: I3
+TEST(Transport, rfc9000_10_2_2_nothing_is_sent_while_draining) {
+  Pair pair;
+  pair.run();
+  const StreamId stream = *pair.connect();
+  std::vector<std::vector<uint8_t>> earlier;
+  pair.drop = [&](bool to_server, Bytes bytes) {
+    if (!to_server) earlier.emplace_back(bytes.begin(), bytes.end());
+    return false;
+  };
+  pair.run();
+  pair.server->close(pair.now, HttpError::NoError, "bye");
+  pair.run(15ms);
+  ASSERT_TRUE(pair.client->quic().close_reason());
+  ASSERT_FALSE(pair.client->quic().dead());
+  size_t sent = 0;
+  pair.drop = [&](bool to_server, Bytes) {
+    sent += to_server ? 1 : 0;
+    return false;
+  };
+  // Whatever comes and whatever is wanted: packets of before, the close again, bytes to send.
+  for (auto& bytes : earlier) {
+    pair.client->on_datagram(pair.now, {.path = kClientPath, .ecn = Ecn::NotEct, .bytes = bytes});
+    pair.flush();
+  }
+  EXPECT_NE(pair.send_packet(*pair.client, stream, "x"), SendResult::Sent);
+  pair.client->send_stream_data(stream, as_bytes("capsule"));
+  pair.client->close(pair.now, HttpError::NoError, "me too");
+  pair.flush();
+  const Instant begun = pair.now;
+  while (!pair.client->quic().dead() && pair.now < begun + 10s) pair.run(10ms);
+  EXPECT_TRUE(pair.client->quic().dead());
+  EXPECT_GE(pair.now - begun, 3 * 20ms) << "three probe timeouts";
+  EXPECT_EQ(sent, 0u);
 }
 
 // proves: I1, I2

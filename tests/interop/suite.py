@@ -137,7 +137,7 @@ def test_their_client_writes_the_star_percent_encoded(lab, hosts, kind):
     assert ours.client.ping(GATEWAY_INNER[0]).ok
 
 
-# proves: A2, A6, R4, R5
+# proves: A2, A6, R4, R4b, R5
 def test_their_client_asks_for_addresses(lab, hosts, kind):
     """Two of each family: at least one is granted; every answer bears its Request ID."""
     ours = OurGateway(lab, hosts)

@@ -174,7 +174,7 @@ def attacking() -> Iterator[AttackingProxy]:
         yield AttackingProxy(lab)
 
 
-# proves: C1, C2, H8, H9, Q1, W1, W2, W4, W5, W8
+# proves: C1, C2, H8, H9, Q1, W1, W2, W5, W8
 @attacks(CLIENT_CASES, "http3")
 def test_client_stands_http3(attacking, name):
     judge(attacking.attack(name))

@@ -4,6 +4,7 @@
 #include "core/capsule/capsule.h"
 
 #include <algorithm>
+#include <map>
 
 #include "core/capsule/capsule_reader.h"
 #include "tests/scenarios/scenario.h"
@@ -297,7 +298,25 @@ std::vector<AssignedAddress> assignments_in(Bytes data) {
   return visitor.newest;
 }
 
-// proves: R4, A2
+// Every Request ID that was answered, with what.
+std::map<uint64_t, IpPrefix> answers_in(Bytes data) {
+  class Visitor final : public CapsuleVisitor {
+   public:
+    std::map<uint64_t, IpPrefix> all;
+    Result<void> on_address_request(const AddressRequest&) override { return {}; }
+    Result<void> on_address_assign(const AddressAssign& capsule) override {
+      for (const AssignedAddress& one : capsule.addresses)
+        all.insert_or_assign(one.request_id.value(), one.prefix);
+      return {};
+    }
+    Result<void> on_route_advertisement(const RouteAdvertisement&) override { return {}; }
+    void on_datagram_capsule(Bytes) override {}
+  } visitor;
+  EXPECT_TRUE(CapsuleReader(visitor).on_bytes(data).has_value());
+  return visitor.all;
+}
+
+// proves: R4, R4b, A2
 SCENARIO(gateway_answers_every_request, 3,
          "The gateway answers each requested address by its Request ID, whatever was asked") {
   lab.add_server();
@@ -385,6 +404,359 @@ SCENARIO(datagram_capsules, 3,
   }
   lab.run(500ms);
   EXPECT_EQ(arrived, 40u);
+  lab.finish();
+}
+
+// --- any order ---
+
+enum class Said : uint8_t { Assign, Routes, Request, Datagram, Unknown, Grease };
+
+// Each kind twice, in an order of the seed's.
+std::vector<Said> any_order(Lab& lab) {
+  std::vector<Said> out;
+  for (const Said one :
+       {Said::Assign, Said::Routes, Said::Request, Said::Datagram, Said::Unknown, Said::Grease}) {
+    out.push_back(one);
+    out.push_back(one);
+  }
+  for (size_t i = out.size() - 1; i > 0; --i) std::swap(out[i], out[lab.below(i + 1)]);
+  return out;
+}
+
+Bytesv meaningless(Lab& lab, Said kind) {
+  Bytesv value(lab.below(200));
+  lab.world.rng().fill(value);
+  return raw_capsule(kind == Said::Grease ? 0x17 + 0x29 * lab.below(100'000)  // RFC 9297 5.4
+                                          : 0x40 + lab.below(1'000'000),
+                     value);
+}
+
+// In pieces that respect no bound, some together and some after a while.
+template <class Send>
+void say_in_pieces(Lab& lab, Bytes all, const Send& send) {
+  while (!all.empty()) {
+    const size_t size = std::min<size_t>(1 + lab.below(60), all.size());
+    send(Bytesv(all.begin(), all.begin() + static_cast<ptrdiff_t>(size)));
+    all = all.subspan(size);
+    if (lab.below(3) == 0) lab.run(Duration(1ms) * static_cast<int>(lab.below(40)));
+  }
+}
+
+void append(Bytesv& to, const Bytesv& more) { to.insert(to.end(), more.begin(), more.end()); }
+
+// proves: L4, H12, H13, H20, R4
+SCENARIO(capsules_in_any_order_to_the_gateway, 10,
+         "Every kind of capsule twice, in any order, in pieces: each is understood") {
+  lab.add_server();
+  const Dialogue talk = begin(lab, "anna");
+  lab.run(500ms);
+  const auto addresses = assignments_in(talk.client.record().find(talk.stream)->data);
+  const auto v4 = std::ranges::find_if(
+      addresses, [](const AssignedAddress& one) { return one.prefix.version() == IpVersion::V4; });
+  ASSERT_NE(v4, addresses.end());
+  uint64_t arrived = 0;
+  const uint16_t flow =
+      lab.ledger.new_flow([&](InnerNode&, const IpPacketView&, Bytes, InnerId) { ++arrived; });
+  uint32_t sequence = 0;
+  uint64_t request_id = 0;
+  Bytesv all;
+  for (const Said kind : any_order(lab)) {
+    switch (kind) {
+      case Said::Assign:
+        append(all, assign({"10.8.0.1"}));
+        break;
+      case Said::Routes:
+        append(all, routes({"198.51.100.0/24"}));
+        break;
+      case Said::Request:
+        append(all, raw_address_request(
+                        {{.request_id = ++request_id,
+                          .prefix = Lab::prefix(request_id == 1 ? "0.0.0.0/32" : "::/128")}}));
+        break;
+      case Said::Datagram: {
+        const Bytesv packet = make_udp_packet({.source = v4->prefix.address(),
+                                               .destination = Lab::address("198.51.100.10"),
+                                               .id = {.flow = flow, .sequence = sequence++},
+                                               .packet_size = 100});
+        lab.ledger.sent(packet, "anna");
+        Bytesv payload{0};  // Context ID
+        append(payload, packet);
+        append(all, raw_capsule(0x00, payload));
+        break;
+      }
+      case Said::Unknown:
+      case Said::Grease:
+        append(all, meaningless(lab, kind));
+        break;
+    }
+  }
+  say_in_pieces(lab, all, [&](const Bytesv& piece) { say(talk, piece); });
+  lab.run(2s);
+  EXPECT_EQ(arrived, 2u);
+  EXPECT_EQ(lab.server().gateway()->session_count(), 1u);
+  EXPECT_TRUE(lab.server().kernel_routes().empty());
+  EXPECT_FALSE(talk.client.record().find(talk.stream)->closed);
+  const auto answered = answers_in(talk.client.record().find(talk.stream)->data);
+  EXPECT_TRUE(answered.contains(1));
+  EXPECT_TRUE(answered.contains(2));
+  lab.finish();
+}
+
+// proves: L4, A1, V2, R4, R5, H12, H13, H20
+SCENARIO(capsules_in_any_order_to_the_client, 10,
+         "The same from a proxy: the newest lists count, requests are answered, packets arrive") {
+  ScriptedServer& server = proxy_that_says(lab, {});
+  SimClient& client = lab.add_client("anna");
+  client.start();
+  ASSERT_TRUE(lab.until([&] { return server.newest_stream().has_value(); }, 5s));
+  uint64_t arrived = 0;
+  const uint16_t flow =
+      lab.ledger.new_flow([&](InnerNode&, const IpPacketView&, Bytes, InnerId) { ++arrived; });
+  uint32_t sequence = 0;
+  uint64_t request_id = 0;
+  uint8_t assigned = 0, advertised = 0;
+  // A packet for an address that is not there yet is dropped; one that comes after it arrives.
+  uint64_t must_arrive = 0;
+  Bytesv all;
+  for (const Said kind : any_order(lab)) {
+    switch (kind) {
+      case Said::Assign:
+        append(all, ++assigned == 1 ? assign({"10.9.0.7"}) : assign({"10.9.0.7", "10.9.0.8"}));
+        break;
+      case Said::Routes:
+        append(all, ++advertised == 1 ? routes({"198.51.100.0/24"}) : routes({"203.0.113.0/24"}));
+        break;
+      case Said::Request:
+        append(all, raw_address_request(
+                        {{.request_id = ++request_id, .prefix = Lab::prefix("0.0.0.0/32")}}));
+        break;
+      case Said::Datagram: {
+        const Bytesv packet = make_udp_packet({.source = Lab::address("198.51.100.10"),
+                                               .destination = Lab::address("10.9.0.7"),
+                                               .id = {.flow = flow, .sequence = sequence++},
+                                               .packet_size = 100});
+        if (assigned > 0) ++must_arrive;
+        lab.ledger.sent(packet, "proxy");
+        Bytesv payload{0};
+        append(payload, packet);
+        append(all, raw_capsule(0x00, payload));
+        break;
+      }
+      case Said::Unknown:
+      case Said::Grease:
+        append(all, meaningless(lab, kind));
+        break;
+    }
+  }
+  say_in_pieces(lab, all, [&](const Bytesv& piece) {
+    server.act([&server, piece](HttpConnection& connection, TransmitTarget&) {
+      connection.send_stream_data(*server.newest_stream(), piece);
+    });
+  });
+  ASSERT_TRUE(lab.until([&] { return client.connected(); }, 10s));
+  lab.run(2s);
+  EXPECT_EQ(client.tunnel().addresses(),
+            (std::vector{Lab::prefix("10.9.0.7"), Lab::prefix("10.9.0.8")}));
+  EXPECT_EQ(client.routes(), std::vector{Lab::prefix("203.0.113.0/24")});
+  EXPECT_GE(arrived, must_arrive);
+  // A client has no address to give: it refuses, by the Request ID.
+  const auto answered = answers_in(server.record().find(*server.newest_stream())->data);
+  for (const uint64_t id : {1u, 2u}) {
+    ASSERT_TRUE(answered.contains(id)) << id;
+    EXPECT_EQ(answered.at(id), Lab::prefix("0.0.0.0/32"));
+  }
+  EXPECT_EQ(server.requests(), 1u);
+  EXPECT_EQ(client.dials(), 1u);
+  lab.finish();
+}
+
+// Protocol vectors 15.2: what must be rejected.
+struct BadCapsule {
+  const char* name;
+  const char* hex;
+};
+const BadCapsule kBadCapsules[] = {
+    {"host bits", "01 07 00 04 01020304 1c"},
+    {"version 5", "01 07 00 05 01020304 20"},
+    {"prefix length 33", "01 07 00 04 01020304 21"},
+    {"a byte too many", "01 08 00 04 01020304 20 ff"},
+    {"a byte too few", "01 06 00 04 01020304"},
+    {"start above end", "03 0a 04 c0000209 c0000201 00"},
+    {"ranges that touch", "03 14 04 c0000200 c000020a 00 04 c000020a c0000214 00"},
+    {"IPv6 before IPv4",
+     "03 2c 06 20010db8000000000000000000000000 20010db800000000000000000000000f 00"
+     " 04 c0000200 c0000201 00"},
+    {"protocol 17 before 6", "03 14 04 c0000200 c0000201 11 04 c0000300 c0000301 06"},
+    {"Request ID 0", "02 07 00 04 00000000 20"},
+    {"an empty request", "02 00"},
+};
+
+// proves: A5, X1, X2, X3, R7, V6, H18
+SCENARIO(every_bad_capsule_to_the_gateway, 1,
+         "Each malformed capsule costs its stream H3_MESSAGE_ERROR and nothing else") {
+  lab.add_server();
+  ScriptedClient& client = lab.add_scripted_client("anna");
+  client.dial();
+  ASSERT_TRUE(lab.until([&] { return client.ready(); }, 5s));
+  for (const BadCapsule& bad : kBadCapsules) {
+    SCOPED_TRACE(bad.name);
+    std::optional<StreamId> stream;
+    client.act([&](Http3Connection& http, TransmitTarget&) {
+      stream = http.open_request(lab.world.now(), connect_ip_request("vpn.example"));
+    });
+    ASSERT_TRUE(lab.until([&] { return stream && client.record().find(*stream) != nullptr; }, 5s));
+    client.act([&](Http3Connection& http, TransmitTarget&) {
+      http.send_stream_data(*stream, from_hex(bad.hex).value());
+    });
+    lab.run(500ms);
+    EXPECT_EQ(client.record().find(*stream)->closed, static_cast<uint64_t>(HttpError::Message));
+    EXPECT_EQ(lab.server().gateway()->session_count(), 0u);
+    EXPECT_NE(client.connection(), nullptr);
+  }
+  EXPECT_EQ(lab.server().sessions_down().size(), std::size(kBadCapsules));
+  lab.finish();
+}
+
+// proves: A5, X1, X2, X3, R7, V6, H18
+SCENARIO(every_bad_capsule_to_the_client, 1,
+         "Each malformed capsule costs its stream H3_MESSAGE_ERROR; the client comes again") {
+  size_t next = 0;
+  std::vector<StreamId> streams;
+  ScriptedServer& server = lab.add_scripted_server(
+      [&](HttpConnection& connection, StreamId stream, const HeaderFields&) {
+        connection.respond(stream, connect_ip_response(), StreamEnd::KeepOpen);
+        connection.enable_datagrams(stream);
+        connection.send_stream_data(stream, assign({"10.9.0.7"}));
+        connection.send_stream_data(stream, routes({"198.51.100.0/24"}));
+        if (next < std::size(kBadCapsules))
+          connection.send_stream_data(stream, from_hex(kBadCapsules[next++].hex).value());
+      });
+  SimClient& client = lab.add_client("anna");
+  client.start();
+  for (size_t i = 1; i <= std::size(kBadCapsules); ++i) {
+    SCOPED_TRACE(kBadCapsules[i - 1].name);
+    ASSERT_TRUE(lab.until([&] { return server.requests() == i; }, 120s));
+    const StreamId stream = *server.newest_stream();
+    lab.run(100ms);
+    const StreamRecord* record = server.record().find(stream);
+    ASSERT_NE(record, nullptr);
+    EXPECT_EQ(record->closed, static_cast<uint64_t>(HttpError::Message));
+    EXPECT_FALSE(client.connected());
+  }
+  // One without such a capsule works.
+  EXPECT_TRUE(lab.until([&] { return client.connected(); }, 120s));
+  lab.finish();
+}
+
+// --- header fields ---
+
+// proves: H1, X9
+SCENARIO(a_datagram_of_a_get, 3,
+         "A GET gets 405; datagrams for it go nowhere, and the connection goes on") {
+  lab.add_server();
+  ScriptedClient& client = lab.add_scripted_client("anna");
+  client.dial();
+  ASSERT_TRUE(lab.until([&] { return client.ready(); }, 5s));
+  std::optional<StreamId> get;
+  const auto datagram = [&] {
+    client.send_raw_datagram(
+        from_hex("00 00 45000014 00000000 40fd 0000 0a080002 c6336464").value());
+  };
+  client.act([&](Http3Connection& http, TransmitTarget&) {
+    get = http.open_request(lab.world.now(), {{":method", "GET"},
+                                              {":scheme", "https"},
+                                              {":authority", "vpn.example"},
+                                              {":path", "/.well-known/masque/ip/*/*/"}});
+  });
+  // Ahead of the answer and behind it.
+  datagram();
+  lab.run(500ms);
+  datagram();
+  lab.run(500ms);
+  ASSERT_TRUE(get);
+  ASSERT_EQ(get->value(), 0u);
+  const StreamRecord* record = client.record().find(*get);
+  ASSERT_NE(record, nullptr);
+  EXPECT_EQ(record->status(), 405u);
+  // The answer is whole and final, so the request is over before there is anything to abort.
+  EXPECT_TRUE(record->fin);
+  EXPECT_EQ(record->closed, static_cast<uint64_t>(HttpError::NoError));
+  EXPECT_EQ(lab.server().gateway()->session_count(), 0u);
+  EXPECT_EQ(lab.internet().received(), 0u);
+  EXPECT_NE(client.connection(), nullptr);
+  begin(lab, "bert");
+  EXPECT_EQ(lab.server().gateway()->session_count(), 1u);
+  lab.finish();
+}
+
+// proves: H19, Q3
+SCENARIO(capsule_protocol_of_every_kind, 2,
+         "Capsule-Protocol true, false, of another type, twice or missing: no error either way") {
+  lab.add_server();
+  ScriptedClient& client = lab.add_scripted_client("anna");
+  client.dial();
+  ASSERT_TRUE(lab.until([&] { return client.ready(); }, 5s));
+  const std::vector<std::vector<std::string>> kinds = {
+      {"?1"}, {"?0"}, {"?1;a=b"}, {"1"}, {"\"1\""}, {"?1, ?1"}, {"?1", "?1"}, {"~"}, {}};
+  for (const auto& values : kinds) {
+    SCOPED_TRACE(values.empty() ? "none" : values[0]);
+    HeaderFields fields = connect_ip_request("vpn.example");
+    std::erase_if(fields,
+                  [](const HeaderField& field) { return field.name == "capsule-protocol"; });
+    HeaderFields refused = fields;
+    for (const std::string& value : values) {
+      fields.push_back({"capsule-protocol", value});
+      refused.push_back({"capsule-protocol", value});
+    }
+    for (HeaderField& field : refused) {
+      if (field.name == ":path") field.value = "/";
+    }
+    std::optional<StreamId> stream, wrong;
+    client.act([&](Http3Connection& http, TransmitTarget&) {
+      stream = http.open_request(lab.world.now(), fields);
+      wrong = http.open_request(lab.world.now(), refused);
+    });
+    lab.run(500ms);
+    ASSERT_TRUE(stream && wrong);
+    const StreamRecord* record = client.record().find(*stream);
+    ASSERT_NE(record, nullptr);
+    EXPECT_EQ(record->status(), 200u);
+    EXPECT_EQ(find_field(record->fields, "capsule-protocol"), "?1");
+    EXPECT_FALSE(assignments_in(record->data).empty()) << "capsules are in use all the same";
+    const StreamRecord* refusal = client.record().find(*wrong);
+    ASSERT_NE(refusal, nullptr);
+    EXPECT_EQ(refusal->status(), 404u);
+    EXPECT_FALSE(find_field(refusal->fields, "capsule-protocol")) << "not on a refusal";
+    client.act([&](Http3Connection& http, TransmitTarget&) { http.finish_stream(*stream); });
+    lab.run(500ms);
+  }
+  lab.finish();
+}
+
+// proves: H19, Q3
+SCENARIO(capsule_protocol_of_an_answer, 2,
+         "The same in the answer of a proxy: the client takes its capsules") {
+  const std::vector<std::optional<std::string>> kinds = {"?1", "?0", "?1;a=b", "1", std::nullopt};
+  size_t next = 0;
+  ScriptedServer& server = lab.add_scripted_server(
+      [&](HttpConnection& connection, StreamId stream, const HeaderFields&) {
+        HeaderFields answer = {{":status", "200"}};
+        if (const auto& value = kinds[next++ % kinds.size()])
+          answer.push_back({"capsule-protocol", *value});
+        connection.respond(stream, answer, StreamEnd::KeepOpen);
+        connection.enable_datagrams(stream);
+        connection.send_stream_data(stream, assign({"10.9.0.7"}));
+        connection.send_stream_data(stream, routes({"198.51.100.0/24"}));
+      });
+  SimClient& client = lab.add_client("anna");
+  client.start();
+  for (size_t i = 1; i <= kinds.size(); ++i) {
+    EXPECT_TRUE(lab.until([&] { return server.requests() == i && client.connected(); }, 120s)) << i;
+    server.act([&](HttpConnection& connection, TransmitTarget&) {
+      connection.finish_stream(*server.newest_stream());
+    });
+    EXPECT_TRUE(lab.until([&] { return !client.connected(); }, 5s));
+  }
   lab.finish();
 }
 

@@ -211,8 +211,18 @@ SCENARIO(
     client.send_raw_datagram(frame.take());
     lab.run(1ms);
   }
+  // Protocol vector 15.3: context 5, on stream 44.
+  StreamId stream_44(0);
+  client.act([&](Http3Connection& http, TransmitTarget&) {
+    while (stream_44.value() < 44)
+      stream_44 = *http.open_request(lab.world.now(), connect_ip_request("vpn.example"));
+  });
   lab.run(200ms);
-  EXPECT_EQ(lab.server().gateway()->session_count(), 1u);
+  client.send_raw_datagram(from_hex("0b 05 45000014").value());
+  lab.run(200ms);
+  EXPECT_EQ(client.record().find(stream_44)->status(), 200u);
+  EXPECT_FALSE(client.record().find(stream_44)->closed);
+  EXPECT_EQ(lab.internet().received(), 0u);
   EXPECT_NE(client.connection(), nullptr);
   lab.finish();
 }

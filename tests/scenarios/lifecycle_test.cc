@@ -146,7 +146,7 @@ SCENARIO(
   lab.finish();
 }
 
-// proves: I1, I3
+// proves: I1
 SCENARIO(idle_timeout_closes_once, 3,
          "Q20: without keep-alive an idle connection ends on both sides, silently and once") {
   lab.add_server();

@@ -316,7 +316,7 @@ SimClient& client_behind_nat(Lab& lab, ServerSetup server = {}) {
   return client;
 }
 
-// proves: M11, M3
+// proves: M3
 SCENARIO(nat_rebinding_of_the_port, 5,
          "The NAT gives another port under traffic: the connection follows, little is lost") {
   SimClient& client = client_behind_nat(lab);
@@ -447,7 +447,6 @@ SCENARIO_WITH(key_update_openssl, Crypto::Real, 2, "Key updates with real keys")
   lab.finish();
 }
 
-// proves: F1
 SCENARIO(rate_10_megabit, 3,
          "L1: 15 ms, 10 Mbit/s, 25 packets of queue: a transfer gets most of the link") {
   const LinkOptions link{

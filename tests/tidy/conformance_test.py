@@ -80,6 +80,16 @@ def test_what_is_open():
     assert [row.id for row in rows if row.is_open and row.is_must] == ["A1"]
 
 
+def test_a_library_alone_proves_only_what_quic_does():
+    rows = {row.id: row for row in conformance.read_rows(ROWS.replace('title = "One"', 'title = "One"\nquic = true'))[0][1]}
+    assert not rows["A2"].rests_on_library
+    sections = conformance.read_rows(ROWS)
+    rows = {row.id: row for row in sections[0][1]}
+    assert rows["A2"].rests_on_library and not rows["A1"].rests_on_library
+    conformance.join(sections, {"a_test.cc": "// proves: A2\nTEST(S, n) {"})
+    assert not rows["A2"].rests_on_library
+
+
 def test_the_table_tells_the_proof():
     sections = conformance.read_rows(ROWS)
     conformance.join(sections, {"a_test.cc": "// proves: A2\nTEST(S, n) {"})

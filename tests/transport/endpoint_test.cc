@@ -115,7 +115,7 @@ class Endpoint : public ::testing::Test, public ConnectionFactory {
   TransmitBatch batch_;
 };
 
-// proves: V3t
+// proves: V4t
 TEST_F(Endpoint, a_retry_token_proves_the_address_for_ten_seconds) {
   options_.retry = RetryPolicy::Always;
   serve();
@@ -130,7 +130,7 @@ TEST_F(Endpoint, a_retry_token_proves_the_address_for_ten_seconds) {
   EXPECT_EQ(counters().connections_created, 1u);
 }
 
-// proves: V5t
+// proves: V4t
 TEST_F(Endpoint, every_changed_bit_of_a_retry_token_is_noticed) {
   options_.retry = RetryPolicy::Always;
   serve();

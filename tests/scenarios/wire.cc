@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/scenarios/wire.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+namespace masque {
+
+namespace {
+
+constexpr size_t kTagSize = 16;
+
+// The varints and the rest of each frame: how many numbers, then what.
+Result<WireFrame> read_frame(ByteReader& in) {
+  WireFrame out;
+  TRY(out.type, in.varint());
+  const auto numbers = [&](size_t count) -> Result<void> {
+    for (size_t i = 0; i < count; ++i) {
+      TRY(const uint64_t number, in.varint());
+      out.numbers.push_back(number);
+    }
+    return {};
+  };
+  const auto data = [&](uint64_t size) -> Result<void> {
+    TRY(const Bytes bytes, in.bytes(static_cast<size_t>(size)));
+    out.data.assign(bytes.begin(), bytes.end());
+    return {};
+  };
+  const auto sized = [&]() -> Result<void> {
+    TRY(const uint64_t size, in.varint());
+    return data(size);
+  };
+  switch (out.type) {
+    case 0x00:
+    case 0x01:
+    case 0x1e:
+      break;
+    case 0x02:
+    case 0x03: {  // ACK: largest, delay, ranges, first range
+      TRY_VOID(numbers(4));
+      TRY_VOID(numbers(static_cast<size_t>(2 * out.numbers[2] + (out.type == 3 ? 3 : 0))));
+      break;
+    }
+    case 0x04:
+      TRY_VOID(numbers(3));
+      break;
+    case 0x05:
+    case 0x11:
+    case 0x15:
+      TRY_VOID(numbers(2));
+      break;
+    case 0x06:
+      TRY_VOID(numbers(1));
+      TRY_VOID(sized());
+      break;
+    case 0x07:
+      TRY_VOID(sized());
+      break;
+    case 0x10:
+    case 0x12:
+    case 0x13:
+    case 0x14:
+    case 0x16:
+    case 0x17:
+    case 0x19:
+      TRY_VOID(numbers(1));
+      break;
+    case 0x18: {
+      TRY_VOID(numbers(2));
+      TRY(const uint8_t length, in.u8());
+      TRY_VOID(data(length));
+      TRY(const Bytes token, in.bytes(16));
+      out.reset_token.assign(token.begin(), token.end());
+      break;
+    }
+    case 0x1a:
+    case 0x1b:
+      TRY_VOID(data(8));
+      break;
+    case 0x1c:
+    case 0x1d:
+      TRY_VOID(numbers(out.type == 0x1c ? 2 : 1));
+      TRY_VOID(sized());
+      break;
+    case 0x30:
+      TRY_VOID(data(in.size()));
+      break;
+    case 0x31:
+      out.type = 0x30;
+      TRY_VOID(sized());
+      break;
+    default:
+      if (out.type < 0x08 || out.type > 0x0f) return std::unexpected(WireError::Truncated);
+      TRY_VOID(numbers((out.type & 4) != 0 ? 2 : 1));
+      if ((out.type & 2) != 0) {
+        TRY_VOID(sized());
+      } else {
+        TRY_VOID(data(in.size()));
+      }
+  }
+  return out;
+}
+
+Result<ConnectionId> read_id(ByteReader& in, size_t size) {
+  TRY(const Bytes bytes, in.bytes(size));
+  if (bytes.size() > ConnectionId::kLengthMax) return std::unexpected(WireError::Truncated);
+  return ConnectionId(bytes);
+}
+
+Result<void> read_payload(WirePacket& packet, ByteReader in, uint8_t first) {
+  TRY_VOID(in.bytes((first & 3u) + 1u));  // the packet number
+  if (in.size() < kTagSize) return std::unexpected(WireError::Truncated);
+  TRY(const Bytes plain, in.bytes(in.size() - kTagSize));
+  ByteReader frames(plain);
+  while (!frames.empty()) {
+    TRY(WireFrame frame, read_frame(frames));
+    if (!frame.is(FrameType::Padding)) packet.frames.push_back(std::move(frame));
+  }
+  return {};
+}
+
+Result<WirePacket> read_packet(ByteReader& in) {
+  WirePacket out;
+  TRY(const uint8_t first, in.u8());
+  if ((first & 0x80) == 0) {
+    out.key_phase = (first & 4) != 0;
+    TRY(out.dcid, read_id(in, kConnectionIdLength));
+    TRY_VOID(read_payload(out, ByteReader(in.rest()), first));
+    TRY_VOID(in.bytes(in.size()));
+    return out;
+  }
+  TRY(const uint32_t version, in.u32());
+  TRY(const uint8_t dcid_size, in.u8());
+  TRY(out.dcid, read_id(in, dcid_size));
+  TRY(const uint8_t scid_size, in.u8());
+  TRY(out.scid, read_id(in, scid_size));
+  if (version == 0) {
+    out.kind = WirePacket::Kind::VersionNegotiation;
+    TRY_VOID(in.bytes(in.size()));
+    return out;
+  }
+  out.kind = static_cast<WirePacket::Kind>((first >> 4) & 3);
+  if (out.kind == WirePacket::Kind::Retry) {
+    if (in.size() < kTagSize) return std::unexpected(WireError::Truncated);
+    TRY(const Bytes token, in.bytes(in.size() - kTagSize));
+    out.token.assign(token.begin(), token.end());
+    TRY_VOID(in.bytes(in.size()));
+    return out;
+  }
+  if (out.kind == WirePacket::Kind::Initial) {
+    TRY(const uint64_t size, in.varint());
+    TRY(const Bytes token, in.bytes(static_cast<size_t>(size)));
+    out.token.assign(token.begin(), token.end());
+  }
+  TRY(const uint64_t length, in.varint());
+  TRY(const Bytes rest, in.bytes(static_cast<size_t>(length)));
+  TRY_VOID(read_payload(out, ByteReader(rest), first));
+  return out;
+}
+
+// As in null_tls.cc: whoever changes one changes both, or no forged Initial is taken.
+uint64_t mix(uint64_t h, uint64_t value) {
+  h = (h ^ value) * 0x9e3779b97f4a7c15;
+  return h ^ (h >> 29);
+}
+uint64_t checksum(uint64_t h, Bytes bytes) {
+  h = mix(h, bytes.size());
+  for (size_t at = 0; at < bytes.size(); at += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + at, std::min<size_t>(8, bytes.size() - at));
+    h = mix(h, word);
+  }
+  return h;
+}
+
+}  // namespace
+
+bool WireFrame::probing() const {
+  return is(FrameType::Padding) || is(FrameType::PathChallenge) || is(FrameType::PathResponse) ||
+         is(FrameType::NewConnectionId);
+}
+
+bool WirePacket::has(FrameType type) const {
+  return std::ranges::any_of(frames, [type](const WireFrame& frame) { return frame.is(type); });
+}
+
+bool WireDatagram::has(FrameType type) const {
+  return std::ranges::any_of(packets, [type](const WirePacket& one) { return one.has(type); });
+}
+
+bool WireDatagram::has(WirePacket::Kind kind) const {
+  return std::ranges::any_of(packets, [kind](const WirePacket& one) { return one.kind == kind; });
+}
+
+std::vector<WirePacket> read_datagram(Bytes bytes) {
+  std::vector<WirePacket> out;
+  ByteReader in(bytes);
+  while (!in.empty()) {
+    auto packet = read_packet(in);
+    if (!packet) break;
+    out.push_back(std::move(*packet));
+  }
+  return out;
+}
+
+WireTap::WireTap(Lab& lab, Decide drop) : lab_(lab), drop_(std::move(drop)) {
+  lab_.network.set_filter([this](const Network::Packet& packet) {
+    const WireDatagram read{.at = lab_.world.now(),
+                            .from = packet.from,
+                            .to = packet.to,
+                            .ecn = packet.ecn,
+                            .size = packet.bytes.size(),
+                            .packets = read_datagram(packet.bytes)};
+    seen_.push_back(read);
+    return drop_ && drop_(packet, read);
+  });
+}
+
+WireTap::~WireTap() { lab_.network.set_filter(nullptr); }
+
+bool wire_is_plain(Lab& lab) {
+  const char* crypto = std::getenv("MASQUE_CRYPTO");
+  if (crypto == nullptr || std::string_view(crypto) != "real") return true;
+  lab.add_server();
+  EXPECT_TRUE(lab.connect(lab.add_client("anna")));
+  lab.finish();
+  return false;
+}
+
+std::vector<uint8_t> crypto_bytes(const std::vector<WireDatagram>& seen, const SocketAddress& from,
+                                  WirePacket::Kind kind) {
+  std::map<uint64_t, std::vector<uint8_t>> pieces;
+  for (const WireDatagram& datagram : seen) {
+    if (datagram.from != from) continue;
+    for (const WirePacket& packet : datagram.packets) {
+      if (packet.kind != kind) continue;
+      for (const WireFrame& frame : packet.frames) {
+        if (frame.is(FrameType::Crypto)) pieces[frame.numbers[0]] = frame.data;
+      }
+    }
+  }
+  std::vector<uint8_t> out;
+  for (const auto& [offset, data] : pieces) {
+    if (offset > out.size() || offset + data.size() <= out.size()) continue;
+    out.resize(static_cast<size_t>(offset));
+    out.insert(out.end(), data.begin(), data.end());
+  }
+  return out;
+}
+
+std::vector<uint8_t> make_initial(const ConnectionId& dcid, const ConnectionId& scid, Bytes crypto,
+                                  size_t datagram_size) {
+  ByteBuffer header;
+  header.u8(0xc0);  // Initial, one byte of packet number
+  header.u32(1);
+  header.u8(static_cast<uint8_t>(dcid.size()));
+  header.bytes(dcid.bytes());
+  header.u8(static_cast<uint8_t>(scid.size()));
+  header.bytes(scid.bytes());
+  header.u8(0);  // no token
+  const size_t rest = datagram_size - header.size() - 2;
+  header.u16(static_cast<uint16_t>(0x4000 | rest));
+  header.u8(0);
+  ByteBuffer payload;
+  payload.varint(static_cast<uint64_t>(FrameType::Crypto));
+  payload.varint(0);
+  payload.varint(crypto.size());
+  payload.bytes(crypto);
+  while (payload.size() + 1 + kTagSize < rest) payload.u8(0);
+  const uint64_t key = mix(checksum(0x696e697469616c, dcid.bytes()), 'c');
+  const uint8_t nonce[12] = {};
+  uint64_t sum = checksum(checksum(checksum(key, nonce), header.view()), payload.view());
+  const uint64_t second = mix(sum, 1);
+  std::vector<uint8_t> out(header.view().begin(), header.view().end());
+  out.insert(out.end(), payload.view().begin(), payload.view().end());
+  for (uint64_t half : {sum, second}) {
+    uint8_t bytes[8];
+    std::memcpy(bytes, &half, 8);
+    out.insert(out.end(), bytes, bytes + 8);
+  }
+  return out;
+}
+
+}  // namespace masque

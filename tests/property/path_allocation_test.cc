@@ -4,28 +4,10 @@
 // reports.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
-
 #include "base/rng.h"
 #include "core/path/path_layer.h"
 #include "core/path/path_test_support.h"
-
-namespace {
-size_t allocations = 0;  // of this test program
-}  // namespace
-
-// Not inlined, or the compiler sees free() on what it takes for the standard new.
-[[gnu::noinline]] void* operator new(size_t size) {
-  ++allocations;
-  if (void* const out = std::malloc(size == 0 ? 1 : size)) return out;
-  std::abort();
-}
-[[gnu::noinline]] void* operator new(size_t size, const std::nothrow_t&) noexcept {
-  return operator new(size);
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, size_t) noexcept { std::free(p); }
+#include "property/allocation_counter.h"
 
 namespace masque {
 namespace {
@@ -141,10 +123,10 @@ TEST_P(PathAllocation, nothing_is_allocated_for_a_packet) {
     }
   };
   run(kWarmUp);
-  const size_t before = allocations;
+  const size_t before = allocations_by_new();
   const PathFigures at_first = a.layer.figures(now);
   run(kCounted);
-  EXPECT_EQ(allocations, before);
+  EXPECT_EQ(allocations_by_new(), before);
   const PathFigures figures = a.layer.figures(now);
   const PathClassFigures& bulk = figures.classes[static_cast<size_t>(TrafficClass::Bulk)];
   const PathClassFigures& call = figures.classes[static_cast<size_t>(TrafficClass::RealTime)];

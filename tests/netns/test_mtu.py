@@ -44,12 +44,17 @@ def blackhole_above(net: Network, mtu: int) -> None:
         }}"""])
 
 
-def reconnect(net: Network) -> None:
-    """A new connection over the path as it is now; and nobody remembers what it was before."""
-    net.client.stop()
+def forget_path_mtu(net: Network) -> None:
+    """What hosts have learned from Packet Too Big, which they would keep for ten minutes."""
     for where in (net.client_ns, net.gateway_ns, net.inner, net.router):
         where.ip("route", "flush", "cache")
         where.ip("-6", "route", "flush", "cache")
+
+
+def reconnect(net: Network) -> None:
+    """A new connection over the path as it is now; and nobody remembers what it was before."""
+    net.client.stop()
+    forget_path_mtu(net)
     net.client.start()
     net.client.wait_connected()
 
@@ -117,6 +122,50 @@ def test_the_mtu_is_what_the_path_carries(net, outer_mtu):
     net.lab.transfer(net.inner, net.client_ns, address_of(net.client, 6), 5_000_000)
 
 
+# Of a link that changes under a live tunnel. Below the last one IPv6 inside would not fit.
+SWEEP = {4: [*range(1490, 1355, -15), 1345], 6: [*range(1490, 1375, -15), 1365]}
+
+
+def test_the_mtu_follows_a_live_path_through_many_sizes(net):
+    """Down in small steps on one connection: at each the tunnel says what passes, and it passes."""
+    set_outer_mtu(net, 1500)
+    reconnect(net)
+    last = settled_mtu(net, above=1380)
+    reconnects = net.client.status()["reconnects"]
+    seen = {1500: last}
+    for outer_mtu in SWEEP[net.outer]:
+        set_outer_mtu(net, outer_mtu)
+        most = outer_mtu - OVERHEAD_MIN[net.outer]
+
+        def fits(most: int = most) -> int:
+            # Packets of full size, each way and of each family, show that the path has become
+            # narrower; once all pass, the size is the right one.
+            mtu = net.client.status()["mtu"]
+            forget_path_mtu(net)
+            passed = [sender.ping(target, size=mtu - PING_HEADERS[family], options=["-M", "do"],
+                                  wait=0.2).ok
+                      for family in (4, 6)
+                      for sender, target in ((net.client_ns, INNER[family]),
+                                             (net.inner, address_of(net.client, family)))]
+            return mtu if all(passed) and mtu <= most and mtu == net.client.status()["mtu"] else 0
+
+        mtu = wait_for(fits, SETTLE_LIMIT_S, f"an MTU that fits a path of {outer_mtu}")
+        assert max(1280, most - SEARCH_STEP) <= mtu <= last, (outer_mtu, mtu, last)
+        seen[outer_mtu] = last = mtu
+    print(f"MTU of the tunnel by MTU of the path: {seen}")
+    assert len(set(seen.values())) >= 4, seen
+    assert net.client.status()["reconnects"] == reconnects
+    net.lab.transfer(net.client_ns, net.inner, INNER[4], 2_000_000)
+    # And up: a wider path is found by the next connection.
+    for outer_mtu in (1400, 1470, 1500):
+        set_outer_mtu(net, outer_mtu)
+        reconnect(net)
+        mtu = settled_mtu(net, above=last - 1, below=outer_mtu)
+        assert mtu <= outer_mtu - OVERHEAD_MIN[net.outer]
+        last = mtu
+    assert last == seen[1500]
+
+
 @pytest.mark.parametrize("silent", [False, True], ids=["told", "silent"])
 def test_the_path_narrows_under_a_live_tcp_connection(net, silent):
     set_outer_mtu(net, 1500)
@@ -141,12 +190,13 @@ def test_the_path_narrows_under_a_live_tcp_connection(net, silent):
     assert net.client.status()["reconnects"] == 0
 
 
-def test_jumbo_frames(net):
-    """A path of 9000 is used as far as the tunnel measures it, and what it says holds."""
+@pytest.mark.parametrize("outer_mtu", [1501, 1800, 4000, 9000])
+def test_jumbo_frames(net, outer_mtu):
+    """A path of more than 1500 is used as far as the tunnel measures it, and what it says holds."""
     everything = ((net.client_ns, "router"), (net.router, "client"), (net.router, "gateway"),
                   (net.gateway_ns, "router"), (net.gateway_ns, "inner"), (net.inner, "gateway"))
     for where, interface in everything:
-        where.ip("link", "set", "dev", interface, "mtu", "9000")
+        where.ip("link", "set", "dev", interface, "mtu", str(outer_mtu))
     try:
         reconnect(net)
         mtu = settled_mtu(net, above=1380)
@@ -160,7 +210,7 @@ def test_jumbo_frames(net):
             where.ip("link", "set", "dev", interface, "mtu", "1500")
 
 
-@pytest.mark.parametrize("outer_mtu", [1280, 1300])
+@pytest.mark.parametrize("outer_mtu", [1280, 1300, 1320, 1340])
 def test_ipv4_over_paths_too_narrow_for_ipv6(outer_mtu):
     """A tunnel without IPv6 needs no 1280 bytes."""
     with network("narrow") as net:

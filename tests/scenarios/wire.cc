@@ -12,94 +12,98 @@ namespace {
 
 constexpr size_t kTagSize = 16;
 
-// The varints and the rest of each frame: how many numbers, then what.
-Result<WireFrame> read_frame(ByteReader& in) {
-  WireFrame out;
-  TRY(out.type, in.varint());
-  const auto numbers = [&](size_t count) -> Result<void> {
-    for (size_t i = 0; i < count; ++i) {
-      TRY(const uint64_t number, in.varint());
-      out.numbers.push_back(number);
-    }
-    return {};
-  };
-  const auto data = [&](uint64_t size) -> Result<void> {
-    TRY(const Bytes bytes, in.bytes(static_cast<size_t>(size)));
-    out.data.assign(bytes.begin(), bytes.end());
-    return {};
-  };
-  const auto sized = [&]() -> Result<void> {
-    TRY(const uint64_t size, in.varint());
-    return data(size);
-  };
-  switch (out.type) {
-    case 0x00:
-    case 0x01:
-    case 0x1e:
-      break;
-    case 0x02:
-    case 0x03: {  // ACK: largest, delay, ranges, first range
-      TRY_VOID(numbers(4));
-      TRY_VOID(numbers(static_cast<size_t>(2 * out.numbers[2] + (out.type == 3 ? 3 : 0))));
-      break;
-    }
-    case 0x04:
-      TRY_VOID(numbers(3));
-      break;
-    case 0x05:
-    case 0x11:
-    case 0x15:
-      TRY_VOID(numbers(2));
-      break;
-    case 0x06:
-      TRY_VOID(numbers(1));
-      TRY_VOID(sized());
-      break;
-    case 0x07:
-      TRY_VOID(sized());
-      break;
-    case 0x10:
+// What a frame is made of: varints, then perhaps bytes (RFC 9000 19, RFC 9221 4).
+struct Shape {
+  enum class Bytes : uint8_t { None, Sized, ToTheEnd, Eight };
+  size_t numbers = 0;
+  Bytes bytes = Bytes::None;
+};
+
+// ACK and NEW_CONNECTION_ID have more to them.
+std::optional<Shape> shape_of(uint64_t type) {
+  switch (type) {
+    case 0x00:  // PADDING
+    case 0x01:  // PING
+    case 0x1e:  // HANDSHAKE_DONE
+      return Shape{};
+    case 0x02:  // ACK: largest, delay, ranges, first range
+    case 0x03:
+      return Shape{.numbers = 4};
+    case 0x04:  // RESET_STREAM
+      return Shape{.numbers = 3};
+    case 0x05:  // STOP_SENDING
+    case 0x11:  // MAX_STREAM_DATA
+    case 0x15:  // STREAM_DATA_BLOCKED
+    case 0x18:  // NEW_CONNECTION_ID
+      return Shape{.numbers = 2};
+    case 0x06:  // CRYPTO
+    case 0x1d:  // CONNECTION_CLOSE of the application
+      return Shape{.numbers = 1, .bytes = Shape::Bytes::Sized};
+    case 0x1c:  // CONNECTION_CLOSE
+      return Shape{.numbers = 2, .bytes = Shape::Bytes::Sized};
+    case 0x07:  // NEW_TOKEN
+    case 0x31:  // DATAGRAM with its length
+      return Shape{.bytes = Shape::Bytes::Sized};
+    case 0x30:  // DATAGRAM
+      return Shape{.bytes = Shape::Bytes::ToTheEnd};
+    case 0x10:  // MAX_DATA, MAX_STREAMS, DATA_BLOCKED, STREAMS_BLOCKED, RETIRE_CONNECTION_ID
     case 0x12:
     case 0x13:
     case 0x14:
     case 0x16:
     case 0x17:
     case 0x19:
-      TRY_VOID(numbers(1));
-      break;
-    case 0x18: {
-      TRY_VOID(numbers(2));
-      TRY(const uint8_t length, in.u8());
-      TRY_VOID(data(length));
-      TRY(const Bytes token, in.bytes(16));
-      out.reset_token.assign(token.begin(), token.end());
-      break;
-    }
-    case 0x1a:
-    case 0x1b:
-      TRY_VOID(data(8));
-      break;
-    case 0x1c:
-    case 0x1d:
-      TRY_VOID(numbers(out.type == 0x1c ? 2 : 1));
-      TRY_VOID(sized());
-      break;
-    case 0x30:
-      TRY_VOID(data(in.size()));
-      break;
-    case 0x31:
-      out.type = 0x30;
-      TRY_VOID(sized());
-      break;
+      return Shape{.numbers = 1};
+    case 0x1a:  // PATH_CHALLENGE
+    case 0x1b:  // PATH_RESPONSE
+      return Shape{.bytes = Shape::Bytes::Eight};
     default:
-      if (out.type < 0x08 || out.type > 0x0f) return std::unexpected(WireError::Truncated);
-      TRY_VOID(numbers((out.type & 4) != 0 ? 2 : 1));
-      if ((out.type & 2) != 0) {
-        TRY_VOID(sized());
-      } else {
-        TRY_VOID(data(in.size()));
-      }
+      break;
   }
+  if (type < 0x08 || type > 0x0f) return std::nullopt;
+  return Shape{.numbers = (type & 4) != 0 ? 2u : 1u,  // STREAM
+               .bytes = (type & 2) != 0 ? Shape::Bytes::Sized : Shape::Bytes::ToTheEnd};
+}
+
+Result<void> read_numbers(WireFrame& frame, ByteReader& in, uint64_t count) {
+  for (uint64_t i = 0; i < count; ++i) {
+    TRY(const uint64_t number, in.varint());
+    frame.numbers.push_back(number);
+  }
+  return {};
+}
+
+Result<void> read_data(WireFrame& frame, ByteReader& in, Shape::Bytes how) {
+  uint64_t size = 0;
+  if (how == Shape::Bytes::Eight) size = 8;
+  if (how == Shape::Bytes::ToTheEnd) size = in.size();
+  if (how == Shape::Bytes::Sized) {
+    TRY(size, in.varint());
+  }
+  TRY(const Bytes bytes, in.bytes(static_cast<size_t>(size)));
+  frame.data.assign(bytes.begin(), bytes.end());
+  return {};
+}
+
+Result<WireFrame> read_frame(ByteReader& in) {
+  WireFrame out;
+  TRY(out.type, in.varint());
+  const auto shape = shape_of(out.type);
+  if (!shape) return std::unexpected(WireError::Truncated);
+  TRY_VOID(read_numbers(out, in, shape->numbers));
+  TRY_VOID(read_data(out, in, shape->bytes));
+  if (out.acknowledges()) {
+    // A gap and a length for each further range, and the counts of three marks.
+    TRY_VOID(read_numbers(out, in, 2 * out.numbers[2] + (out.type == 3 ? 3 : 0)));
+  }
+  if (out.is(FrameType::NewConnectionId)) {
+    TRY(const uint8_t length, in.u8());
+    TRY(const Bytes id, in.bytes(length));
+    TRY(const Bytes token, in.bytes(16));
+    out.data.assign(id.begin(), id.end());
+    out.reset_token.assign(token.begin(), token.end());
+  }
+  if (out.type == 0x31) out.type = static_cast<uint64_t>(FrameType::Datagram);
   return out;
 }
 

@@ -55,7 +55,7 @@ Paths paths_in(const std::vector<WireDatagram>& seen) {
   return out;
 }
 
-// proves: M4, P1, P2, P3
+// proves: M4, P1, P2
 SCENARIO(a_new_address_is_challenged, 4,
          "The NAT moves under traffic: fresh challenges, each echoed once, on its path, at once") {
   if (!wire_is_plain(lab)) return;

@@ -262,7 +262,7 @@ size_t marked_after(Lab& lab, Middlebox box, Duration settle) {
   }));
 }
 
-// proves: EC1, EC2, F5
+// proves: EC1, EC2
 SCENARIO(ecn_on_an_honest_path, 2, "Marks are reported, so a path that keeps them stays marked") {
   if (!wire_is_plain(lab)) return;
   EXPECT_GE(marked_after(lab, Middlebox::Honest, 3s), 50u);

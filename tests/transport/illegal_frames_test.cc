@@ -156,7 +156,7 @@ TEST(IllegalFrames, rfc9221_3_nothing_larger_than_the_peer_takes_is_sent) {
   EXPECT_FALSE(pair.client->quic().close_reason());
 }
 
-// proves: G2, H9
+// proves: G2
 TEST(IllegalFrames, rfc9221_3_a_peer_without_datagrams_gets_none) {
   const auto lie = std::make_shared<Lie>();
   lie->parameters = [](ngtcp2_transport_params& parameters) {

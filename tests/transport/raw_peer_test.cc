@@ -599,7 +599,7 @@ class RawServer : public ::testing::Test, public ConnectionFactory {
 };
 
 // Protocol vectors 15.4, as they are printed there.
-// proves: Q1, C2, H9, W2, W8
+// proves: Q1, C2, W8
 TEST_F(RawServer, settings_make_the_client_usable_and_goaway_is_heard) {
   EXPECT_FALSE(client->usable()) << "no settings yet";
   const StreamId control = server->open_unidirectional_stream().value();

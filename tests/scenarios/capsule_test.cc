@@ -625,7 +625,7 @@ SCENARIO(every_bad_capsule_to_the_client, 1,
   ScriptedServer& server = lab.add_scripted_server(
       [&](HttpConnection& connection, StreamId stream, const HeaderFields&) {
         connection.respond(stream, connect_ip_response(), StreamEnd::KeepOpen);
-        connection.enable_datagrams(stream);
+        connection.enable_datagrams(Instant{}, stream);
         connection.send_stream_data(stream, assign({"10.9.0.7"}));
         connection.send_stream_data(stream, routes({"198.51.100.0/24"}));
         if (next < std::size(kBadCapsules))
@@ -744,7 +744,7 @@ SCENARIO(capsule_protocol_of_an_answer, 2,
         if (const auto& value = kinds[next++ % kinds.size()])
           answer.push_back({"capsule-protocol", *value});
         connection.respond(stream, answer, StreamEnd::KeepOpen);
-        connection.enable_datagrams(stream);
+        connection.enable_datagrams(Instant{}, stream);
         connection.send_stream_data(stream, assign({"10.9.0.7"}));
         connection.send_stream_data(stream, routes({"198.51.100.0/24"}));
       });

@@ -21,9 +21,6 @@ Resilient with(ResilienceMode mode, const LinkOptions& link) {
   Resilient out;
   out.server.gateway.resilience.mode = mode;
   out.client.tunnel.resilience.mode = mode;
-  // Reno's children take jitter for the end of slow start and need half a minute to find the rate.
-  out.server.quic.congestion_control = CongestionControl::Bbr;
-  out.client.quic.congestion_control = CongestionControl::Bbr;
   out.client.up = out.client.down = link;
   return out;
 }
@@ -104,10 +101,40 @@ SCENARIO(resilience_stream_30_megabit, 3, "30 Mbit/s over the mobile profile") {
   stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Kept)), 320us, 0.06);
 }
 
-// 1.4 % on average over seeds; one in thirteen loses 6 to 11 % while QUIC's controller finds the
-// rate.
 SCENARIO(resilience_stream_30_megabit_reordered, 3, "30 Mbit/s, reordered") {
   stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Free)), 320us, 0.15);
+}
+
+// ---- no harm ----------------------------------------------------------------------------------
+
+// Megabit per second that arrive of more than a link without loss carries, from the sixth second on.
+double share_of_full_link(uint64_t seed, ResilienceMode mode, Duration queue) {
+  Lab lab(seed, nullptr);
+  SimClient& client =
+      connected(lab, with(mode, {.rate_bits_per_second = 50'000'000, .queue_time_max = queue}));
+  Flow& flow =
+      lab.stream(lab.internet(), client.inner(), {.interval = 160us, .packet_size = 1200});
+  lab.run(5s);
+  flow.restart_figures();
+  lab.run(20s);
+  const double out = static_cast<double>(flow.figures().bytes_arrived) * 8 / 20e6;
+  flow.stop();
+  lab.finish();
+  return out;
+}
+
+// Loss by congestion is not answered with repairs, which would be congestion too.
+SCENARIO(resilience_never_makes_a_full_link_worse, 2, "A full queue is not taken for a bad link") {
+  // A queue of 10 ms is shorter than the one that the shaper aims at.
+  for (const auto& [queue, least] : {std::pair<Duration, double>{10ms, 0.94},
+                                     std::pair<Duration, double>{20ms, 0.97},
+                                     std::pair<Duration, double>{100ms, 0.97}}) {
+    const double without = share_of_full_link(lab.seed(), ResilienceMode::Off, queue);
+    const double with = share_of_full_link(lab.seed(), ResilienceMode::Auto, queue);
+    if (std::getenv("MASQUE_SHOW") != nullptr)
+      std::fprintf(stderr, "queue %ld ms: %.1f Mbit/s, without %.1f\n", queue / 1ms, with, without);
+    EXPECT_GE(with, least * without) << queue / 1ms << " ms of queue";
+  }
 }
 
 }  // namespace

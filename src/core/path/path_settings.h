@@ -29,7 +29,7 @@ struct PathSettings {
   // the loss.
   enum class RecoveredAs : uint8_t { Intact, Marked } recovered_as = RecoveredAs::Intact;
   // The shaper at the tunnel's entrance keeps the queue of the bottleneck short.
-  enum class Shaper : uint8_t { On, Off } shaper = Shaper::Off;
+  enum class Shaper : uint8_t { On, Off } shaper = Shaper::On;
   Duration queue_target = 15ms;
   size_t window_max = 255;  // symbols under one repair
 };

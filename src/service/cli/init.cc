@@ -60,7 +60,7 @@ enabled = false                  # true: clients appear with this machine's addr
 # interfaces = ["eth0"]
 
 [quic]
-# congestion = "cubic"           # or "bbr", "reno"; with [resilience] "bbr" unless it is set
+# congestion = "cubic"           # or "bbr", "reno"
 # keep_alive = "20s"
 # idle_timeout = "60s"
 # retry = "auto"

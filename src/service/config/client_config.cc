@@ -207,7 +207,7 @@ ClientConfig read_client(ConfigReader& reader, const FileText* file) {
   read_template(reader, config);
   read_network(reader, config);
   config.resilience = read_resilience(reader);
-  config.quic = read_quic(reader, QuicRole::Client, config.resilience.path.mode);
+  config.quic = read_quic(reader, QuicRole::Client);
   config.log = read_log(reader);
   config.control_socket = read_control_socket(reader);
   if (!config.certificate.present() && config.token.empty() && reader.errors.empty()) {

@@ -161,18 +161,6 @@ TEST(ConfigKind, counts_the_keys_that_only_one_kind_has) {
   EXPECT_EQ(config_kind("= nothing"), ConfigKind::Server);
 }
 
-TEST_F(ClientConfigTest, congestion_control_follows_the_path_layer_unless_it_is_set) {
-  const auto congestion = [&](std::string_view tables) {
-    const auto loaded = load(std::format("server_addr = \"a:1\"\n{}", tables), 0644);
-    EXPECT_TRUE(loaded.config) << tables;
-    return loaded.config ? loaded.config->quic.congestion : CongestionChoice::Reno;
-  };
-  EXPECT_EQ(congestion(""), CongestionChoice::Cubic);
-  EXPECT_EQ(congestion("[resilience]\nmode = \"auto\""), CongestionChoice::Bbr);
-  EXPECT_EQ(congestion("[quic]\ncongestion = \"cubic\"\n[resilience]\nmode = \"auto\""),
-            CongestionChoice::Cubic);
-}
-
 TEST_F(ClientConfigTest, reads_the_new_tables) {
   dir.write("token", "mvpn_abc\n");
   const auto loaded = load(R"(server_addr = "vpn.example.com"

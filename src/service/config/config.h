@@ -36,7 +36,7 @@ enum class LogFormat : uint8_t { Text, Json };
 
 // [quic]
 struct QuicConfig {
-  CongestionChoice congestion = CongestionChoice::Cubic;  // with a path layer BBR, unless it is set
+  CongestionChoice congestion = CongestionChoice::Cubic;
   // A PING after so long without a packet, so that NATs on the path keep their state. Zero: never.
   Duration keep_alive = 20s;
   Duration idle_timeout = 60s;

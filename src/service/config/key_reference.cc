@@ -77,7 +77,7 @@ constexpr KeyReference kCommon[] = {
      "Whether the tunnel carries IPv6 packets of 1280 bytes (RFC 9484 7.2): ping where needed, "
      "always, or trust QUIC"},
     {"quic.congestion", "\"cubic\"",
-     "Congestion control; \"bbr\" where resilience.mode is not \"off\" and this is not set"},
+     "Congestion control"},
     {"quic.keep_alive", "\"20s\"",
      "A packet after so long a silence, 0: none; clients only. At most a third of idle_timeout "
      "unless set"},
@@ -91,7 +91,7 @@ constexpr KeyReference kCommon[] = {
     {"resilience.window", "255", "The most packets under one repair packet"},
     {"resilience.queue_target_ms", "15",
      "Standing queue at the bottleneck that the shaper aims at"},
-    {"resilience.shaper", "false", "Keep the bottleneck's queue short by pacing (experimental)"},
+    {"resilience.shaper", "true", "Keep the bottleneck's queue short by pacing"},
     {"resilience.recovered_as", "\"intact\"",
      "\"marked\": recovered packets look congestion-marked to QUIC"},
     {"resilience.realtime_dscp", "EF, VA, CS5, CS4, AF41, AF42, AF43",

@@ -85,8 +85,8 @@ void read_path(ConfigReader& reader, ResilienceConfig& config) {
   if (const auto window = reader.integer("resilience.window", kWindowMin, kRepairSourcesMax)) {
     path.window_max = static_cast<size_t>(window->value);
   }
-  if (const auto shaper = reader.boolean("resilience.shaper"); shaper && shaper->value) {
-    path.shaper = PathSettings::Shaper::On;
+  if (const auto shaper = reader.boolean("resilience.shaper"); shaper && !shaper->value) {
+    path.shaper = PathSettings::Shaper::Off;
   }
   if (path.mode == ResilienceMode::Bulk) config.release.mode = ReleaseOptions::Mode::AtOnce;
 }

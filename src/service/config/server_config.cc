@@ -299,7 +299,7 @@ ServerConfig read_server(ConfigReader& reader) {
   }
   read_state(reader, config);
   config.resilience = read_resilience(reader);
-  config.quic = read_quic(reader, QuicRole::Server, config.resilience.path.mode);
+  config.quic = read_quic(reader, QuicRole::Server);
   config.log = read_log(reader);
   config.control_socket = read_control_socket(reader);
   return config;

@@ -203,23 +203,6 @@ TEST_F(ServerConfigTest, pools_are_advertised_beside_a_default_route) {
   EXPECT_EQ(routes("[\"192.168.7.0/24\"]").size(), 1u) << "a narrow tunnel stays narrow";
 }
 
-TEST_F(ServerConfigTest, congestion_control_follows_the_path_layer_unless_it_is_set) {
-  const auto congestion = [&](std::string_view more) {
-    const auto loaded = load(whole("", more));
-    EXPECT_TRUE(loaded.config) << more;
-    return loaded.config ? loaded.config->quic.congestion : CongestionChoice::Reno;
-  };
-  EXPECT_EQ(congestion(""), CongestionChoice::Cubic);
-  EXPECT_EQ(congestion("[resilience]\nmode = \"off\""), CongestionChoice::Cubic);
-  for (const auto mode : {"auto", "calls", "bulk"}) {
-    EXPECT_EQ(congestion(std::format("[resilience]\nmode = \"{}\"", mode)), CongestionChoice::Bbr);
-    EXPECT_EQ(congestion(
-                  std::format("[resilience]\nmode = \"{}\"\n[quic]\ncongestion = \"cubic\"", mode)),
-              CongestionChoice::Cubic);
-  }
-  EXPECT_EQ(congestion("[quic]\ncongestion = \"reno\""), CongestionChoice::Reno);
-}
-
 TEST_F(ServerConfigTest, an_address_without_host_means_all_addresses) {
   const auto loaded = load(whole("listen_addr = \":4433\""));
   ASSERT_TRUE(loaded.config);

@@ -203,13 +203,10 @@ MtuProbePolicy read_ipv6_probe(ConfigReader& reader) {
       .value_or(MtuProbePolicy::Measure);
 }
 
-QuicConfig read_quic(ConfigReader& reader, QuicRole role, ResilienceMode resilience) {
+QuicConfig read_quic(ConfigReader& reader, QuicRole role) {
   QuicConfig quic;
-  // CUBIC's start ends at the first jitter that the path layer leaves it (docs/adr/0012).
-  const CongestionChoice fitting =
-      resilience == ResilienceMode::Off ? CongestionChoice::Cubic : CongestionChoice::Bbr;
   quic.congestion =
-      reader.choice<CongestionChoice>("quic.congestion", kCongestion).value_or(fitting);
+      reader.choice<CongestionChoice>("quic.congestion", kCongestion).value_or(quic.congestion);
   quic.keep_alive = reader.duration("quic.keep_alive", 1s, 1h, ConfigReader::Zero::Allowed)
                         .value_or(quic.keep_alive);
   quic.idle_timeout = reader.duration("quic.idle_timeout", 2s, 1h, ConfigReader::Zero::Refused)

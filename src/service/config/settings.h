@@ -41,7 +41,7 @@ uint32_t read_mtu(ConfigReader& reader);
 std::string read_tun_name(ConfigReader& reader);
 enum class QuicRole : uint8_t { Client, Server };
 // `resilience`: decides which congestion control is the default.
-QuicConfig read_quic(ConfigReader& reader, QuicRole role, ResilienceMode resilience);
+QuicConfig read_quic(ConfigReader& reader, QuicRole role);
 MtuProbePolicy read_ipv6_probe(ConfigReader& reader);
 LogSettings read_log(ConfigReader& reader);
 std::string read_control_socket(ConfigReader& reader);

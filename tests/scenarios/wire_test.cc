@@ -314,6 +314,20 @@ SCENARIO(
   lab.finish();
 }
 
+// proves: KR4
+SCENARIO(an_unused_window_stays, 3, "A trickle of packets does not make the window larger") {
+  lab.add_server();
+  SimClient& client = lab.add_client("anna");
+  ASSERT_TRUE(lab.connect(client));
+  lab.run(2s);  // the handshake and the search for the path's MTU are over
+  const uint64_t before = client.connection()->quic().stats().congestion_window;
+  Flow& trickle = lab.ping(client.inner(), lab.internet(), {.interval = 50ms});
+  lab.run(30s);
+  EXPECT_GT(trickle.arrived(), 500u);
+  EXPECT_EQ(client.connection()->quic().stats().congestion_window, before);
+  lab.finish();
+}
+
 // proves: KR2
 SCENARIO(key_updates_wait, 3,
          "However often it is asked for: no update before confirmation, one a round trip") {

@@ -351,7 +351,8 @@ void TunnelClient::Impl::settle() {
   }
   session.consume_stream_output(
       connection->send_stream_data_that_fits(*stream, session.stream_output()));
-  session.flush(now, tunnel->channel);
+  WayBackToTun back(*tun);
+  session.flush(now, tunnel->channel, back);
 }
 
 void TunnelClient::on_tun_packet(const PacketSlices& packet) {

@@ -117,7 +117,7 @@ void Gateway::Impl::settle(Session& session) {
   const Bytes output = session.tunnel.stream_output();
   session.tunnel.consume_stream_output(
       session.connection->send_stream_data_that_fits(session.stream, output));
-  session.tunnel.flush(now_, session.channel);
+  flush_queue(session);
   deadlines.set(session.slot, session.tunnel.next_timeout());
 }
 

@@ -85,6 +85,8 @@ struct Gateway::Impl {
     Session& session_;
   };
 
+  class WayBackToSender;
+
   // While a connection's callback runs, its QUIC engine is reading and must not be made to write.
   class Reading {
    public:
@@ -169,6 +171,7 @@ struct Gateway::Impl {
 
   // gateway_packets.cc
   void on_tun_packet(const PacketSlices& packet);
+  void flush_queue(Session& session);
   void on_inner_packet(Session& from, Bytes packet, const IpPacketView& view);
   std::optional<DropReason> check_policy(const Session& from, const IpPacketView& view,
                                          Session*& destination);

@@ -22,6 +22,30 @@ class ToSession final : public PacketSink {
 
 }  // namespace
 
+// Errors about packets that waited: to another session of ours, or to the kernel.
+class Gateway::Impl::WayBackToSender final : public WayBack {
+ public:
+  WayBackToSender(Impl& gateway, const Session& destination)
+      : gateway_(gateway), destination_(destination) {}
+  Way to(const IpAddress& source) override {
+    const auto slot = gateway_.router.find(source);
+    if (!slot || *slot == destination_.slot) return {Forwarding::KernelDecrements, *gateway_.tun};
+    Session& sender = *gateway_.slots[*slot];
+    gateway_.touch(sender);
+    return {Forwarding::WeDecrement, session_.emplace(gateway_.now_, sender.tunnel)};
+  }
+
+ private:
+  Impl& gateway_;
+  const Session& destination_;
+  std::optional<ToSession> session_;
+};
+
+void Gateway::Impl::flush_queue(Session& session) {
+  WayBackToSender back(*this, session);
+  session.tunnel.flush(now_, session.channel, back);
+}
+
 void Gateway::on_http_datagram(HttpConnection& connection, StreamId stream, Bytes payload) {
   Impl& gateway = *impl_;
   Impl::Session* session = gateway.find(connection, stream);

@@ -112,6 +112,29 @@ TEST(GatewayPackets, errors_between_clients_come_back_to_the_sender) {
   EXPECT_TRUE(w.packets(bert).empty());
 }
 
+// proves: E1, U5
+TEST(GatewayPackets, what_became_too_big_in_a_queue_is_answered_to_its_sender) {
+  GatewayWorld w({}, talkative());
+  auto& anna = w.open("anna");
+  auto& bert = w.open("bert");
+  const auto df = test::PacketShape::DontFragment::Yes;
+  bert.blocked = true;
+  w.send(anna, make_packet("10.8.0.2", "10.8.0.3", {.size = 1350, .dont_fragment = df}));
+  w.from_tun(make_packet("10.1.1.1", "10.8.0.3", {.size = 1350, .dont_fragment = df}));
+  EXPECT_TRUE(w.packets(anna).empty());
+  bert.limit = 1290;
+  bert.blocked = false;
+  w.gateway.flush();
+  EXPECT_TRUE(w.packets(bert).empty());
+  ASSERT_EQ(w.packets(anna).size(), 1u);
+  EXPECT_EQ(icmp_of(w.packets(anna)[0]), std::pair(3, 4));
+  EXPECT_EQ(load_be16(&w.packets(anna)[0][26]), 1290);
+  EXPECT_EQ(view_of(w.packets(anna)[0]).source, ip("10.8.0.1"));
+  ASSERT_EQ(w.tun.packets.size(), 1u);
+  EXPECT_EQ(icmp_of(w.tun.packets[0]), std::pair(3, 4));
+  EXPECT_EQ(view_of(w.tun.packets[0]).destination, ip("10.1.1.1"));
+}
+
 // proves: Z5
 TEST(GatewayPackets, faults_c4_gateway_services_are_its_inner_addresses_only) {
   PolicySnapshot policy = GatewayWorld::default_policy();

@@ -106,6 +106,28 @@ enum class Forwarding : uint8_t {
   WeDecrement,       // it came from another session, in one piece (`body` is empty)
 };
 
+// The way back to whoever sent a packet to the peer: ICMP errors about what had to wait go there.
+class WayBack {
+ public:
+  struct Way {
+    Forwarding forwarding;
+    PacketSink& sink;
+  };
+  virtual ~WayBack() = default;
+  // `source`: of the packet.
+  virtual Way to(const IpAddress& source) = 0;
+};
+
+// Where all packets come from a TUN.
+class WayBackToTun final : public WayBack {
+ public:
+  explicit WayBackToTun(PacketSink& tun) : tun_(tun) {}
+  Way to(const IpAddress&) override { return {Forwarding::KernelDecrements, tun_}; }
+
+ private:
+  PacketSink& tun_;
+};
+
 class ConnectIpSession final : private CapsuleVisitor {
  public:
   // `now` starts the wait for addresses.
@@ -131,8 +153,9 @@ class ConnectIpSession final : private CapsuleVisitor {
   void enqueue(Instant now, const PacketSlices& packet);
   // An ICMP error to the peer about a packet of its own, refused outside (policy).
   void refuse(Instant now, DropReason reason, const IpPacketView& view, Bytes packet);
-  // Sends what waits, as far as the channel takes it.
-  void flush(Instant now, DatagramChannel& channel);
+  // Sends what waits, as far as the channel takes it. What has become too large meanwhile is
+  // answered like any other packet that is.
+  void flush(Instant now, DatagramChannel& channel, WayBack& back);
   bool queue_empty() const { return queue_.empty(); }
   // False once the queue is half full: leave packets where they are, which costs nothing while the
   // channel blocks for a moment. When it blocks for longer they are wanted all the same: real time
@@ -211,6 +234,7 @@ class ConnectIpSession final : private CapsuleVisitor {
   };
   SendVerdict drop_to_peer(Instant now, DropReason reason, const Outbound& outbound);
   SendVerdict drop_too_big(Instant now, const Outbound& outbound);
+  void drop_queued_too_big(Instant now, Bytes packet, DatagramChannel& channel, WayBack& back);
   SendVerdict decrement_and_send(Instant now, const Outbound& outbound);
   SendVerdict send_or_queue(Instant now, const PacketSlices& packet, const Outbound& outbound);
   void push(Instant now, TrafficClass traffic_class, uint64_t flow, const PacketSlices& packet);

@@ -53,6 +53,8 @@ struct Fixture {
   }
   CollectingHandler handler;
   FakeChannel channel;
+  test::CollectingSink tun;
+  WayBackToTun back{tun};
   ConnectIpSession session;
 };
 
@@ -379,7 +381,7 @@ TEST(Session, two_ends_answer_each_others_probe) {
   }
   for (int round = 0; round < 3; ++round) {
     const auto exchange = [](Fixture& from, Fixture& to) {
-      from.session.flush(at(0s), from.channel);
+      from.session.flush(at(0s), from.channel, from.back);
       for (const auto& packet : std::exchange(from.channel.sent, {})) {
         to.session.on_http_datagram(at(0s), test::datagram(packet), to.handler);
       }

@@ -45,6 +45,7 @@ struct Proxy {
 
   FakeChannel channel;
   CollectingSink tun;
+  WayBackToTun back{tun};
   CollectingHandler handler;
   ConnectIpSession session;
 };
@@ -84,7 +85,7 @@ TEST(SessionClasses, real_time_does_not_wait_behind_bulk) {
   p.send(first);
   p.channel.blocked = false;
   EXPECT_EQ(p.send(second), SendVerdict::Queued);  // behind its like
-  p.session.flush(at(1ms), p.channel);
+  p.session.flush(at(1ms), p.channel, p.back);
   EXPECT_THAT(p.channel.sent, testing::ElementsAre(first, second, bulk));
   EXPECT_THAT(p.channel.classes, testing::ElementsAre(TrafficClass::RealTime,
                                                       TrafficClass::RealTime, TrafficClass::Bulk));
@@ -101,7 +102,7 @@ TEST(SessionClasses, real_time_expires_in_the_queue) {
   p.send(marked(kExpedited));
   p.send(marked(0));
   p.channel.blocked = false;
-  p.session.flush(at(101ms), p.channel);
+  p.session.flush(at(101ms), p.channel, p.back);
   EXPECT_THAT(p.channel.sent, testing::ElementsAre(marked(0)));
   EXPECT_EQ(p.session.counters().dropped(DropReason::QueueExpired), 1u);
   EXPECT_EQ(p.session.queue_counters().realtime_dropped, 1u);
@@ -124,7 +125,7 @@ TEST(SessionClasses, a_full_queue_leaves_the_tun_alone_for_a_moment_only) {
   p.send(marked(kExpedited), at(30ms));
   EXPECT_EQ(p.session.counters().dropped(DropReason::QueueFull), 32u + 100u + 1u - 64u);
   p.channel.blocked = false;
-  p.session.flush(at(31ms), p.channel);
+  p.session.flush(at(31ms), p.channel, p.back);
   EXPECT_EQ(p.channel.classes.front(), TrafficClass::RealTime);
   EXPECT_TRUE(p.session.wants_more());
 }
@@ -137,7 +138,7 @@ TEST(SessionClasses, a_standing_queue_is_counted_as_managed) {
   p.channel.blocked = false;
   for (Duration t = 0ms; t < 400ms; t += 1ms) {
     p.channel.limit_packets = 1;
-    p.session.flush(at(t), p.channel);
+    p.session.flush(at(t), p.channel, p.back);
   }
   EXPECT_GT(p.session.counters().dropped(DropReason::QueueManaged), 5u);
   EXPECT_EQ(p.session.counters().dropped(DropReason::QueueManaged),

@@ -318,7 +318,16 @@ SessionFigures ConnectIpSession::figures() const {
   return out;
 }
 
-void ConnectIpSession::flush(Instant now, DatagramChannel& channel) {
+void ConnectIpSession::drop_queued_too_big(Instant now, Bytes bytes, DatagramChannel& channel,
+                                           WayBack& back) {
+  update_mtu(now, channel);
+  const auto view = parse_ip_packet(bytes);
+  if (!view) return counters_.drop(DropReason::TooBig);
+  const WayBack::Way way = back.to(view->source);
+  drop_too_big(now, {{.head = bytes, .body = {}}, *view, way.forwarding, channel, way.sink});
+}
+
+void ConnectIpSession::flush(Instant now, DatagramChannel& channel, WayBack& back) {
   if (queue_.empty()) return;
   while (const auto waiting = queue_.front(now)) {
     const PacketSlices packet{.head = waiting->packet, .body = {}};
@@ -327,9 +336,10 @@ void ConnectIpSession::flush(Instant now, DatagramChannel& channel) {
     if (result == SendResult::Sent) {
       ++counters_.packets_sent;
       counters_.bytes_sent += packet.size();
+    } else if (result == SendResult::TooLarge && !mutant("mtu.queued.remove")) {
+      drop_queued_too_big(now, waiting->packet, channel, back);
     } else {
-      counters_.drop(result == SendResult::TooLarge ? DropReason::TooBig
-                                                    : DropReason::ChannelClosed);
+      counters_.drop(DropReason::ChannelClosed);
     }
     queue_.pop();
   }

@@ -49,6 +49,7 @@ struct Proxy {
 
   FakeChannel channel;
   CollectingSink tun;
+  WayBackToTun back{tun};
   CollectingHandler handler;
   ConnectIpSession session;
 };
@@ -105,7 +106,7 @@ TEST(SessionPackets, rfc9484_7_2_1_a_wrong_source_is_answered_with_icmp) {
   p.receive(make_packet("fd00:8::3", "2001:db8::1"));
   EXPECT_TRUE(p.handler.packets.empty());
   EXPECT_FALSE(p.session.abort_reason());  // a forwarding error, never a protocol violation
-  p.session.flush(at(0s), p.channel);
+  p.session.flush(at(0s), p.channel, p.back);
   ASSERT_EQ(p.channel.sent.size(), 2u);
   EXPECT_EQ(icmp_of(p.channel.sent[0]), std::pair(3, 13));
   EXPECT_EQ(view_of(p.channel.sent[0]).source, ip("10.8.0.1"));
@@ -118,7 +119,7 @@ TEST(SessionPackets, rfc4443_2_4_errors_are_limited_and_never_about_errors) {
   Proxy p;
   const Packet spoofed = make_packet("10.8.0.3", "192.0.2.1");
   for (int i = 0; i < 1000; ++i) p.receive(spoofed);
-  p.session.flush(at(0s), p.channel);
+  p.session.flush(at(0s), p.channel, p.back);
   EXPECT_EQ(p.channel.sent.size(), 10u);
   EXPECT_EQ(p.session.counters().icmp_errors_limited, 990u);
   EXPECT_EQ(p.drops(DropReason::SourceNotAllowed), 1000u);
@@ -130,7 +131,7 @@ TEST(SessionPackets, rfc4443_2_4_errors_are_limited_and_never_about_errors) {
                                  view_of(offending), {.head = offending, .body = {}}, error));
   quiet.receive(error);  // from fd00:8::9, which is not assigned
   quiet.receive(make_packet("fd00:8::3", "ff05::1"));
-  quiet.session.flush(at(0s), quiet.channel);
+  quiet.session.flush(at(0s), quiet.channel, quiet.back);
   EXPECT_TRUE(quiet.channel.sent.empty());
 }
 
@@ -164,6 +165,29 @@ TEST(SessionPackets, rfc9484_7_2_too_big_is_answered_with_the_limit_of_this_mome
   EXPECT_EQ(load_be32(&p.tun.packets[2][44]), 1330u);
   EXPECT_EQ(p.tun.packets[2].size(), kIpv6MinimumMtu);
   EXPECT_EQ(p.drops(DropReason::TooBig), 3u);
+}
+
+// proves: U5
+TEST(SessionPackets, rfc9484_7_2_what_became_too_big_in_the_queue_is_answered) {
+  Proxy p;
+  p.channel.blocked = true;
+  const auto df = test::PacketShape::DontFragment::Yes;
+  p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1390, .dont_fragment = df}));
+  p.send(make_packet("2001:db8::1", "fd00:8::2", {.size = 1380}));
+  const Packet small = make_packet("192.0.2.1", "10.8.0.2", {.size = 1300, .dont_fragment = df});
+  p.send(small);
+  p.channel.limit = 1320;  // the path changed
+  p.channel.blocked = false;
+  p.session.flush(at(1ms), p.channel, p.back);
+  EXPECT_THAT(p.channel.sent, testing::ElementsAre(small));
+  EXPECT_TRUE(p.session.queue_empty());
+  EXPECT_EQ(p.drops(DropReason::TooBig), 2u);
+  ASSERT_EQ(p.tun.packets.size(), 2u);
+  EXPECT_EQ(icmp_of(p.tun.packets[0]), std::pair(3, 4));
+  EXPECT_EQ(load_be16(&p.tun.packets[0][26]), 1320);
+  EXPECT_EQ(view_of(p.tun.packets[0]).destination, ip("192.0.2.1"));
+  EXPECT_EQ(icmp_of(p.tun.packets[1]), std::pair(2, 0));
+  EXPECT_EQ(load_be32(&p.tun.packets[1][44]), 1320u);
 }
 
 TEST(SessionPackets, trap_18_below_1280_ipv6_is_never_told_a_smaller_mtu) {
@@ -215,7 +239,7 @@ TEST(SessionPackets, rfc9484_7_2_all_nodes_is_answered_from_our_address) {
   p.receive(make_echo(IcmpEcho::Kind::Request, "fe80::2", "ff02::1"));    // no address yet
   p.receive(make_echo(IcmpEcho::Kind::Request, "fd00:8::3", "ff02::1"));  // somebody else's
   EXPECT_TRUE(p.handler.packets.empty());
-  p.session.flush(at(0s), p.channel);
+  p.session.flush(at(0s), p.channel, p.back);
   ASSERT_EQ(p.channel.sent.size(), 2u);
   const auto view = view_of(p.channel.sent[0]);
   EXPECT_EQ(p.channel.sent[0].size(), 1280u);
@@ -235,7 +259,7 @@ TEST(SessionPackets, pings_to_our_own_address_are_the_kernels_or_ours) {
   Proxy alone({.local_echo = SessionOptions::LocalEcho::Answer});
   alone.receive(ping);
   alone.receive(make_echo(IcmpEcho::Kind::Request, "10.8.0.3", "10.8.0.1"));  // spoofed
-  alone.session.flush(at(0s), alone.channel);
+  alone.session.flush(at(0s), alone.channel, alone.back);
   EXPECT_TRUE(alone.handler.packets.empty());
   ASSERT_EQ(alone.channel.sent.size(), 2u);  // the reply, and the error about the spoofed one
   EXPECT_EQ(icmp_of(alone.channel.sent[0]), std::pair(0, 0));
@@ -278,7 +302,7 @@ TEST(SessionPackets, a_blocked_channel_fills_the_queue_in_order) {
   p.channel.blocked = false;
   EXPECT_EQ(p.send(second), SendVerdict::Queued);  // never overtakes
   EXPECT_TRUE(p.channel.sent.empty());
-  p.session.flush(at(1ms), p.channel);
+  p.session.flush(at(1ms), p.channel, p.back);
   EXPECT_THAT(p.channel.sent, testing::ElementsAre(first, second));
   EXPECT_TRUE(p.session.queue_empty());
   EXPECT_EQ(p.session.counters().packets_sent, 2u);
@@ -293,7 +317,7 @@ TEST(SessionPackets, faults_c15_the_queue_is_bounded_in_bytes_and_in_time) {
   constexpr uint64_t kKept = 15;
   EXPECT_EQ(p.drops(DropReason::QueueFull), 1000u - kKept);
   p.channel.blocked = false;
-  p.session.flush(at(1s) + 1ns, p.channel);  // all of it has waited for more than a second
+  p.session.flush(at(1s) + 1ns, p.channel, p.back);  // all of it has waited for more than a second
   EXPECT_TRUE(p.channel.sent.empty());
   EXPECT_EQ(p.drops(DropReason::QueueExpired), kKept);
   EXPECT_TRUE(p.session.wants_more());
@@ -307,7 +331,7 @@ TEST(SessionPackets, rfc9484_10_dscp_and_ecn_of_the_inner_packet_are_untouched) 
   store_be32(&packet[0], 0x60000000 | 0xbb << 20);  // EF, CE
   p.send(packet);
   p.channel.blocked = false;
-  p.session.flush(at(0s), p.channel);
+  p.session.flush(at(0s), p.channel, p.back);
   EXPECT_THAT(p.channel.sent, testing::ElementsAre(packet));
   p.receive(make_packet("10.8.0.2", "192.0.2.1"));
 }
@@ -331,7 +355,7 @@ TEST(SessionPackets, faults_c11_broken_packets_are_counted_and_not_answered) {
     p.receive(packet);
   }
   EXPECT_EQ(p.drops(DropReason::Malformed), 5u);
-  p.session.flush(at(0s), p.channel);
+  p.session.flush(at(0s), p.channel, p.back);
   EXPECT_TRUE(p.channel.sent.empty());
 }
 

@@ -103,7 +103,8 @@ TEST(GatewayPackets, errors_between_clients_come_back_to_the_sender) {
   bert.limit = 1290;
   w.gateway.flush();
   w.send(anna, make_packet("10.8.0.2", "10.8.0.3", {.ttl = 1}));
-  w.send(anna, make_packet("10.8.0.2", "10.8.0.3", {.size = 1350}));
+  w.send(anna, make_packet("10.8.0.2", "10.8.0.3",
+                           {.size = 1350, .dont_fragment = test::PacketShape::DontFragment::Yes}));
   ASSERT_EQ(w.packets(anna).size(), 2u);
   EXPECT_EQ(icmp_of(w.packets(anna)[0]), std::pair(11, 0));
   EXPECT_EQ(view_of(w.packets(anna)[0]).source, ip("10.8.0.1"));

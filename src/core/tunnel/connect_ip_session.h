@@ -5,8 +5,8 @@
 //
 // A packet to the peer (on_ip_packet):
 //   (1) filter: source, destination, protocol  (2) size against the channel's limit now, else
-//   Packet Too Big  (3) TTL - 1 if no kernel did it  (4) class  (5) channel, or the queue while it
-//   is blocked
+//   Packet Too Big  (3) TTL - 1 if no kernel did it  (4) class  (5) IPv4 above the limit that may
+//   be cut: fragments (session_fragments.cc)  (6) channel, or the queue while it is blocked
 // A packet from the peer (on_http_datagram, DATAGRAM capsules):
 //   (1) Context ID  (2) parse  (3) source  (4) echo requests that are ours to answer, our own probe
 //   (5) destination  (6) real time with a stamp: held until its time  (7) InnerPacketHandler
@@ -153,7 +153,7 @@ class ConnectIpSession final : private CapsuleVisitor {
   void enqueue(Instant now, const PacketSlices& packet);
   // An ICMP error to the peer about a packet of its own, refused outside (policy).
   void refuse(Instant now, DropReason reason, const IpPacketView& view, Bytes packet);
-  // Sends what waits, as far as the channel takes it. What has become too large meanwhile is
+  // Sends what waits, as far as the channel takes it. What has become too large meanwhile is cut or
   // answered like any other packet that is.
   void flush(Instant now, DatagramChannel& channel, WayBack& back);
   bool queue_empty() const { return queue_.empty(); }
@@ -234,9 +234,15 @@ class ConnectIpSession final : private CapsuleVisitor {
   };
   SendVerdict drop_to_peer(Instant now, DropReason reason, const Outbound& outbound);
   SendVerdict drop_too_big(Instant now, const Outbound& outbound);
-  void drop_queued_too_big(Instant now, Bytes packet, DatagramChannel& channel, WayBack& back);
+  void on_queued_too_big(Instant now, const EgressQueue::Waiting& waiting, DatagramChannel& channel,
+                         WayBack& back);
   SendVerdict decrement_and_send(Instant now, const Outbound& outbound);
   SendVerdict send_or_queue(Instant now, const PacketSlices& packet, const Outbound& outbound);
+  bool must_cut(const PacketSlices& packet, const IpPacketView& view) const;
+  SendVerdict send_fragments(Instant now, const PacketSlices& packet, TrafficClass traffic_class,
+                             const Outbound& outbound);
+  std::optional<SendVerdict> offer(Instant now, const PacketSlices& packet,
+                                   TrafficClass traffic_class, const Outbound& outbound);
   void push(Instant now, TrafficClass traffic_class, uint64_t flow, const PacketSlices& packet);
   bool is_half_full() const { return queue_.bytes() >= queue_.bytes_max() / 2; }
   void watch_queue(Instant now);

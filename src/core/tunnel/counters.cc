@@ -55,6 +55,7 @@ void TunnelCounters::add(const TunnelCounters& other) {
   packets_received += other.packets_received;
   bytes_received += other.bytes_received;
   packets_queued += other.packets_queued;
+  packets_fragmented += other.packets_fragmented;
   packets_marked += other.packets_marked;
   icmp_errors_sent += other.icmp_errors_sent;
   icmp_errors_limited += other.icmp_errors_limited;

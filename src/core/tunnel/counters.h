@@ -40,8 +40,9 @@ struct TunnelCounters {
   uint64_t bytes_sent = 0;
   uint64_t packets_received = 0;
   uint64_t bytes_received = 0;
-  uint64_t packets_queued = 0;  // sent later, because the channel was blocked
-  uint64_t packets_marked = 0;  // CE instead of a drop, RFC 3168
+  uint64_t packets_queued = 0;      // sent later, because the channel was blocked
+  uint64_t packets_fragmented = 0;  // IPv4 above the limit; its fragments count as sent
+  uint64_t packets_marked = 0;      // CE instead of a drop, RFC 3168
   uint64_t icmp_errors_sent = 0;
   uint64_t icmp_errors_limited = 0;  // kept back by the rate limit, RFC 4443 2.4 (f)
   uint64_t echo_replies_sent = 0;

@@ -182,7 +182,7 @@ SendVerdict ConnectIpSession::on_ip_packet(Instant now, const PacketSlices& pack
   if (drop && !mutant("filter.outgoing.remove")) return drop_to_peer(now, *drop, outbound);
   if (packet.size() > mtu_.limit() && !mutant("mtu.remove")) {
     update_mtu(now, channel);  // the limit may have risen since the last turn
-    if (packet.size() > mtu_.limit()) return drop_too_big(now, outbound);
+    if (packet.size() > mtu_.limit() && !must_cut(packet, view)) return drop_too_big(now, outbound);
   }
   if (forwarding == Forwarding::KernelDecrements || mutant("ttl.forwarder.negate")) {
     return send_or_queue(now, packet, outbound);
@@ -212,6 +212,17 @@ SendVerdict ConnectIpSession::send_or_queue(Instant now, const PacketSlices& pac
   const Bytes headers = outbound.packet.head;
   const TrafficClass traffic_class = classifier_.classify(now, outbound.view, headers);
   ++classified_[static_cast<size_t>(traffic_class)];
+  if (must_cut(packet, outbound.view)) return send_fragments(now, packet, traffic_class, outbound);
+  if (const auto verdict = offer(now, packet, traffic_class, outbound)) return *verdict;
+  update_mtu(now, outbound.channel);
+  if (must_cut(packet, outbound.view)) return send_fragments(now, packet, traffic_class, outbound);
+  return drop_too_big(now, outbound);
+}
+
+// To the channel, else into the queue; nullopt: too large for the channel.
+std::optional<SendVerdict> ConnectIpSession::offer(Instant now, const PacketSlices& packet,
+                                                   TrafficClass traffic_class,
+                                                   const Outbound& outbound) {
   const bool may_overtake = traffic_class == TrafficClass::RealTime && !queue_.has_realtime();
   if (queue_.empty() || may_overtake) {
     switch (outbound.channel.send_packet(now, packet, traffic_class)) {
@@ -220,8 +231,7 @@ SendVerdict ConnectIpSession::send_or_queue(Instant now, const PacketSlices& pac
         counters_.bytes_sent += packet.size();
         return SendVerdict::Sent;
       case SendResult::TooLarge:
-        update_mtu(now, outbound.channel);
-        return drop_too_big(now, outbound);
+        return std::nullopt;
       case SendResult::Closed:
         counters_.drop(DropReason::ChannelClosed);
         return SendVerdict::Dropped;
@@ -229,7 +239,7 @@ SendVerdict ConnectIpSession::send_or_queue(Instant now, const PacketSlices& pac
         break;
     }
   }
-  push(now, traffic_class, flow_hash_(outbound.view, headers), packet);
+  push(now, traffic_class, flow_hash_(outbound.view, outbound.packet.head), packet);
   return SendVerdict::Queued;
 }
 
@@ -318,15 +328,6 @@ SessionFigures ConnectIpSession::figures() const {
   return out;
 }
 
-void ConnectIpSession::drop_queued_too_big(Instant now, Bytes bytes, DatagramChannel& channel,
-                                           WayBack& back) {
-  update_mtu(now, channel);
-  const auto view = parse_ip_packet(bytes);
-  if (!view) return counters_.drop(DropReason::TooBig);
-  const WayBack::Way way = back.to(view->source);
-  drop_too_big(now, {{.head = bytes, .body = {}}, *view, way.forwarding, channel, way.sink});
-}
-
 void ConnectIpSession::flush(Instant now, DatagramChannel& channel, WayBack& back) {
   if (queue_.empty()) return;
   while (const auto waiting = queue_.front(now)) {
@@ -337,7 +338,8 @@ void ConnectIpSession::flush(Instant now, DatagramChannel& channel, WayBack& bac
       ++counters_.packets_sent;
       counters_.bytes_sent += packet.size();
     } else if (result == SendResult::TooLarge && !mutant("mtu.queued.remove")) {
-      drop_queued_too_big(now, waiting->packet, channel, back);
+      on_queued_too_big(now, *waiting, channel, back);
+      continue;
     } else {
       counters_.drop(DropReason::ChannelClosed);
     }

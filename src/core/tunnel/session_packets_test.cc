@@ -151,7 +151,9 @@ TEST(SessionPackets, rfc9484_7_2_too_big_is_answered_with_the_limit_of_this_mome
   EXPECT_EQ(view_of(p.tun.packets[0]).source, ip("10.8.0.2"));
 
   p.channel.limit = 1300;  // fell since the last look: the channel itself says so
-  EXPECT_EQ(p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1350})), SendVerdict::Dropped);
+  const auto df = test::PacketShape::DontFragment::Yes;
+  EXPECT_EQ(p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1350, .dont_fragment = df})),
+            SendVerdict::Dropped);
   ASSERT_EQ(p.tun.packets.size(), 2u);
   EXPECT_EQ(load_be16(&p.tun.packets[1][26]), 1300);
 
@@ -288,7 +290,9 @@ TEST(SessionPackets, rfc9484_7_2_what_the_peer_does_not_take_is_not_sent) {
 TEST(SessionPackets, a_configured_limit_below_the_paths_holds) {
   Proxy p({.packet_size_max = 1300});
   EXPECT_EQ(p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1300})), SendVerdict::Sent);
-  EXPECT_EQ(p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1301})), SendVerdict::Dropped);
+  const auto df = test::PacketShape::DontFragment::Yes;
+  EXPECT_EQ(p.send(make_packet("192.0.2.1", "10.8.0.2", {.size = 1301, .dont_fragment = df})),
+            SendVerdict::Dropped);
   ASSERT_EQ(p.tun.packets.size(), 1u);
   EXPECT_EQ(load_be16(&p.tun.packets[0][26]), 1300);
 }

@@ -325,7 +325,9 @@ SCENARIO(forged_reset_and_close, 4,
   const SocketAddress server = lab.server().listen_address();
   uint64_t seen = 0;
   lab.network.set_filter([&](const Network::Packet& packet) {
-    if (packet.bytes.empty() || ++seen % 5 != 0 || seen > 3000) return false;
+    if (packet.bytes.empty()) return false;
+    ++seen;
+    if (seen % 5 != 0 || seen > 3000) return false;
     Network::Packet again = packet;
     if (seen % 2 == 0) {
       // The same packet later, from elsewhere: a replay that looks like a migration.
@@ -389,7 +391,7 @@ SCENARIO(strange_requests, 2,
     HeaderFields fields;
     unsigned least;
   };
-  const auto changed = [](std::string_view name, std::string value) {
+  const auto changed = [](std::string_view name, const std::string& value) {
     HeaderFields out = connect_ip_request("vpn.example");
     for (HeaderField& field : out) {
       if (field.name == name) field.value = value;

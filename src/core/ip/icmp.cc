@@ -215,6 +215,18 @@ std::optional<IcmpEcho> parse_icmp_echo(const IpPacketView& view, Bytes packet) 
                   .data = message.subspan(kIcmpEchoHeaderSize)};
 }
 
+namespace {
+
+// RFC 9484 4.8: the chain of extension headers is walked here too.
+uint8_t quoted_protocol(IpVersion version, Bytes quote) {
+  if (version == IpVersion::V4) return quote[9];
+  const size_t length = kIpv6HeaderSize + load_be16(quote.data() + 4);
+  const auto quoted = parse_ip_packet(quote.first(std::min(length, quote.size())), length);
+  return quoted ? quoted->protocol : quote[6];
+}
+
+}  // namespace
+
 std::optional<QuotedPacket> parse_icmp_error_quote(const IpPacketView& view, Bytes packet) {
   MASQUE_ASSERT(packet.size() == view.length);
   if (view.protocol != ip_protocol::icmp_of(view.version) || view.fragment == Fragment::Later) {
@@ -233,7 +245,7 @@ std::optional<QuotedPacket> parse_icmp_error_quote(const IpPacketView& view, Byt
   return QuotedPacket{
       .source = IpAddress::from_bytes(quote.subspan(source_at, size)).value(),
       .destination = IpAddress::from_bytes(quote.subspan(source_at + size, size)).value(),
-      .protocol = quote[view.version == IpVersion::V4 ? 9 : 6]};
+      .protocol = quoted_protocol(view.version, quote)};
 }
 
 }  // namespace masque

@@ -59,7 +59,8 @@ size_t build_icmp_echo(const IcmpEcho& echo, MutableBytes out);
 // `packet`.
 std::optional<IcmpEcho> parse_icmp_echo(const IpPacketView& view, Bytes packet);
 
-// The packet that an ICMP error quotes: its addresses, as far as they can be read (E6).
+// The packet that an ICMP error quotes: its addresses, as far as they can be read (E6). `protocol`
+// is the outermost one that is no IPv6 extension header, unless the quote is cut before it.
 struct QuotedPacket {
   IpAddress source;
   IpAddress destination;

@@ -304,6 +304,22 @@ TEST(IcmpErrorQuote, rfc9484_11_quoted_addresses_are_read) {
   }
 }
 
+// proves: S10
+TEST(IcmpErrorQuote, rfc9484_4_8_extension_headers_of_the_quote_are_walked) {
+  // Destination options before the UDP header of v6_packet().
+  std::vector<uint8_t> packet = v6_packet();
+  store_be16(packet.data() + 4, 16);
+  packet[6] = ip_protocol::kDestinationOptions;
+  const auto options = hex("11 00 01 04 00000000");
+  packet.insert(packet.begin() + 40, options.begin(), options.end());
+  auto error = error_about(packet, {.kind = IcmpErrorKind::TimeExceeded});
+  EXPECT_EQ(parse_icmp_error_quote(parse_ip_packet(error).value(), error)->protocol, 17);
+  error.resize(40 + 8 + 40 + 4);  // the quote ends within the options
+  store_be16(error.data() + 4, static_cast<uint16_t>(error.size() - 40));
+  EXPECT_EQ(parse_icmp_error_quote(parse_ip_packet(error).value(), error)->protocol,
+            ip_protocol::kDestinationOptions);
+}
+
 TEST(IcmpErrorQuote, echo_and_cut_quotes_are_not_errors) {
   std::vector<uint8_t> echo(100);
   echo.resize(

@@ -206,6 +206,25 @@ TEST(GatewayPackets, rfc9484_4_8_a_scoped_session_carries_its_protocol_and_icmp)
   EXPECT_EQ(w.packets(anna).size(), 1u);
 }
 
+// proves: S9, E3
+TEST(GatewayPackets, rfc9484_7_2_1_a_scoped_session_hears_of_its_path) {
+  GatewayWorld w;
+  auto& anna = w.open("anna", "/.well-known/masque/ip/10.1.1.1/17/");
+  // TCP to the gateway itself is outside; a ping of it is not.
+  w.send(anna, make_packet("10.8.0.2", "10.8.0.1", {.protocol = 6}));
+  EXPECT_TRUE(w.tun.packets.empty());
+  w.send(anna, make_packet("10.8.0.2", "10.8.0.1", {.protocol = 1}));
+  EXPECT_EQ(w.tun.packets.size(), 1u);
+  w.packets(anna).clear();
+  const Packet error = test::make_icmp_error({.kind = IcmpErrorKind::TimeExceeded}, "198.51.100.1",
+                                             make_packet("10.8.0.2", "10.1.1.1"));
+  w.from_tun(error);
+  EXPECT_THAT(w.packets(anna), testing::ElementsAre(error));
+  w.from_tun(test::make_icmp_error({.kind = IcmpErrorKind::TimeExceeded}, "198.51.100.1",
+                                   make_packet("10.8.0.2", "10.1.1.9")));
+  EXPECT_EQ(w.packets(anna).size(), 1u);
+}
+
 TEST(GatewayPackets, what_belongs_to_nobody_is_answered_on_the_tun) {
   GatewayWorld w;
   w.from_tun(make_packet("10.1.1.1", "10.8.0.2"));

@@ -256,7 +256,7 @@ Gateway::Impl::Session& Gateway::Impl::make_session(HttpConnection& connection, 
       .own_addresses = pool.own_addresses(),
       .peer_sources = mutant("source.unknown") ? PacketFilter::PeerSources::Unknown
                                                : PacketFilter::PeerSources::Known,
-      .our_sources = scoped && !mutant("scope.sources.remove") ? PacketFilter::OurSources::Ours
+      .our_sources = scoped && !mutant("scope.sources.remove") ? PacketFilter::OurSources::InScope
                                                                : PacketFilter::OurSources::Any,
       .peer_assigns = mutant("assign.by_client.apply") ? SessionOptions::PeerAssigns::Accept
                                                        : SessionOptions::PeerAssigns::Ignore,

@@ -2,6 +2,7 @@
 #include "core/tunnel/packet_filter.h"
 
 #include "base/mutant.h"
+#include "core/ip/icmp.h"
 
 namespace masque {
 namespace {
@@ -85,11 +86,19 @@ std::optional<DropReason> PacketFilter::check_source_from_peer(const IpPacketVie
   return DropReason::SourceNotAllowed;
 }
 
+// Whether one of our addresses takes part whatever is advertised. RFC 9484 4.6: in a scoped request
+// only with ICMP, so that the tunnel can be measured and errors have a source.
+bool PacketFilter::is_open(const IpAddress& ours, uint8_t protocol) const {
+  if (!ours_.contains(ours)) return false;
+  if (options_.our_sources != OurSources::InScope || mutant("scope.own.remove")) return true;
+  return protocol == ip_protocol::icmp_of(ours.version());
+}
+
 std::optional<DropReason> PacketFilter::check_destination_from_peer(
     const IpPacketView& view) const {
   if (const auto drop = check_special_destination(classify(view.destination))) return drop;
   if (mutant("destination.remove")) return std::nullopt;
-  if (ours_.contains(view.destination)) return std::nullopt;
+  if (is_open(view.destination, view.protocol)) return std::nullopt;
   return to_drop(our_routes_.find(view.destination, view.protocol), DropReason::NotOurAddress);
 }
 
@@ -98,15 +107,31 @@ std::optional<DropReason> PacketFilter::check_from_peer(const IpPacketView& view
   return check_destination_from_peer(view);
 }
 
-std::optional<DropReason> PacketFilter::check_source_to_peer(const IpPacketView& view) const {
-  if (const auto drop = check_special_source(classify(view.source))) return drop;
-  if (mutant("source.outgoing.remove")) return std::nullopt;
-  if (options_.our_sources == OurSources::Any || ours_.contains(view.source)) return std::nullopt;
-  return to_drop(our_routes_.find(view.source, view.protocol), DropReason::SourceNotAllowed);
+// RFC 9484 7.2.1: routers on the way to the scope are not in it, and their errors are wanted: about
+// packets that the peer itself may send.
+bool PacketFilter::is_error_about_peer(const IpPacketView& view, const PacketSlices& packet) const {
+  if (options_.our_sources != OurSources::InScope || !packet.body.empty()) return false;
+  const auto quoted = parse_icmp_error_quote(view, packet.head);
+  if (!quoted) return false;
+  if (quoted->source != view.destination && !mutant("error.sender.remove")) return false;
+  return our_routes_.find(quoted->destination, quoted->protocol) == RouteMatch::Routed ||
+         mutant("error.scope.remove");
 }
 
-std::optional<DropReason> PacketFilter::check_to_peer(const IpPacketView& view) const {
-  if (const auto drop = check_source_to_peer(view)) return drop;
+std::optional<DropReason> PacketFilter::check_source_to_peer(const IpPacketView& view,
+                                                             const PacketSlices& packet) const {
+  if (const auto drop = check_special_source(classify(view.source))) return drop;
+  if (mutant("source.outgoing.remove")) return std::nullopt;
+  if (options_.our_sources == OurSources::Any) return std::nullopt;
+  if (is_open(view.source, view.protocol)) return std::nullopt;
+  const RouteMatch match = our_routes_.find(view.source, view.protocol);
+  if (match != RouteMatch::Routed && is_error_about_peer(view, packet)) return std::nullopt;
+  return to_drop(match, DropReason::SourceNotAllowed);
+}
+
+std::optional<DropReason> PacketFilter::check_to_peer(const IpPacketView& view,
+                                                      const PacketSlices& packet) const {
+  if (const auto drop = check_source_to_peer(view, packet)) return drop;
   // All nodes of the link are us and the peer: the one link-local destination that crosses the
   // tunnel.
   if (is_all_nodes(view.destination) && view.protocol == ip_protocol::kIcmpV6) return std::nullopt;

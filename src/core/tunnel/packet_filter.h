@@ -8,6 +8,9 @@
 //   to the peer     source: ours or behind us; destination: the peer's address or inside its
 //   accepted routes
 //
+// A scoped request (4.6) reaches what is advertised for it and nothing else of ours but ICMP; the
+// errors of routers on the way to it pass, wherever these are (7.2.1).
+//
 // A refusal is a forwarding error, never a protocol violation: the tunnel lives on (protocol.md
 // K2).
 #pragma once
@@ -31,8 +34,8 @@ class PacketFilter {
   // forwards the whole world; only sources that nobody may have are refused.
   enum class PeerSources : uint8_t { Known, Unknown };
   // Ours: packets to the peer come from our addresses or from what we advertise to it. Any: a
-  // gateway forwards the answers of the whole world, unless the request is scoped.
-  enum class OurSources : uint8_t { Ours, Any };
+  // gateway forwards the answers of the whole world. InScope: unless the request is scoped.
+  enum class OurSources : uint8_t { Ours, Any, InScope };
   struct Options {
     PeerSources peer_sources = PeerSources::Known;
     OurSources our_sources = OurSources::Ours;
@@ -49,13 +52,17 @@ class PacketFilter {
   // nullopt: pass.
   std::optional<DropReason> check_from_peer(const IpPacketView& view) const;
   std::optional<DropReason> check_source_from_peer(const IpPacketView& view) const;
-  std::optional<DropReason> check_to_peer(const IpPacketView& view) const;
+  std::optional<DropReason> check_to_peer(const IpPacketView& view,
+                                          const PacketSlices& packet) const;
 
   bool is_ours(const IpAddress& address) const { return ours_.contains(address); }
 
  private:
   std::optional<DropReason> check_destination_from_peer(const IpPacketView& view) const;
-  std::optional<DropReason> check_source_to_peer(const IpPacketView& view) const;
+  std::optional<DropReason> check_source_to_peer(const IpPacketView& view,
+                                                 const PacketSlices& packet) const;
+  bool is_open(const IpAddress& ours, uint8_t protocol) const;
+  bool is_error_about_peer(const IpPacketView& view, const PacketSlices& packet) const;
   void rebuild_ours();
 
   Options options_;

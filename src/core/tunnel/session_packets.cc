@@ -178,7 +178,7 @@ SendVerdict ConnectIpSession::on_ip_packet(Instant now, const PacketSlices& pack
                                            DatagramChannel& channel, PacketSink& back) {
   if (abort_) return SendVerdict::Dropped;
   const Outbound outbound{packet, view, forwarding, channel, back};
-  const auto drop = filter_.check_to_peer(view);
+  const auto drop = filter_.check_to_peer(view, packet);
   if (drop && !mutant("filter.outgoing.remove")) return drop_to_peer(now, *drop, outbound);
   if (packet.size() > mtu_.limit() && !mutant("mtu.remove")) {
     update_mtu(now, channel);  // the limit may have risen since the last turn

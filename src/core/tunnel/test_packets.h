@@ -74,6 +74,16 @@ inline Packet make_echo(IcmpEcho::Kind kind, std::string_view source, std::strin
   return packet;
 }
 
+// About `offending`, to its sender.
+inline Packet make_icmp_error(const IcmpError& error, std::string_view router,
+                              const Packet& offending) {
+  Packet packet(kIcmpErrorSizeMax);
+  const auto size = build_icmp_error(error, ip(router), parse_ip_packet(Bytes(offending)).value(),
+                                     {.head = offending, .body = {}}, packet);
+  packet.resize(size.value());
+  return packet;
+}
+
 inline std::vector<uint8_t> datagram(const Packet& packet) {
   std::vector<uint8_t> out = {0};
   out.insert(out.end(), packet.begin(), packet.end());

@@ -656,6 +656,23 @@ async def spoofed_echo_is_not_answered(a):
     assert not any(raw.is_reply(one, sequence) for one in a.packets()), "a reply to a spoofed echo"
 
 
+@TABLE.case("9484 4.6: S9", IGNORED)
+async def tcp_to_the_gateway_in_a_scope_of_udp(a):
+    """Its own inner address is no part of the scope; without one it answers."""
+    for path, answered_by_tcp in ((a.uri.path, True),
+                                  ("/.well-known/masque/ip/10.9.0.77/17/", False)):
+        await a.connect()
+        a.uri = a.uri._replace(path=path)
+        await a.tunnel()
+        a.packet(raw.tcp_syn(a.addresses[4], a.gateway_addresses[4]))
+        assert await a.echo(), "the tunnel is dead"
+        by_tcp = any(packet[0] >> 4 == 4 and packet[9] == 6 for packet in a.packets())
+        assert by_tcp is answered_by_tcp, f"{path}: answered by TCP: {by_tcp}"
+        a.notes[path] = a.icmp_errors()
+        if answered_by_tcp:
+            a.close()
+
+
 @TABLE.case("9484 10.1: U1, U3", IGNORED)
 async def echo_of_1280_bytes_is_answered(a):
     await a.connect()

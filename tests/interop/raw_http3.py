@@ -271,6 +271,14 @@ def udp_packet(source: Address, destination: Address, size: int = 40, ttl: int =
     return ip_packet(source, destination, 17, body, ttl, total_length)
 
 
+def tcp_syn(source: Address, destination: Address, port: int = 9, ttl: int = 64) -> bytes:
+    """Opens a connection, which a host answers in any case: with SYN or with RST."""
+    segment = struct.pack("!HHIIBBHHH", 4000, port, 1, 0, 5 << 4, 2, 1024, 0, 0)
+    pseudo = source.packed + destination.packed + struct.pack("!II", len(segment), 6)
+    segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
+    return ip_packet(source, destination, 6, segment, ttl)
+
+
 def icmp_of(packet: bytes) -> tuple[int, int, bytes] | None:
     """Type, code and the rest behind the checksum of an ICMP packet, else None."""
     if len(packet) >= 28 and packet[0] >> 4 == 4 and packet[9] == 1:

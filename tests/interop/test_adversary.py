@@ -102,7 +102,7 @@ def test_gateway_stands_http3(attacked, name):
     judge(attacked.result(name))
 
 
-# proves: E5, K2, K6, S10, U1, Z2, Z4
+# proves: E5, K2, K6, S9, S10, U1, Z2, Z4
 @attacks(GATEWAY_CASES, "packets")
 def test_gateway_stands_packets(attacked, name):
     judge(attacked.result(name))

@@ -29,7 +29,7 @@ class StreamRecorder : public RequestHandler {
   const std::map<uint64_t, StreamRecord>& streams() const { return streams_; }
   const StreamRecord* find(StreamId stream) const;
   bool settings_received() const { return settings_; }
-  std::optional<uint64_t> goaway() const { return goaway_; }
+  const std::vector<uint64_t>& goaways() const { return goaways_; }
 
   void on_settings(HttpConnection&) override { settings_ = true; }
   void on_response(HttpConnection& connection, StreamId stream, const HeaderFields& fields,
@@ -40,12 +40,12 @@ class StreamRecorder : public RequestHandler {
   }
   void on_stream_closed(HttpConnection&, StreamId stream, uint64_t code) override;
   void on_http_datagram(HttpConnection&, StreamId stream, Bytes payload) override;
-  void on_goaway(HttpConnection&, StreamId first) override { goaway_ = first.value(); }
+  void on_goaway(HttpConnection&, StreamId first) override { goaways_.push_back(first.value()); }
 
  protected:
   std::map<uint64_t, StreamRecord> streams_;  // by stream id; of the newest connection
   bool settings_ = false;
-  std::optional<uint64_t> goaway_;
+  std::vector<uint64_t> goaways_;
 };
 
 class ScriptedClient final : public ClientNode, private StreamRecorder {

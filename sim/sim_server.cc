@@ -61,6 +61,7 @@ void SimServer::kill() {
 
 void SimServer::start(Secret secret) {
   kernel_routes_.clear();
+  shut_down_ = false;
   make_gateway();
   start_endpoint(secret == Secret::Kept ? StaticSecret::Keep : StaticSecret::New);
   schedule_turn();
@@ -153,7 +154,8 @@ void SimServer::on_event(const GatewayEvent& event) {
               control([ticket, answer](Gateway& gateway) { gateway.on_resolved(ticket, answer); });
             });
           },
-          [&](const RequestRefused& refused) { refused_.push_back(refused); }},
+          [&](const RequestRefused& refused) { refused_.push_back(refused); },
+          [&](const ShutDown&) { shut_down_ = true; }},
       event);
 }
 

@@ -43,6 +43,7 @@ class SimServer final : public ServerNode, private PacketSink {
 
   // Null while it is killed.
   Gateway* gateway() { return gateway_.get(); }
+  bool is_shut_down() const { return shut_down_; }  // Gateway::shut_down() is done
   const std::vector<SessionUp>& sessions_up() const { return ups_; }
   const std::vector<SessionDown>& sessions_down() const { return downs_; }
   const std::vector<RequestRefused>& refused() const { return refused_; }
@@ -77,6 +78,7 @@ class SimServer final : public ServerNode, private PacketSink {
   std::map<std::string, std::vector<IpPrefix>> leases_;
   std::vector<IpPrefix> kernel_routes_;
   uint64_t tun_drops_ = 0;
+  bool shut_down_ = false;
 };
 
 }  // namespace masque

@@ -109,6 +109,4 @@ void ServerWorker::drain_events() {
   }
 }
 
-void ServerWorker::flush_now() { end_turn(); }
-
 }  // namespace masque

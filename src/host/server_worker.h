@@ -49,9 +49,6 @@ class ServerWorker final : public ConnectionFactory {
   // New handshakes use it (certificate rotation).
   void set_tls(TlsContext& tls) { endpoint_.set_tls(tls); }
   void refuse_new_connections() { endpoint_.refuse_new_connections(); }
-  bool idle() const { return endpoint_.idle(); }
-  // Called after the last turn before the loop stops: writes what close_all() has queued.
-  void flush_now();
 
   const QuicServerEndpoint& endpoint() const { return endpoint_; }
 

@@ -269,16 +269,14 @@ void ServerService::on_signal(int signal) {
   stop();
 }
 
-// Every client is told at once (CONNECTION_CLOSE); nobody has to be waited for.
+// The clients are told; the ShutDown event stops the loop. A second signal hastens it.
 void ServerService::stop() {
   if (state_ != ServiceState::Draining) {
     state_ = ServiceState::Draining;
     notifier_.stopping("saying goodbye to the clients");
     worker_->refuse_new_connections();
-    worker_->with_gateway([](Gateway& gateway) { gateway.close_all(); });
-    worker_->flush_now();
   }
-  loop_->stop();
+  worker_->with_gateway([](Gateway& gateway) { gateway.shut_down(); });
 }
 
 void ServerService::on_tun_lost(const SysError& error) {
@@ -317,6 +315,8 @@ void ServerService::on_event(GatewayEvent event) {
         std::ranges::transform(*answer, std::back_inserter(addresses), &SocketAddress::address);
       worker_->with_gateway([&](Gateway& gateway) { gateway.on_resolved(ticket, addresses); });
     });
+  } else if (std::holds_alternative<ShutDown>(event)) {
+    loop_->stop();
   }
 }
 

@@ -231,9 +231,8 @@ async def run(options: argparse.Namespace, cases: list[Case]) -> bool:
     return good
 
 
-def main() -> None:
-    from attack_gateway_cases import TABLE  # pylint: disable=import-outside-toplevel
-    parser = argparse.ArgumentParser(description="Attacks a CONNECT-IP gateway, for tests.")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What a connection to the gateway needs."""
     parser.add_argument("--address", required=True, help="ADDR:PORT of the gateway")
     parser.add_argument("--uri", required=True, help="https://HOST:PORT/PATH, without variables")
     parser.add_argument("--ca", help="PEM file that signs the gateway's certificate")
@@ -242,6 +241,12 @@ def main() -> None:
     parser.add_argument("--token", help="bearer token to send")
     parser.add_argument("--inner", required=True, help="the gateway's inner addresses",
                         type=lambda text: [ipaddress.ip_address(word) for word in text.split(",")])
+
+
+def main() -> None:
+    from attack_gateway_cases import TABLE  # pylint: disable=import-outside-toplevel
+    parser = argparse.ArgumentParser(description="Attacks a CONNECT-IP gateway, for tests.")
+    add_options(parser)
     parser.add_argument("--list", action="store_true", help="name the cases and exit")
     parser.add_argument("case", nargs="*", choices=[[], *TABLE.cases], help="default: all")
     options = parser.parse_args()

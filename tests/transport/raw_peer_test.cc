@@ -269,6 +269,35 @@ TEST_F(RawClient, h3_datagram_is_zero_or_one) {
   expect_closed(HttpError::Settings);
 }
 
+// proves: W8, W10
+TEST_F(RawClient, rfc9114_5_2_requests_at_the_goaways_limit_are_rejected) {
+  control();
+  write(StreamId(bidi()), headers(connect_ip()));
+  run();
+  server->send_goaway();
+  run();
+  const StreamId under_way = bidi();  // the notice alone rejects nothing
+  write(under_way, headers(connect_ip()));
+  run();
+  EXPECT_EQ(handler.requests, 2);
+  for (int i = 0; i < 3; ++i) server->send_goaway();
+  run();
+  const StreamId late = bidi();
+  write(late, headers(connect_ip()));
+  run();
+  server->send_goaway();
+  run();
+  EXPECT_EQ(handler.requests, 2);
+  EXPECT_EQ(raw.resets, (std::map<uint64_t, uint64_t>{
+                            {late.value(), static_cast<uint64_t>(HttpError::RequestRejected)}}));
+  EXPECT_FALSE(client->close_reason());
+  // On the control stream, after SETTINGS: 2^62-4, then the first request that was not looked at.
+  const auto& bytes = raw.received[3];
+  const auto goaways = hex("07 08 fffffffffffffffc 07 01 08");
+  ASSERT_GE(bytes.size(), goaways.size());
+  EXPECT_EQ(to_hex(Bytes(bytes).last(goaways.size())), to_hex(goaways));
+}
+
 TEST_F(RawClient, settings_of_http2_are_forbidden) {
   control("00 04 02 0201");
   run();

@@ -183,7 +183,7 @@ struct Http3Connection::Impl final : QuicApplication {
   bool peer_datagrams = false;
   bool peer_extended_connect = false;
   bool goaway_received = false;
-  bool shutdown_noticed = false;
+  enum class Goaway : uint8_t { None, Notice, Limit } goaway_sent = Goaway::None;
 };
 
 // ---- nghttp3 callbacks ------------------------------------------------------------------------
@@ -607,11 +607,17 @@ void Http3Connection::abort_stream(StreamId id, HttpError code) {
 }
 
 void Http3Connection::send_goaway() {
-  if (!impl_->shutdown_noticed) {
-    impl_->shutdown_noticed = true;
-    nghttp3_conn_submit_shutdown_notice(impl_->http);
-  } else {
-    nghttp3_conn_shutdown(impl_->http);
+  switch (impl_->goaway_sent) {
+    case Impl::Goaway::None:
+      impl_->goaway_sent = Impl::Goaway::Notice;
+      nghttp3_conn_submit_shutdown_notice(impl_->http);
+      break;
+    case Impl::Goaway::Notice:
+      impl_->goaway_sent = Impl::Goaway::Limit;
+      nghttp3_conn_shutdown(impl_->http);
+      break;
+    case Impl::Goaway::Limit:
+      return;  // a third could name a higher ID than the second
   }
   quic_->wake();
 }

@@ -59,7 +59,9 @@ class HttpConnection {
   size_t send_stream_data_that_fits(StreamId stream, Bytes data);
   virtual void finish_stream(StreamId stream) = 0;                 // FIN after what is queued
   virtual void abort_stream(StreamId stream, HttpError code) = 0;  // RESET_STREAM and STOP_SENDING
-  virtual void send_goaway() = 0;  // first 2^62-4, next the real id (RFC 9114 5.2)
+  // RFC 9114 5.2: first 2^62-4, so that requests under way are still answered by the handler; next
+  // the real limit, from which on they are rejected; then nothing more.
+  virtual void send_goaway() = 0;
   virtual void close(Instant now, HttpError code, std::string_view reason) = 0;
 
   // --- datagrams (RFC 9297 2.1) ---

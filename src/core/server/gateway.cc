@@ -184,7 +184,7 @@ bool Gateway::wants_more() const {
 std::optional<Instant> Gateway::next_timeout() const {
   std::optional<Instant> next = impl_->deadlines.next();
   for (const auto& [ticket, request] : impl_->pending) next = earlier(next, request.deadline);
-  return next;
+  return earlier(next, impl_->next_ending_at);
 }
 
 void Gateway::on_timeout(Instant now) {
@@ -210,6 +210,7 @@ void Gateway::on_timeout(Instant now) {
                    .details = "the target's name was not resolved in time"},
                   request.admitted.identity);
   }
+  if (impl_->next_ending_at && now >= *impl_->next_ending_at) impl_->next_ending_step();
 }
 
 std::optional<GatewayEvent> Gateway::poll_event() {

@@ -123,8 +123,10 @@ struct RequestRefused {
   unsigned status = 0;
   std::string detail;
 };
+// After shut_down(): every client has been told, nothing more is to be sent.
+struct ShutDown {};
 using GatewayEvent = std::variant<SessionUp, SessionDown, LeaseChanged, KernelRoutesChanged,
-                                  ResolveName, RequestRefused>;
+                                  ResolveName, RequestRefused, ShutDown>;
 
 // One live session, for `status`.
 struct SessionSnapshot {
@@ -194,10 +196,11 @@ class Gateway final : public RequestHandler {
                                                  const SessionChange& change);
   // Answer to ResolveName; no addresses: the name does not resolve.
   void on_resolved(uint64_t ticket, const std::vector<IpAddress>& addresses);
-  // GOAWAY on every connection, new requests are refused with 503; live tunnels continue.
-  void drain();
-  // Ends every session (FIN) and closes every connection with H3_NO_ERROR.
-  void close_all();
+  // The planned end, in three steps with time between for each to arrive (gateway_shutdown.cc); the
+  // ShutDown event follows the last. Called again, or without a client, it takes the last one at
+  // once.
+  void shut_down();
+  static constexpr Duration kShutdownStep = 100ms;
 
   // --- state ---
   std::vector<SessionSnapshot> sessions() const;

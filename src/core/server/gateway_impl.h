@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inside of Gateway, spread over gateway.cc (turns, timers, state), gateway_requests.cc
-// (admission to session end), gateway_control.cc (policy, live changes) and gateway_packets.cc (the
-// packet path).
+// (admission to session end), gateway_control.cc (policy, live changes), gateway_packets.cc (the
+// packet path) and gateway_shutdown.cc (the planned end).
 //
 // Sessions live in slots; the router, the timer heap and the connections name them by slot number.
 // A session's number goes out of all three when it ends, and only then is the slot used again.
@@ -169,6 +169,13 @@ struct Gateway::Impl {
   void reserve_fixed_addresses();
   bool route(Session& session, const IpPrefix& prefix);
 
+  // gateway_shutdown.cc
+  void reject(HttpConnection& connection, StreamId stream);
+  void announce_end();
+  void end_sessions();
+  void close_connections();
+  void next_ending_step();
+
   // gateway_packets.cc
   void on_tun_packet(const PacketSlices& packet);
   void flush_queue(Session& session);
@@ -203,7 +210,9 @@ struct Gateway::Impl {
   uint64_t next_session = 1;
   uint64_t next_ticket = 1;
   size_t live = 0;
-  bool draining = false;
+  enum class Ending : uint8_t { No, Announced, SessionsEnded, Closed };
+  Ending ending = Ending::No;
+  std::optional<Instant> next_ending_at;
 
   Instant now_{};
   TransmitTarget* transmit = nullptr;

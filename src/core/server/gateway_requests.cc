@@ -21,7 +21,7 @@ void Gateway::on_settings(HttpConnection& connection) {
       }
     }
   }
-  if (impl_->draining) connection.send_goaway();
+  if (impl_->ending != Impl::Ending::No) connection.send_goaway();
 }
 
 void Gateway::on_request(HttpConnection& connection, StreamId stream, const HeaderFields& fields,
@@ -47,6 +47,7 @@ void Gateway::Impl::on_request(HttpConnection& connection, StreamId stream,
     connection.close(now_, HttpError::ExcessiveLoad, "too many requests");
     return;
   }
+  if (ending != Ending::No) return reject(connection, stream);
   const PeerCertificate certificate = connection.peer_certificate();
   auto admitted = admission.check(fields, certificate, *policy);
   if (!admitted) return refuse(connection, stream, admitted.error(), name_of(certificate));
@@ -84,7 +85,6 @@ std::optional<Refusal> Gateway::Impl::shortage(HttpConnection& connection) const
     return Refusal{
         .status = 503, .error = ProxyError::ConnectionLimitReached, .details = std::move(details)};
   };
-  if (draining) return busy("shutting down");
   if (live >= config.sessions_max + (mutant("sessions.limit") ? 1 : 0))
     return busy("too many sessions");
   const auto state = connections.find(&connection);

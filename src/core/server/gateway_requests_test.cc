@@ -404,22 +404,55 @@ TEST(GatewayRequests, what_is_longer_than_the_stream_buffer_leaves_in_pieces) {
   EXPECT_EQ(w.capsules(anna).routes[0].ranges.size(), kAddressRangesMax);
 }
 
-// proves: W8
-TEST(GatewayRequests, rfc9114_5_2_drain_says_goaway_and_keeps_tunnels) {
+// The next step of a shutdown, when it is due and not before.
+void step(GatewayWorld& w, Duration now) {
+  EXPECT_EQ(w.gateway.next_timeout(), test::at(now));
+  w.turn(now);
+  w.gateway.on_timeout(test::at(now));
+}
+
+// proves: W8, W10
+TEST(GatewayRequests, rfc9114_5_2_a_planned_end_is_told_in_steps) {
   GatewayWorld w;
   auto& anna = w.open("anna");
-  w.gateway.drain();
+  auto& carl = w.connect("carl");
+  w.request(carl, kStream, "/.well-known/masque/ip/host.example/*/");
+  w.gateway.shut_down();
   EXPECT_EQ(anna.goaways, 1);
   w.send(anna, test::make_packet("10.8.0.2", "10.1.1.1"));
-  EXPECT_EQ(w.tun.packets.size(), 1u);
+  EXPECT_EQ(w.tun.packets.size(), 1u) << "a live tunnel goes on";
+  EXPECT_EQ(carl.streams[kStream].aborted, HttpError::RequestRejected) << "a name was waited for";
   auto& bert = w.open("bert");
   EXPECT_EQ(bert.goaways, 1);
-  EXPECT_EQ(bert.status(kStream), "503");
-  w.gateway.close_all();
+  EXPECT_EQ(bert.streams[kStream].aborted, HttpError::RequestRejected);
+  EXPECT_EQ(bert.status(kStream), "");
+
+  step(w, Gateway::kShutdownStep);
+  EXPECT_EQ(anna.goaways, 2);
   EXPECT_TRUE(anna.streams[kStream].fin);
-  EXPECT_EQ(anna.closed, HttpError::NoError);
-  EXPECT_EQ(bert.closed, HttpError::NoError);
+  EXPECT_FALSE(anna.closed);
   EXPECT_EQ(w.events<SessionDown>()[0].end, SessionEnd::ShuttingDown);
+  EXPECT_TRUE(w.events<ShutDown>().empty());
+
+  step(w, 2 * Gateway::kShutdownStep);
+  for (const auto* connection : {&anna, &bert, &carl})
+    EXPECT_EQ(connection->closed, HttpError::NoError);
+  EXPECT_EQ(w.events<ShutDown>().size(), 1u);
+  EXPECT_EQ(w.gateway.next_timeout(), std::nullopt);
+}
+
+TEST(GatewayRequests, a_planned_end_without_clients_or_asked_twice_is_at_once) {
+  GatewayWorld nobody;
+  nobody.gateway.shut_down();
+  EXPECT_EQ(nobody.events<ShutDown>().size(), 1u);
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  w.gateway.shut_down();
+  w.gateway.shut_down();
+  EXPECT_EQ(anna.closed, HttpError::NoError);
+  EXPECT_EQ(w.events<SessionDown>().size(), 1u);
+  EXPECT_EQ(w.events<ShutDown>().size(), 1u);
+  EXPECT_EQ(w.gateway.next_timeout(), std::nullopt);
 }
 
 }  // namespace

@@ -218,22 +218,4 @@ size_t Gateway::Impl::close_identity(std::string_view identity, SessionEnd end,
   return closed;
 }
 
-void Gateway::drain() {
-  impl_->draining = true;
-  for (auto& [connection, state] : impl_->connections) connection->send_goaway();
-}
-
-void Gateway::close_all() {
-  impl_->draining = true;
-  for (size_t i = 0; i < impl_->slots.size(); ++i) {
-    if (!impl_->slots[i]) continue;
-    impl_->settle(*impl_->slots[i]);
-    impl_->close_session(*impl_->slots[i], SessionEnd::ShuttingDown, {});
-  }
-  impl_->pending.clear();
-  for (auto& [connection, state] : impl_->connections) {
-    connection->close(impl_->now_, HttpError::NoError, "shutting down");
-  }
-}
-
 }  // namespace masque

@@ -158,7 +158,8 @@ void SimClient::on_event(const ClientEvent& event) {
                           routes_ = change.routes;
                           refused_routes_ = change.refused;
                         },
-                        [&](const MtuChanged&) {}, [&](const Ipv6Dropped&) { ++ipv6_drops_; }},
+                        [&](const MtuChanged&) {}, [&](const Ipv6Dropped&) { ++ipv6_drops_; },
+                        [](const Ipv6Unproven&) {}},
              event);
 }
 

@@ -134,7 +134,7 @@ void SimServer::on_event(const GatewayEvent& event) {
             ups_.push_back(up);
             check_leases();
           },
-          [&](const SessionDown& down) { downs_.push_back(down); },
+          [&](const SessionDown& down) { downs_.push_back(down); }, [](const SessionUnproven&) {},
           [&](const LeaseChanged& lease) {
             if (lease.addresses.empty()) {
               leases_.erase(lease.identity);

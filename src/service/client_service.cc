@@ -238,11 +238,20 @@ void ClientService::on_event(const ClientEvent& event) {
     wanted_.mtu = std::max<uint32_t>(static_cast<uint32_t>(mtu->mtu), kIpv6MinimumMtu);
     apply_interface();
   } else if (const auto* dropped = std::get_if<Ipv6Dropped>(&event)) {
+    const std::string why =
+        dropped->mtu < kIpv6MinimumMtu
+            ? std::format("the path carries {} bytes, IPv6 needs {}", dropped->mtu, kIpv6MinimumMtu)
+            : std::format("pings of {} bytes are not answered, small ones are", kIpv6MinimumMtu);
     log_warn("client.ipv6_dropped",
-             {{"why", std::format("the path carries {} bytes, IPv6 needs {}", dropped->mtu,
-                                  kIpv6MinimumMtu)},
+             {{"why", why},
               {"retry_after_s",
                std::chrono::duration_cast<std::chrono::seconds>(dropped->retry_after).count()}});
+  } else if (std::holds_alternative<Ipv6Unproven>(event)) {
+    log_warn(
+        "client.ipv6_unproven",
+        {{"why", std::format("the gateway answers no IPv6 pings: whether the tunnel carries {} "
+                             "bytes is not known",
+                             kIpv6MinimumMtu)}});
   }
 }
 
@@ -329,6 +338,7 @@ ServiceStatus ClientService::status() {
                     .routes = client_->routes(),
                     .site_routes = config_.site_routes,
                     .mtu = static_cast<uint32_t>(client_->mtu()),
+                    .ipv6_probe = std::string(to_string(figures.ipv6_probe)),
                     .connected_for = client_->connected_since() ? now - *client_->connected_since()
                                                                 : Duration::zero(),
                     .path = path_of(worker_ ? worker_->connection() : nullptr, figures, now),

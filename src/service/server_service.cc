@@ -295,6 +295,10 @@ void ServerService::on_event(GatewayEvent event) {
                               {"session", down->session},
                               {"why", to_string(down->end)},
                               {"detail", down->detail}});
+  } else if (const auto* unproven = std::get_if<SessionUnproven>(&event)) {
+    log_info("session.ipv6_unproven", {{"client", unproven->identity},
+                                       {"session", unproven->session},
+                                       {"why", "it answers no IPv6 pings"}});
   } else if (const auto* refused = std::get_if<RequestRefused>(&event)) {
     log_info(
         "request.refused",
@@ -413,6 +417,7 @@ ServiceStatus ServerService::status() const {
                             .routes = session.routes,
                             .site_routes = session.site_subnets,
                             .mtu = static_cast<uint32_t>(session.mtu),
+                            .ipv6_probe = std::string(to_string(session.figures.ipv6_probe)),
                             .connected_for = now - session.since,
                             .path = path_of(session.connection, session.figures, now),
                             .classes = classes_of(session.figures),

@@ -32,7 +32,8 @@ Json counters_json(const TrafficCounters& counters) {
           {"packets_received", counters.packets_received},
           {"bytes_received", counters.bytes_received},
           {"packets_dropped", dropped},
-          {"drops", drops}};
+          {"drops", drops},
+          {"ipv6_probes_unanswered", counters.ipv6_probes_unanswered}};
 }
 
 Json classes_json(const ClassesStatus& status) {
@@ -121,6 +122,7 @@ void add_session(Json& out, const SessionStatus& session) {
   out["transport"] = session.path.transport;
   out["rtt_ms"] = to_json_milliseconds(session.path.rtt);
   out["mtu"] = session.mtu;
+  out["ipv6_probe"] = session.ipv6_probe;
   out["connected_s"] = seconds(session.connected_for);
   out["cipher"] = session.path.cipher;
   out["key_exchange"] = session.path.key_exchange;

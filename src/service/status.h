@@ -38,6 +38,7 @@ struct TrafficCounters {
   uint64_t bytes_sent = 0;
   uint64_t packets_received = 0;
   uint64_t bytes_received = 0;
+  uint64_t ipv6_probes_unanswered = 0;
   std::vector<DropCount> drops;  // only reasons that occurred
 };
 
@@ -134,6 +135,7 @@ struct SessionStatus {
   std::vector<IpPrefix> routes;       // advertised by the gateway to the client
   std::vector<IpPrefix> site_routes;  // advertised by the client, accepted by the gateway
   uint32_t mtu = 0;
+  std::string ipv6_probe = "none";  // whether pings of 1280 bytes pass, MtuProbe::State
   Duration connected_for{};
   PathStatus path;
   ClassesStatus classes;

@@ -8,6 +8,7 @@ TrafficCounters traffic_of(const TunnelCounters& counters) {
                       .bytes_sent = counters.bytes_sent,
                       .packets_received = counters.packets_received,
                       .bytes_received = counters.bytes_received,
+                      .ipv6_probes_unanswered = counters.ipv6_probes_unanswered,
                       .drops = {}};
   for (size_t i = 0; i < kDropReasons; ++i) {
     if (counters.drops[i] == 0) continue;

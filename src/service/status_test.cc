@@ -21,6 +21,7 @@ SessionStatus session() {
   s.addresses = {prefix("10.8.0.2/32"), prefix("fd00:8::2/128")};
   s.routes = {prefix("10.8.0.0/24")};
   s.mtu = 1382;
+  s.ipv6_probe = "unanswered";
   s.connected_for = 3700s;
   s.path = {.transport = "h3",
             .peer = "192.0.2.1:4433",
@@ -46,6 +47,7 @@ SessionStatus session() {
                 .bytes_sent = 12'000,
                 .packets_received = 20,
                 .bytes_received = 2'500'000,
+                .ipv6_probes_unanswered = 1,
                 .drops = {{"ttl", 2}, {"source", 1}}};
   return s;
 }
@@ -73,14 +75,15 @@ TEST(StatusJson, of_a_client_is_stable) {
       R"("uptime_s":90061,"config":"/etc/laptop.toml","interface":"masque0","last_error":"",)"
       R"("resilience_mode":"auto","reconnects":3,)"
       R"("peer":"192.0.2.1:4433","addresses":["10.8.0.2/32","fd00:8::2/128"],"routes":["10.8.0.0/24"],)"
-      R"("site_routes":[],"transport":"h3","rtt_ms":12.345,"mtu":1382,"connected_s":3700,)"
+      R"("site_routes":[],"transport":"h3","rtt_ms":12.345,"mtu":1382,"ipv6_probe":"unanswered",)"
+      R"("connected_s":3700,)"
       R"("cipher":"TLS_AES_128_GCM_SHA256","key_exchange":"X25519MLKEM768",)"
       R"("udp":{"packets_sent":5,"packets_received":6,"packets_lost":1,"congestion_window_bytes":14000},)"
       R"("classes":{"realtime":{"packets":7,"by_dscp":2,"by_port":1,"by_pace":4,"waiting_bytes":256,"dropped":1},)"
       R"("bulk":{"packets":90,"too_fast":5,"waiting_bytes":1536,"dropped":6},"waiting_packets":2,"marked":3,)"
       R"("codel_dropped":4,"expired":2,"overflow":1},)"
       R"("counters":{"packets_sent":10,"bytes_sent":12000,"packets_received":20,"bytes_received":2500000,)"
-      R"("packets_dropped":3,"drops":{"ttl":2,"source":1}}})");
+      R"("packets_dropped":3,"drops":{"ttl":2,"source":1},"ipv6_probes_unanswered":1}})");
 }
 
 TEST(StatusJson, has_every_member_before_the_first_connection) {
@@ -115,6 +118,7 @@ TEST(StatusText, is_for_people) {
   EXPECT_THAT(text, HasSubstr("state        connected\n"));
   EXPECT_THAT(text, HasSubstr("round trip   12.3 ms\n"));
   EXPECT_THAT(text, HasSubstr("interface    masque0, MTU 1382\n"));
+  EXPECT_THAT(text, HasSubstr("IPv6         the gateway answers no pings"));
   EXPECT_THAT(text, HasSubstr("12.0 kB in 10 packets sent, 2.5 MB in 20 received, 3 dropped"));
   EXPECT_THAT(text, HasSubstr("dropped      2 ttl\n"));
   EXPECT_THAT(text, HasSubstr("for 1 d 1 h"));

@@ -182,6 +182,9 @@ void client_text(std::string& out, const Json& status) {
   line(out, "interface",
        std::format("{}, MTU {:.0f}", text_member(status, "interface"),
                    number_member(status, "mtu")));
+  if (text_member(status, "ipv6_probe") == "unanswered") {
+    line(out, "IPv6", "the gateway answers no pings: whether 1280 bytes pass is not known");
+  }
   line(out, "transport",
        std::format("{} {} {}", text_member(status, "transport"), text_member(status, "cipher"),
                    text_member(status, "key_exchange")));

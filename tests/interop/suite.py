@@ -455,6 +455,21 @@ def test_our_client_asks_a_proxy_that_waits_to_be_asked(lab, hosts, kind):
     assert theirs.client_host.ping(PROXY_INNER[0]).ok and theirs.client_host.ping(PROXY_INNER[1]).ok
 
 
+# proves: U3
+def test_our_client_tells_whether_1280_bytes_are_proven(lab, hosts, kind):
+    """connect-ip-go drops what goes to ff02::1 and answers no ping: that is told, the tunnel stays."""
+    theirs = TheirProxy(lab, hosts, kind)
+    theirs.client.wait_connected()
+    expected = "unanswered" if kind == "go" else "answered"
+    wait_for(lambda: theirs.client.status()["ipv6_probe"] == expected, 30, expected,
+             [theirs.client.process])
+    assert ("client.ipv6_unproven" in theirs.client.process.err()) is (kind == "go")
+    status = theirs.client.status()
+    assert status["state"] == "connected" and status["reconnects"] == 0, status
+    assert status["counters"]["ipv6_probes_unanswered"] == (1 if kind == "go" else 0)
+    assert theirs.client_host.ping(PROXY_INNER[1]).ok
+
+
 # proves: V8
 def test_our_client_installs_ranges_as_prefixes(lab, hosts, kind):
     theirs = TheirProxy(lab, hosts, kind,

@@ -18,7 +18,8 @@ OPERATING = Path(__file__).resolve().parents[2] / "docs/operating.md"
 STATES = {"starting", "connecting", "connected", "reconnecting", "listening", "draining"}
 
 COUNTERS = {"packets_sent": int, "bytes_sent": int, "packets_received": int,
-            "bytes_received": int, "packets_dropped": int, "drops": dict}
+            "bytes_received": int, "packets_dropped": int, "drops": dict,
+            "ipv6_probes_unanswered": int}
 UDP = {"packets_sent": int, "packets_received": int, "packets_lost": int,
        "congestion_window_bytes": int}
 CLASSES = {"realtime": dict, "bulk": dict, "waiting_packets": int, "marked": int,
@@ -27,7 +28,7 @@ REALTIME = {"packets": int, "by_dscp": int, "by_port": int, "by_pace": int, "wai
             "dropped": int}
 BULK = {"packets": int, "too_fast": int, "waiting_bytes": int, "dropped": int}
 SESSION = {"peer": str, "addresses": list, "routes": list, "site_routes": list, "transport": str,
-           "rtt_ms": (int, float), "mtu": int, "connected_s": int, "cipher": str,
+           "rtt_ms": (int, float), "mtu": int, "ipv6_probe": str, "connected_s": int, "cipher": str,
            "key_exchange": str, "udp": dict, "classes": dict, "counters": dict}
 COMMON = {"version": int, "program": str, "role": str, "state": str, "pid": int, "uptime_s": int,
           "config": str, "interface": str, "last_error": str, "resilience_mode": str}

@@ -117,11 +117,13 @@ struct MtuChanged {
 };
 // The path carries too little for IPv6: the tunnel goes on with IPv4 alone.
 struct Ipv6Dropped {
-  size_t mtu = 0;
+  size_t mtu = 0;  // 1280 and more: QUIC's leg carries it, what lies behind does not
   Duration retry_after{};
 };
+// The gateway answers no pings: whether the tunnel carries IPv6 (RFC 9484 7.2) is not known.
+struct Ipv6Unproven {};
 using ClientEvent = std::variant<Dial, HangUp, ClientStateChanged, AddressesChanged, RoutesChanged,
-                                 MtuChanged, Ipv6Dropped>;
+                                 MtuChanged, Ipv6Dropped, Ipv6Unproven>;
 
 class TunnelClient final : public RequestHandler {
  public:

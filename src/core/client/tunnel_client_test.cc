@@ -551,6 +551,79 @@ TEST(TunnelClient, rfc9484_7_2_a_small_path_is_used_for_ipv4_alone) {
   EXPECT_THAT(w.client->last_error(), testing::HasSubstr("IPv6 again"));
 }
 
+// Both families, over a path that QUIC finds wide enough.
+FakeHttpConnection& connect_both(World& w) {
+  w.client->start();
+  auto& connection = w.dial();
+  w.settings(connection);
+  w.answer(connection, "200");
+  w.feed(connection, "011a 00 04 0a080002 20 00 06 fd000000000000000000000000000002 80");
+  w.feed(connection, kRoutes);
+  return connection;
+}
+
+// Lets time pass until `end`, with answers to echo requests of up to `size_max`.
+void answer_pings(World& w, FakeHttpConnection& connection, size_t size_max, Duration end) {
+  while (w.client->next_timeout() && *w.client->next_timeout() < at(end) &&
+         w.client->state() == ClientState::Connected) {
+    w.timeout(*w.client->next_timeout() - at(0s));
+    for (const auto& packet : std::exchange(connection.streams[kStream].packets, {})) {
+      if (packet.size() > size_max) continue;
+      w.client->on_http_datagram(connection, kStream, datagram(test::answer_to(packet, "fd00::1")));
+    }
+  }
+}
+
+// proves: U3
+TEST(TunnelClient, rfc9484_7_2_a_gateway_that_answers_no_pings_is_told) {
+  World w;
+  auto& connection = connect_both(w);
+  answer_pings(w, connection, 0, 16s);
+  EXPECT_EQ(w.client->state(), ClientState::Connected);
+  EXPECT_EQ(w.only<Ipv6Unproven>(w.events()).size(), 1u);
+  EXPECT_EQ(w.client->figures().ipv6_probe, MtuProbe::State::Unanswered);
+  EXPECT_EQ(w.client->counters().ipv6_probes_unanswered, 1u);
+}
+
+TEST(TunnelClient, answered_pings_of_1280_bytes_are_nothing_to_tell) {
+  World w;
+  auto& connection = connect_both(w);
+  answer_pings(w, connection, 1280, 16s);
+  EXPECT_EQ(w.client->state(), ClientState::Connected);
+  EXPECT_TRUE(w.only<Ipv6Unproven>(w.events()).empty());
+  EXPECT_EQ(w.client->figures().ipv6_probe, MtuProbe::State::Confirmed);
+}
+
+// proves: U3
+TEST(TunnelClient, rfc9484_7_2_small_answers_alone_end_the_tunnel_and_ipv4_goes_on) {
+  for (const bool gateway_is_first : {false, true}) {
+    World w;
+    auto& connection = connect_both(w);
+    answer_pings(w, connection, 100, gateway_is_first ? 14s : 16s);
+    if (gateway_is_first) {
+      w.turn(15s);
+      w.client->on_stream_closed(connection, kStream,
+                                 static_cast<uint64_t>(HttpError::RequestCancelled));
+    }
+    EXPECT_EQ(w.client->state(), ClientState::Reconnecting);
+    EXPECT_THAT(w.client->last_error(), testing::HasSubstr("1280"));
+    const auto dropped = w.only<Ipv6Dropped>(w.events());
+    ASSERT_EQ(dropped.size(), 1u);
+    EXPECT_GE(dropped[0].mtu, 1280u);
+    // QUIC finds the path wide enough all the time: that is no reason to ask for IPv6 again soon.
+    w.timeout(17s);
+    auto& second = w.dial();
+    w.settings(second);
+    EXPECT_THAT(*find_field(second.streams[kStream].request, ":path"),
+                testing::HasSubstr("0.0.0.0%2F0"));
+    w.answer(second, "200");
+    w.feed(second, kAssign);
+    w.feed(second, kRoutes);
+    w.timeout(5min);
+    EXPECT_EQ(w.client->state(), ClientState::Connected);
+  }
+}
+
 // proves: Q8
 TEST(TunnelClient, nothing_is_sent_before_the_answer) {
   World w;

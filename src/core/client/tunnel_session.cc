@@ -228,8 +228,8 @@ void TunnelClient::Impl::process_events() {
         break;
       case SessionEvent::Aborted:
         return on_session_aborted();
-      case SessionEvent::MtuProbeAnswered:
       case SessionEvent::MtuProbeUnanswered:
+        events.push_back(Ipv6Unproven{});
         break;
     }
   }
@@ -252,7 +252,7 @@ void TunnelClient::Impl::on_session_aborted() {
       fall_back_to_ipv4();
       break;
     case SessionAbort::Cause::ProbeUnanswered:
-      text = "the gateway did not answer IPv6 pings of 1280 bytes";
+      text = "the gateway answers no IPv6 pings";
       break;
   }
   connection->abort_stream(*stream, code);
@@ -261,8 +261,9 @@ void TunnelClient::Impl::on_session_aborted() {
 
 void TunnelClient::Impl::watch_width() {
   const ConnectIpSession& session = tunnel->session;
-  const bool narrow = !ipv4_only && session.mtu() > 0 && session.mtu() < kIpv6MinimumMtu &&
-                      std::ranges::any_of(session.assigned_to_us(), is_v6);
+  const bool narrow =
+      !ipv4_only && std::ranges::any_of(session.assigned_to_us(), is_v6) &&
+      ((session.mtu() > 0 && session.mtu() < kIpv6MinimumMtu) || session.looks_narrow());
   if (ipv4_only && session.mtu() >= kIpv6MinimumMtu) fallback.on_wide_enough(now);
   if (!narrow) {
     narrow_since.reset();
@@ -277,7 +278,8 @@ void TunnelClient::Impl::fall_back_to_ipv4() {
       std::ranges::none_of(tunnel->session.assigned_to_us(), is_v4)) {
     return;
   }
-  fallback.on_too_narrow(now);
+  const bool by_quic = tunnel->session.mtu() < kIpv6MinimumMtu;
+  fallback.on_too_narrow(now, by_quic ? Ipv6Fallback::ToldBy::Quic : Ipv6Fallback::ToldBy::Echo);
   events.push_back(
       Ipv6Dropped{.mtu = tunnel->session.mtu(), .retry_after = *fallback.next_timeout() - now});
 }

@@ -101,6 +101,11 @@ struct SessionDown {
   SessionEnd end = SessionEnd::ClientClosed;
   std::string detail;
 };
+// The client answers no pings: whether its tunnel carries IPv6 (RFC 9484 7.2) is not known.
+struct SessionUnproven {
+  uint64_t session = 0;
+  std::string identity;
+};
 // The lease of an identity to be stored; no addresses: forget it. Leases that end with their
 // session are not told.
 struct LeaseChanged {
@@ -125,8 +130,8 @@ struct RequestRefused {
 };
 // After shut_down(): every client has been told, nothing more is to be sent.
 struct ShutDown {};
-using GatewayEvent = std::variant<SessionUp, SessionDown, LeaseChanged, KernelRoutesChanged,
-                                  ResolveName, RequestRefused, ShutDown>;
+using GatewayEvent = std::variant<SessionUp, SessionDown, SessionUnproven, LeaseChanged,
+                                  KernelRoutesChanged, ResolveName, RequestRefused, ShutDown>;
 
 // One live session, for `status`.
 struct SessionSnapshot {

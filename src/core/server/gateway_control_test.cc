@@ -315,5 +315,33 @@ TEST(GatewayControl, snapshot_for_status) {
   EXPECT_EQ(sessions[0].connection, &w.connections.front());
 }
 
+// proves: U3
+TEST(GatewayControl, rfc9484_7_2_a_client_that_answers_no_pings_is_told_once) {
+  GatewayConfig config;
+  config.authentication = GatewayConfig::Authentication::CertificateOrToken;
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.tokens.push_back({.hash = test::fake_hash(as_bytes("secret")), .identity = "anna"});
+  GatewayWorld w(config, policy);
+  // A certificate of ours proves that no intermediary stands between; a token does not.
+  w.open("bert");
+  auto& anna = w.connect("");
+  anna.certificate = {};
+  auto fields = test::connect_ip();
+  fields.push_back({"authorization", "Bearer secret"});
+  w.gateway.on_request(anna, StreamId(0), fields, false);
+  w.gateway.flush();
+  ASSERT_EQ(w.gateway.session_count(), 2u);
+  while (const auto next = w.gateway.next_timeout()) {
+    w.turn(*next - test::at(0s));
+    w.gateway.on_timeout(*next);
+    w.gateway.flush();
+  }
+  const auto told = w.events<SessionUnproven>();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].identity, "anna");
+  EXPECT_EQ(w.gateway.session_count(), 2u);
+  EXPECT_EQ(w.gateway.counters().packets.ipv6_probes_unanswered, 1u);
+}
+
 }  // namespace
 }  // namespace masque

@@ -90,9 +90,10 @@ void Gateway::Impl::process_events(Session& session) {
       case SessionEvent::Aborted:
         on_session_aborted(session);
         return;
-      case SessionEvent::AddressesDenied:
-      case SessionEvent::MtuProbeAnswered:
       case SessionEvent::MtuProbeUnanswered:
+        emit(SessionUnproven{.session = session.number, .identity = session.identity});
+        break;
+      case SessionEvent::AddressesDenied:
         break;
     }
   }

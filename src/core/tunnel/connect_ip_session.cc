@@ -209,26 +209,38 @@ void ConnectIpSession::on_timeout(Instant now, DatagramChannel& channel,
 }
 
 void ConnectIpSession::run_probe(Instant now, DatagramChannel& channel) {
+  std::array<uint8_t, MtuProbe::kPacketSize> packet;
   switch (probe_.on_timeout(now)) {
     case MtuProbe::Due::Nothing:
       return;
-    case MtuProbe::Due::Send: {
-      std::array<uint8_t, MtuProbe::kPacketSize> packet;
-      const size_t size = probe_.write(packet);
-      const PacketSlices slices{.head = Bytes(packet).first(size), .body = {}};
-      if (channel.send_packet(now, slices, TrafficClass::Bulk) == SendResult::Blocked) {
-        enqueue(now, slices);
-      }
-      return;
-    }
+    case MtuProbe::Due::SendBoth:
+      send_own(now, Bytes(packet).first(probe_.write_small(packet)), channel);
+      [[fallthrough]];
+    case MtuProbe::Due::SendLarge:
+      return send_own(now, Bytes(packet).first(probe_.write_large(packet)), channel);
     case MtuProbe::Due::GaveUp:
-      raise(SessionEvent::MtuProbeUnanswered);
-      // RFC 9484 7.2: tear the tunnel down when the check fails.
-      if (options_.ipv6_probe == MtuProbePolicy::Require) {
-        abort({.cause = SessionAbort::Cause::ProbeUnanswered});
-      }
-      return;
+      return on_probe_failed();
   }
+}
+
+void ConnectIpSession::send_own(Instant now, Bytes packet, DatagramChannel& channel) {
+  const PacketSlices slices{.head = packet, .body = {}};
+  if (channel.send_packet(now, slices, TrafficClass::Bulk) == SendResult::Blocked) {
+    enqueue(now, slices);
+  }
+}
+
+// RFC 9484 7.2: tear the tunnel down when the check fails. A peer that answers no pings whatever
+// their size has not failed it.
+void ConnectIpSession::on_probe_failed() {
+  if (probe_.state() == MtuProbe::State::TooNarrow && !mutant("probe.narrow.remove")) {
+    return abort({.cause = SessionAbort::Cause::MtuTooSmall});
+  }
+  ++counters_.ipv6_probes_unanswered;
+  if (options_.ipv6_probe == MtuProbePolicy::Require && !mutant("probe.require.remove")) {
+    return abort({.cause = SessionAbort::Cause::ProbeUnanswered});
+  }
+  raise(SessionEvent::MtuProbeUnanswered);
 }
 
 std::optional<SessionEvent> ConnectIpSession::poll_event() {

@@ -80,8 +80,7 @@ enum class SessionEvent : uint8_t {
   AddressesDenied,     // denied_families()
   AddressesRequested,  // answer with assign_addresses()
   RoutesAdvertised,    // advertised_by_peer(); nothing is in force before accept_routes()
-  MtuProbeAnswered,
-  MtuProbeUnanswered,
+  MtuProbeUnanswered,  // and nothing follows from it
   Aborted,
 };
 
@@ -194,7 +193,8 @@ class ConnectIpSession final : private CapsuleVisitor {
   std::span<const RequestedAddress> requests_pending() const { return book_.pending(); }
   const std::optional<SessionAbort>& abort_reason() const { return abort_; }
   bool has_routes() const { return routes_seen_; }  // the peer advertised, even if nothing
-  MtuProbe::State probe_state() const { return probe_.state(); }
+  // Large pings of the probe are not answered while small ones are.
+  bool looks_narrow() const { return probe_.looks_narrow(); }
   const TunnelCounters& counters() const { return counters_; }
   TunnelCounters& counters() { return counters_; }
   const EgressCounters& queue_counters() const { return queue_.counters(); }
@@ -251,6 +251,8 @@ class ConnectIpSession final : private CapsuleVisitor {
   bool carries_ipv6() const;
   void start_probe(Instant now);
   void run_probe(Instant now, DatagramChannel& channel);
+  void send_own(Instant now, Bytes packet, DatagramChannel& channel);
+  void on_probe_failed();
   void raise(SessionEvent event) { events_ |= 1u << static_cast<unsigned>(event); }
   void abort(SessionAbort reason);
 

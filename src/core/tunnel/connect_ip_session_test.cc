@@ -17,6 +17,7 @@ using test::FakeChannel;
 using test::ip;
 using test::net;
 using test::nets;
+using test::Packet;
 using test::route;
 
 std::vector<uint8_t> hex(std::string_view text) { return from_hex(text).value(); }
@@ -345,20 +346,45 @@ TEST(Session, rfc9484_7_2_ipv6_on_a_small_path_aborts) {
 }
 
 // proves: U3
-TEST(Session, rfc9484_7_2_an_unanswered_probe_aborts_when_required) {
-  for (const MtuProbePolicy policy : {MtuProbePolicy::Require, MtuProbePolicy::Measure}) {
+TEST(Session, rfc9484_7_2_a_probe_that_fails_tears_the_tunnel_down) {
+  enum class Answers : uint8_t { Nothing, Small };
+  using Cause = SessionAbort::Cause;
+  struct Case {
+    MtuProbePolicy policy;
+    Answers answers;
+    std::optional<Cause> expected;
+  };
+  for (const auto& [policy, answers, expected] :
+       std::vector<Case>{{MtuProbePolicy::Measure, Answers::Nothing, std::nullopt},
+                         {MtuProbePolicy::Measure, Answers::Small, Cause::MtuTooSmall},
+                         {MtuProbePolicy::Require, Answers::Nothing, Cause::ProbeUnanswered},
+                         {MtuProbePolicy::Require, Answers::Small, Cause::MtuTooSmall}}) {
     SessionOptions options = client_options();
     options.ipv6_probe = policy;
     Fixture f(options);
     f.feed("0113 00 06 20010db8000000000000000000000001 80");
     f.session.update_mtu(at(0s), f.channel);
-    for (int i = 0; i < 10 && f.session.next_timeout(); ++i) {
-      f.session.on_timeout(*f.session.next_timeout(), f.channel, f.handler);
+    size_t large = 0;
+    while (const auto next = f.session.next_timeout()) {
+      EXPECT_LE(*next, at(15s)) << "as patient as with a narrow path";
+      f.session.on_timeout(*next, f.channel, f.handler);
+      for (const Packet& packet : std::exchange(f.channel.sent, {})) {
+        if (packet.size() == 1280) {
+          ++large;
+        } else if (answers == Answers::Small) {
+          f.session.on_http_datagram(*next, test::datagram(test::answer_to(packet, "fd00:8::1")),
+                                     f.handler);
+        }
+      }
     }
-    EXPECT_EQ(f.channel.sent.size(), size_t{MtuProbe::kTriesMax});
-    EXPECT_EQ(f.channel.sent.front().size(), 1280u);
-    EXPECT_THAT(drain(f.session), testing::Contains(SessionEvent::MtuProbeUnanswered));
-    EXPECT_EQ(f.session.abort_reason().has_value(), policy == MtuProbePolicy::Require);
+    EXPECT_EQ(large, size_t{MtuProbe::kTriesMax});
+    const auto abort = f.session.abort_reason();
+    EXPECT_EQ(abort ? std::optional(abort->cause) : std::nullopt, expected);
+    // What is not proven is told.
+    const bool told = std::ranges::contains(drain(f.session), SessionEvent::MtuProbeUnanswered);
+    EXPECT_EQ(told, !expected);
+    EXPECT_EQ(f.session.counters().ipv6_probes_unanswered, answers == Answers::Nothing ? 1u : 0u);
+    EXPECT_TRUE(f.handler.packets.empty());
   }
 }
 
@@ -389,8 +415,8 @@ TEST(Session, two_ends_answer_each_others_probe) {
     exchange(client, proxy);
     exchange(proxy, client);
   }
-  EXPECT_EQ(client.session.probe_state(), MtuProbe::State::Confirmed);
-  EXPECT_EQ(proxy.session.probe_state(), MtuProbe::State::Confirmed);
+  EXPECT_EQ(client.session.figures().ipv6_probe, MtuProbe::State::Confirmed);
+  EXPECT_EQ(proxy.session.figures().ipv6_probe, MtuProbe::State::Confirmed);
   EXPECT_TRUE(client.handler.packets.empty());
   EXPECT_TRUE(proxy.handler.packets.empty());
 }

@@ -61,6 +61,7 @@ void TunnelCounters::add(const TunnelCounters& other) {
   icmp_errors_limited += other.icmp_errors_limited;
   echo_replies_sent += other.echo_replies_sent;
   datagram_capsules += other.datagram_capsules;
+  ipv6_probes_unanswered += other.ipv6_probes_unanswered;
   for (size_t i = 0; i < kDropReasons; ++i) drops[i] += other.drops[i];
 }
 

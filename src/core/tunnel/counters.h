@@ -46,7 +46,8 @@ struct TunnelCounters {
   uint64_t icmp_errors_sent = 0;
   uint64_t icmp_errors_limited = 0;  // kept back by the rate limit, RFC 4443 2.4 (f)
   uint64_t echo_replies_sent = 0;
-  uint64_t datagram_capsules = 0;  // packets that came in DATAGRAM capsules
+  uint64_t datagram_capsules = 0;       // packets that came in DATAGRAM capsules
+  uint64_t ipv6_probes_unanswered = 0;  // RFC 9484 7.2: whether 1280 bytes pass was not found out
   std::array<uint64_t, kDropReasons> drops{};
 
   void drop(DropReason reason) { ++drops[static_cast<size_t>(reason)]; }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace masque {
 namespace {
@@ -24,6 +25,7 @@ void MtuProbe::start(Instant now, const IpAddress& source, const IpAddress& dest
   source_ = source;
   destination_ = destination;
   tries_ = 0;
+  small_answered_ = false;
   next_ = now;
 }
 
@@ -35,32 +37,54 @@ std::optional<Instant> MtuProbe::next_timeout() const {
 MtuProbe::Due MtuProbe::on_timeout(Instant now) {
   if (state_ != State::Probing || now < next_) return Due::Nothing;
   if (tries_ == kTriesMax) {
-    state_ = State::Unanswered;
+    state_ = small_answered_ ? State::TooNarrow : State::Unanswered;
     return Due::GaveUp;
   }
   ++tries_;
   next_ = now + kInterval;
-  return Due::Send;
+  return tries_ == 1 ? Due::SendLarge : Due::SendBoth;
 }
 
-size_t MtuProbe::write(MutableBytes out) {
+size_t MtuProbe::write(size_t packet_size, MutableBytes out) const {
+  const size_t data_size = packet_size - kIpv6HeaderSize - kIcmpEchoHeaderSize;
   return build_icmp_echo({.kind = IcmpEcho::Kind::Request,
                           .source = source_,
                           .destination = destination_,
                           .identifier = kIdentifier,
                           .sequence = tries_,
-                          .data = kPattern},
+                          .data = Bytes(kPattern).first(data_size)},
                          out);
 }
 
 bool MtuProbe::on_packet(const IpPacketView& view, Bytes packet) {
   if (state_ == State::Idle || view.protocol != ip_protocol::kIcmpV6) return false;
-  if (packet.size() != kPacketSize || view.destination != source_) return false;
+  const bool large = packet.size() == kPacketSize;
+  if ((!large && packet.size() != kSmallPacketSize) || view.destination != source_) return false;
   const auto echo = parse_icmp_echo(view, packet);
   if (!echo || echo->kind != IcmpEcho::Kind::Reply || echo->identifier != kIdentifier) return false;
-  if (!std::ranges::equal(echo->data, kPattern)) return false;
-  if (state_ == State::Probing || state_ == State::Unanswered) state_ = State::Confirmed;
+  if (!std::ranges::equal(echo->data, Bytes(kPattern).first(echo->data.size()))) return false;
+  if (large) {
+    state_ = State::Confirmed;  // however late
+  } else {
+    small_answered_ = true;
+  }
   return true;
+}
+
+std::string_view to_string(MtuProbe::State state) {
+  switch (state) {
+    case MtuProbe::State::Idle:
+      return "none";
+    case MtuProbe::State::Probing:
+      return "running";
+    case MtuProbe::State::Confirmed:
+      return "answered";
+    case MtuProbe::State::TooNarrow:
+      return "too_narrow";
+    case MtuProbe::State::Unanswered:
+      return "unanswered";
+  }
+  std::unreachable();
 }
 
 }  // namespace masque

@@ -53,30 +53,21 @@ TEST(MtuMonitor, a_configured_bound_wins) {
   EXPECT_EQ(monitor.limit(), 1300u);
 }
 
-Packet answer_to(const Packet& request) {
-  const auto view = view_of(request);
-  const auto echo = parse_icmp_echo(view, request).value();
-  Packet reply(2048);
-  reply.resize(build_icmp_echo({.kind = IcmpEcho::Kind::Reply,
-                                .source = ip("fd00::1"),
-                                .destination = view.source,
-                                .identifier = echo.identifier,
-                                .sequence = echo.sequence,
-                                .data = echo.data},
-                               reply));
-  return reply;
+Packet written(const MtuProbe& probe, size_t (MtuProbe::*write)(MutableBytes) const) {
+  Packet packet(1500);
+  packet.resize((probe.*write)(packet));
+  return packet;
 }
 
 // proves: U3
 TEST(MtuProbe, rfc9484_7_2_sends_1280_bytes_and_takes_the_reply) {
   MtuProbe probe;
   probe.start(at(0s), ip("fd00::2"), ip("ff02::1"));
-  ASSERT_EQ(probe.on_timeout(at(0s)), MtuProbe::Due::Send);
-  Packet packet(1500);
-  packet.resize(probe.write(packet));
+  ASSERT_EQ(probe.on_timeout(at(0s)), MtuProbe::Due::SendLarge);
+  const Packet packet = written(probe, &MtuProbe::write_large);
   EXPECT_EQ(packet.size(), 1280u);
   EXPECT_EQ(view_of(packet).destination, ip("ff02::1"));
-  const Packet reply = answer_to(packet);
+  const Packet reply = test::answer_to(packet, "fd00::1");
   EXPECT_TRUE(probe.on_packet(view_of(reply), reply));
   EXPECT_EQ(probe.state(), MtuProbe::State::Confirmed);
   EXPECT_EQ(probe.next_timeout(), std::nullopt);
@@ -88,7 +79,7 @@ TEST(MtuProbe, gives_up_after_its_tries) {
   probe.start(at(0s), ip("fd00::2"), ip("ff02::1"));
   Instant now = at(0s);
   for (uint16_t i = 0; i < MtuProbe::kTriesMax; ++i) {
-    EXPECT_EQ(probe.on_timeout(now), MtuProbe::Due::Send);
+    EXPECT_EQ(probe.on_timeout(now), i == 0 ? MtuProbe::Due::SendLarge : MtuProbe::Due::SendBoth);
     EXPECT_EQ(probe.on_timeout(now), MtuProbe::Due::Nothing);
     now = *probe.next_timeout();
   }
@@ -96,13 +87,34 @@ TEST(MtuProbe, gives_up_after_its_tries) {
   EXPECT_EQ(probe.state(), MtuProbe::State::Unanswered);
 }
 
+// proves: U3
+TEST(MtuProbe, rfc9484_7_2_small_replies_alone_prove_a_narrow_tunnel) {
+  MtuProbe probe;
+  probe.start(at(0s), ip("fd00::2"), ip("ff02::1"));
+  while (probe.on_timeout(*probe.next_timeout()) == MtuProbe::Due::SendLarge) {
+  }
+  const Packet small = written(probe, &MtuProbe::write_small);
+  EXPECT_EQ(small.size(), MtuProbe::kSmallPacketSize);
+  EXPECT_FALSE(probe.looks_narrow());
+  const Packet reply = test::answer_to(small, "fd00::1");
+  EXPECT_TRUE(probe.on_packet(view_of(reply), reply));
+  EXPECT_TRUE(probe.looks_narrow());
+  const Packet late = test::answer_to(written(probe, &MtuProbe::write_large), "fd00::1");
+  while (probe.on_timeout(*probe.next_timeout()) != MtuProbe::Due::GaveUp) {
+  }
+  EXPECT_EQ(probe.state(), MtuProbe::State::TooNarrow);
+  EXPECT_TRUE(probe.on_packet(view_of(late), late));
+  EXPECT_EQ(probe.state(), MtuProbe::State::Confirmed) << "better late than never";
+}
+
 TEST(MtuProbe, pings_of_the_host_are_not_ours) {
   MtuProbe probe;
   probe.start(at(0s), ip("fd00::2"), ip("ff02::1"));
   probe.on_timeout(at(0s));
-  const Packet other =
-      test::make_echo(IcmpEcho::Kind::Reply, "fd00::1", "fd00::2", kMtuProbeDataSize);
-  EXPECT_FALSE(probe.on_packet(view_of(other), other));
+  for (const size_t data_size : {kMtuProbeDataSize, size_t{8}}) {
+    const Packet other = test::make_echo(IcmpEcho::Kind::Reply, "fd00::1", "fd00::2", data_size);
+    EXPECT_FALSE(probe.on_packet(view_of(other), other));
+  }
   EXPECT_EQ(probe.state(), MtuProbe::State::Probing);
 }
 

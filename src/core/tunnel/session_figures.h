@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a session does with the classes of traffic, since it began, for `status`.
+// What a session does with the classes of traffic, since it began, and what it found out about its
+// tunnel, for `status`.
 #pragma once
 
 #include <array>
 
 #include "core/path/traffic_class.h"
 #include "core/tunnel/egress_queue.h"
+#include "core/tunnel/mtu_probe.h"
 #include "core/tunnel/release_queue.h"
 #include "core/tunnel/traffic_classifier.h"
 
@@ -26,6 +28,7 @@ struct SessionFigures {
   EgressCounters queue;
   ReleaseFigures release;
   size_t release_waiting = 0;  // packets
+  MtuProbe::State ipv6_probe = MtuProbe::State::Idle;
 
   ClassFigures& of(TrafficClass c) { return classes[static_cast<size_t>(c)]; }
   const ClassFigures& of(TrafficClass c) const { return classes[static_cast<size_t>(c)]; }

@@ -116,13 +116,7 @@ bool ConnectIpSession::answer_locally(Instant now, const IpPacketView& view, Byt
     }
     return true;
   }
-  if (view.protocol == ip_protocol::kIcmpV6 && probe_.state() != MtuProbe::State::Idle) {
-    const bool waiting = probe_.state() != MtuProbe::State::Confirmed;
-    if (probe_.on_packet(view, packet)) {
-      if (waiting) raise(SessionEvent::MtuProbeAnswered);
-      return true;
-    }
-  }
+  if (probe_.on_packet(view, packet)) return true;
   if (options_.local_echo != SessionOptions::LocalEcho::Answer) return false;
   if (!filter_.is_ours(view.destination)) return false;
   if (filter_.check_source_from_peer(view) && !mutant("echo.source.remove")) return false;
@@ -314,7 +308,8 @@ SessionFigures ConnectIpSession::figures() const {
                      .waiting_packets = queue_.count(),
                      .queue = queue_.counters(),
                      .release = release_.figures(),
-                     .release_waiting = release_.count()};
+                     .release_waiting = release_.count(),
+                     .ipv6_probe = probe_.state()};
   for (size_t i = 0; i < kTrafficClasses; ++i) {
     out.classes[i] = {.classified = classified_[i],
                       .jitter_before = jitter_[i].before.jitter(),

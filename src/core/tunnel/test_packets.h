@@ -74,6 +74,21 @@ inline Packet make_echo(IcmpEcho::Kind kind, std::string_view source, std::strin
   return packet;
 }
 
+// Of `from` to an echo request.
+inline Packet answer_to(const Packet& request, std::string_view from) {
+  const IpPacketView view = parse_ip_packet(Bytes(request)).value();
+  const IcmpEcho echo = parse_icmp_echo(view, request).value();
+  Packet reply(2048);
+  reply.resize(build_icmp_echo({.kind = IcmpEcho::Kind::Reply,
+                                .source = ip(from),
+                                .destination = view.source,
+                                .identifier = echo.identifier,
+                                .sequence = echo.sequence,
+                                .data = echo.data},
+                               reply));
+  return reply;
+}
+
 // About `offending`, to its sender.
 inline Packet make_icmp_error(const IcmpError& error, std::string_view router,
                               const Packet& offending) {

@@ -19,7 +19,10 @@ namespace masque {
 
 namespace {
 
-constexpr std::string_view kAppliedByReload[] = {"log_level"};
+constexpr std::string_view kAppliedByReload[] = {
+    "log_level", "routes.accept", "routes.accept_default", "routes.exclude",
+    "site.advertise_routes",
+};
 
 // The exit code of a connection that cannot work however often it is tried; 0: try again.
 int hopeless(const CloseReason& reason) {
@@ -105,24 +108,23 @@ std::expected<void, StartError> ClientService::open_interface() {
   return {};
 }
 
+RouteAcceptance ClientService::acceptance() const {
+  const ClientConfig::Routes& routes = config_.routes;
+  RouteAcceptance out{.exclude = routes.exclude};
+  if (routes.accept == ClientConfig::RouteAccept::Listed) out.only = routes.accept_list;
+  if (routes.accept == ClientConfig::RouteAccept::All || routes.accept_default) {
+    out.defaults = RouteAcceptance::Defaults::Accept;
+  }
+  return out;
+}
+
 TunnelClientConfig ClientService::tunnel_config() const {
   TunnelClientConfig out;
   out.uri_template = config_.uri_template;
   if (out.uri_template.empty())
     out.uri_template = default_uri_template(config_.server_name, config_.server_port);
   out.bearer_token = config_.token;
-  switch (config_.routes.accept) {
-    case ClientConfig::RouteAccept::Gateway:
-      break;
-    case ClientConfig::RouteAccept::All:
-      out.accept_default = TunnelClientConfig::DefaultRoutes::Accept;
-      break;
-    case ClientConfig::RouteAccept::Listed:
-      out.accept_routes = config_.routes.accept_list;
-      break;
-  }
-  if (config_.routes.accept_default) out.accept_default = TunnelClientConfig::DefaultRoutes::Accept;
-  out.exclude_routes = config_.routes.exclude;
+  out.acceptance = acceptance();
   out.site_subnets = config_.site_routes;
   out.mtu_max = config_.mtu;
   out.ipv6_probe = config_.ipv6_probe;
@@ -179,14 +181,23 @@ void ClientService::on_signal(int signal) {
   if (was_connected_) notifier_.ready(done ? "reloaded" : "reload failed: " + done.error().text);
 }
 
+// A profile holds an identity, which a running client keeps. What may change is which networks go
+// into the tunnel and out of it: by capsule, the connection stays.
 std::expected<void, StartError> ClientService::reload() {
-  const auto loaded = load_client_config(config_.file);
+  auto loaded = load_client_config(config_.file);
   for (const ConfigError& error : loaded.errors)
     log_error("reload.refused", {{"error", error.message()}});
   if (!loaded.config) return start_failed(kExitConfiguration, loaded.errors.front().message());
-  // A profile holds an identity; what may change while it runs is the level of its log.
-  set_log_level(loaded.config->log.level);
-  warn_of_restart(config_.values, loaded.config->values, kAppliedByReload);
+  ClientConfig& next = *loaded.config;
+  warn_of_restart(config_.values, next.values, kAppliedByReload);
+  config_.routes = std::move(next.routes);
+  config_.site_routes = std::move(next.site_routes);
+  config_.log = next.log;
+  set_log_level(config_.log.level);
+  worker_->with_client([this](TunnelClient& client) {
+    client.set_acceptance(acceptance());
+    client.set_site_subnets(config_.site_routes);
+  });
   log_info("client.reloaded", {{"file", config_.file}});
   return {};
 }

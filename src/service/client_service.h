@@ -44,6 +44,7 @@ class ClientService {
   std::expected<void, StartError> start_tunnel();
   std::expected<void, StartError> make_tls();
   TunnelClientConfig tunnel_config() const;
+  RouteAcceptance acceptance() const;
   void apply_interface();
 
   void on_signal(int signal);

@@ -21,7 +21,7 @@ families = pytest.mark.parametrize("family", [4, 6])
 def branch_behind(net: Network, client: Namespace, number: int) -> Namespace:
     printer = net.lab.namespace(f"printer{number}")
     net.lab.veth(client, printer, [f"10.{number}.0.1/24", f"fd{number}::1/64"],
-                 [f"10.{number}.0.2/24", f"fd{number}::2/64"], names=("branch", "lan"))
+                 [f"10.{number}.0.2/24", f"fd{number}::2/64"], names=(f"branch{number}", "lan"))
     printer.route("default", via=f"10.{number}.0.1")
     printer.route("::/0", via=f"fd{number}::1")
     client.forward()
@@ -84,6 +84,55 @@ def test_routes_without_permission_change_nothing(net):
     assert net.session("mallory")["site_routes"] == []
     assert net.gateway_ns.ip("route", "show", "dev", GATEWAY_TUN) == before
     mallory.stop()
+
+
+# proves: L4
+def test_a_reload_of_the_client_changes_routes_while_a_file_is_copied(net):
+    """Both directions by capsule: what the branch advertises, and what it takes."""
+    second = branch_behind(net, net.client_ns, 51)
+    net.serve_echo(second)
+    net.gateway.run("user", "set", "branch", "--subnet", BRANCH[0], "--subnet", BRANCH[1],
+                    "--subnet", "10.51.0.0/24", "--subnet", "fd51::/64")
+    copy = net.lab.start_transfer(net.printer, net.inner, INNER[4], 100_000_000, port=5009,
+                                  mbit_per_s=160)
+    wait_for(lambda: net.session("branch")["counters"]["bytes_received"] > 5_000_000, 20,
+             "the copy to be under way")
+    reconnects = net.branch.status()["reconnects"]
+    net.branch.configure("site", advertise_routes=[BRANCH[0], "10.51.0.0/24", "fd51::/64"])
+    net.branch.configure("routes", exclude=["fd77::/64"])
+    net.branch.reload()
+    wait_for(lambda: net.inner.ping("10.51.0.2", wait=1).ok, APPLY_LIMIT_S, "the new subnet")
+    assert net.gateway_ns.ping("fd51::2").ok
+    routed = net.gateway_ns.ip("-6", "route", "show", "dev", GATEWAY_TUN)
+    assert "fd51::/64" in routed and BRANCH[1] not in routed, routed
+    wait_for(lambda: "fd77::/64" not in net.client_ns.ip("-6", "route", "show", "dev", CLIENT_TUN),
+             APPLY_LIMIT_S, "the excluded route to go")
+    assert sorted(net.branch.status()["site_routes"]) == ["10.50.0.0/24", "10.51.0.0/24",
+                                                          "fd51::/64"]
+    assert copy.running, "the changes came too late"
+    # Back again, and a key that waits for a restart is told.
+    net.branch.configure("site", advertise_routes=BRANCH)
+    net.branch.configure("routes", exclude=[])
+    net.branch.configure("", mtu=1400)
+    assert net.branch.try_run("reload").returncode == 0
+    wait_for(lambda: sorted(net.session("branch")["site_routes"]) == sorted(BRANCH), APPLY_LIMIT_S,
+             "the former subnets")
+    wait_for(lambda: net.printer.ping(INNER[6], wait=1).ok, APPLY_LIMIT_S, "the former route")
+    assert not net.inner.ping("10.51.0.2", wait=1).ok
+    net.branch.process.wait_line(r"reload\.needs_restart.*mtu", APPLY_LIMIT_S)
+    copy.finish()
+    assert net.branch.status()["reconnects"] == reconnects
+    net.branch.configure("", mtu=None)
+
+
+def test_a_reload_with_a_fault_changes_nothing_at_the_client(net):
+    good = net.branch.config.read_text()
+    net.branch.configure("site", advertise_routes=["not a network"])
+    done = net.branch.try_run("reload")
+    assert done.returncode == 78 and "not a network" in done.stderr, done.stderr
+    assert sorted(net.session("branch")["site_routes"]) == sorted(BRANCH)
+    net.branch.config.write_text(good)
+    assert net.branch.try_run("reload").returncode == 0
 
 
 def test_the_routes_go_with_the_session(net):

@@ -244,7 +244,7 @@ SCENARIO(hostile_routes, 2,
                                             IpRange{.first = Lab::address("128.0.0.0"),
                                                     .last = Lab::address("255.255.255.255")}})}}});
   ClientSetup setup;
-  setup.tunnel.exclude_routes = {Lab::prefix("192.0.2.1/32")};
+  setup.tunnel.acceptance.exclude = {Lab::prefix("192.0.2.1/32")};
   SimClient& client = lab.add_client("anna", std::move(setup));
   ASSERT_TRUE(lab.connect(client));
   lab.run(1s);

@@ -164,7 +164,7 @@ SCENARIO(destinations_that_nobody_may_reach, 3,
   policy.default_routes = {Lab::prefix("0.0.0.0/0"), Lab::prefix("::/0")};
   lab.add_server({.policy = std::move(policy)});
   ClientSetup setup;
-  setup.tunnel.accept_default = TunnelClientConfig::DefaultRoutes::Accept;
+  setup.tunnel.acceptance.defaults = RouteAcceptance::Defaults::Accept;
   SimClient& anna = lab.add_client("anna", std::move(setup));
   ASSERT_TRUE(lab.connect(anna));
   for (const char* text :
@@ -355,7 +355,7 @@ SCENARIO(
   lab.add_server(std::move(setup));
   SimClient& split = lab.add_client("anna");
   SimClient& full = lab.add_client(
-      "bert", {.tunnel = {.accept_default = TunnelClientConfig::DefaultRoutes::Accept}});
+      "bert", {.tunnel = {.acceptance = {.defaults = RouteAcceptance::Defaults::Accept}}});
   ASSERT_TRUE(lab.connect(split));
   ASSERT_TRUE(lab.connect(full));
   EXPECT_EQ(split.routes(),

@@ -20,6 +20,8 @@ struct RouteAcceptance {
   enum class Defaults : uint8_t { Refuse, Accept };
   Defaults defaults = Defaults::Refuse;
   std::vector<IpPrefix> exclude;  // cut out of what is accepted
+
+  bool operator==(const RouteAcceptance&) const = default;
 };
 
 struct AcceptedRoutes {

@@ -5,6 +5,7 @@
 #include <format>
 #include <utility>
 
+#include "base/mutant.h"
 #include "core/client/tunnel_client_impl.h"
 
 namespace masque {
@@ -30,11 +31,6 @@ TunnelClient::Impl::Impl(TunnelClientConfig config_in, UriTemplate uri_template_
     : config(std::move(config_in)),
       uri_template(std::move(uri_template_in)),
       scope(std::move(scope_in)),
-      acceptance{.only = config.accept_routes,
-                 .defaults = config.accept_default == TunnelClientConfig::DefaultRoutes::Accept
-                                 ? RouteAcceptance::Defaults::Accept
-                                 : RouteAcceptance::Defaults::Refuse,
-                 .exclude = config.exclude_routes},
       reconnector({.first = config.backoff_first,
                    .max = config.backoff_max,
                    .refused = config.backoff_refused},
@@ -148,6 +144,7 @@ void TunnelClient::stop() {
   impl_->fallback.on_network_changed();
   impl_->phase = Impl::Phase::Stopped;
   impl_->addresses.clear();
+  impl_->advertised.clear();
   impl_->routes.clear();
   impl_->mtu = 0;
   impl_->set_state(ClientState::Idle, {});
@@ -180,11 +177,15 @@ void TunnelClient::on_connection_lost(std::string_view reason) {
 }
 
 void TunnelClient::set_site_subnets(const std::vector<IpPrefix>& subnets) {
+  if (subnets == impl_->config.site_subnets) return;
   impl_->config.site_subnets = subnets;
-  if (!impl_->tunnel) return;
-  std::vector<IpAddressRange> ranges;
-  for (const IpPrefix& prefix : subnets) ranges.push_back({.range = IpRange::of(prefix)});
-  impl_->tunnel->session.advertise_routes(std::move(ranges));
+  if (impl_->tunnel) impl_->advertise_site();
+}
+
+void TunnelClient::set_acceptance(RouteAcceptance acceptance) {
+  if (acceptance == impl_->config.acceptance) return;
+  impl_->config.acceptance = std::move(acceptance);
+  if (!mutant("accept.live.remove")) impl_->take_routes();
 }
 
 // --- turns and timers ---

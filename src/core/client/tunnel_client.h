@@ -36,6 +36,7 @@
 
 #include "base/rng.h"
 #include "base/time.h"
+#include "core/client/route_acceptance.h"
 #include "core/http/http_connection.h"
 #include "core/ip/address.h"
 #include "core/path/path_settings.h"
@@ -60,12 +61,7 @@ struct TunnelClientConfig {
   enum class Settings : uint8_t { Require, Ignore };
   Settings settings = Settings::Require;  // Ignore: peers that do not announce extended CONNECT
 
-  // Which advertised routes we take; nullopt: all. Default routes need accept_default as well, so
-  // that a gateway cannot turn a split tunnel into a full one (also by halves such as 0.0.0.0/1).
-  std::optional<std::vector<IpPrefix>> accept_routes;
-  enum class DefaultRoutes : uint8_t { Refuse, Accept };
-  DefaultRoutes accept_default = DefaultRoutes::Refuse;
-  std::vector<IpPrefix> exclude_routes;  // never into the tunnel: the gateway's outer address, say
+  RouteAcceptance acceptance;  // which advertised routes we take
 
   std::vector<IpPrefix> static_addresses;  // out-of-band addresses: nothing is asked for
   std::vector<IpPrefix> site_subnets;      // what we advertise to the gateway (site-to-site)
@@ -143,8 +139,10 @@ class TunnelClient final : public RequestHandler {
   void on_dialed(HttpConnection& connection);
   // The dial failed, or the connection of on_dialed has ended, for any reason.
   void on_connection_lost(std::string_view reason);
-  // Live change of what we advertise to the gateway.
+  // Live changes, without reconnecting: what we advertise to the gateway, and what we take of its
+  // routes.
   void set_site_subnets(const std::vector<IpPrefix>& subnets);
+  void set_acceptance(RouteAcceptance acceptance);
 
   // --- a turn ---
   void begin_turn(Instant now, TransmitTarget& transmit, PacketSink& tun);

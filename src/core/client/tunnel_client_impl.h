@@ -14,7 +14,6 @@
 #include "core/capsule/uri_template.h"
 #include "core/client/ipv6_fallback.h"
 #include "core/client/reconnector.h"
-#include "core/client/route_acceptance.h"
 #include "core/client/tunnel_client.h"
 #include "core/tunnel/connect_ip_session.h"
 
@@ -107,13 +106,14 @@ struct TunnelClient::Impl {
   void watch_width();
   void fall_back_to_ipv4();
   void on_addresses();
+  void advertise_site();
   void on_routes();
+  void take_routes();
   void become_up_when_ready();
 
   TunnelClientConfig config;
   UriTemplate uri_template;
   Scope scope;
-  RouteAcceptance acceptance;
   Reconnector reconnector;
   Ipv6Fallback fallback;
   uint64_t flow_seed;  // of this run
@@ -133,7 +133,8 @@ struct TunnelClient::Impl {
 
   // The last known values outlive a connection: inner flows wait while we dial again.
   std::vector<IpPrefix> addresses;
-  std::vector<IpPrefix> routes;
+  std::vector<IpAddressRange> advertised;  // by the gateway; without IPv6, what was there before
+  std::vector<IpPrefix> routes;            // of these the accepted ones
   size_t mtu = 0;
   uint64_t attempt = 0;
   uint64_t reconnects = 0;

@@ -340,7 +340,7 @@ TEST(TunnelClient, live_changes_by_capsule_are_told) {
 }
 
 TEST(TunnelClient, faults_c5_routes_that_the_configuration_does_not_take_are_reported) {
-  World w({.exclude_routes = nets({"10.255.0.1/32"})});
+  World w({.acceptance = {.exclude = nets({"10.255.0.1/32"})}});
   auto& connection = w.connect();
   w.events();
   w.feed(connection, "030a 04 00000000 ffffffff 00");
@@ -476,9 +476,65 @@ TEST(TunnelClient, site_subnets_are_advertised_and_can_change) {
   w.client->on_tun_packet({.head = up, .body = {}});
   EXPECT_EQ(connection.streams[kStream].packets.size(), 1u);
   connection.streams[kStream].data.clear();
+  w.client->set_site_subnets(nets({"192.168.7.0/24"}));
+  w.client->flush();
+  EXPECT_EQ(to_hex(connection.streams[kStream].data), "") << "nothing changed";
   w.client->set_site_subnets({});
   w.client->flush();
   EXPECT_EQ(to_hex(connection.streams[kStream].data), "0300");
+}
+
+bool is_sent(World& w, FakeHttpConnection& connection, std::string_view destination) {
+  auto& sent = connection.streams[kStream].packets;
+  sent.clear();
+  const auto packet = make_packet("10.8.0.2", destination);
+  w.client->on_tun_packet({.head = packet, .body = {}});
+  return !sent.empty();
+}
+
+// proves: L4, V8
+TEST(TunnelClient, accepted_routes_change_on_a_live_tunnel) {
+  World w;
+  auto& connection = w.connect();
+  EXPECT_TRUE(is_sent(w, connection, "10.1.1.1"));
+  w.events();
+  w.client->set_acceptance({.exclude = nets({"10.0.0.0/9"})});
+  auto changed = w.only<RoutesChanged>(w.events());
+  ASSERT_EQ(changed.size(), 1u);
+  EXPECT_EQ(changed[0].routes, nets({"10.128.0.0/9"}));
+  EXPECT_FALSE(is_sent(w, connection, "10.1.1.1"));
+  EXPECT_TRUE(is_sent(w, connection, "10.200.1.1"));
+
+  w.client->set_acceptance({.only = nets({"192.168.0.0/16"})});
+  changed = w.only<RoutesChanged>(w.events());
+  ASSERT_EQ(changed.size(), 1u);
+  EXPECT_TRUE(changed[0].routes.empty());
+  EXPECT_EQ(changed[0].refused, nets({"10.0.0.0/8"}));
+
+  w.client->set_acceptance({});
+  EXPECT_EQ(w.client->routes(), nets({"10.0.0.0/8"}));
+  EXPECT_TRUE(is_sent(w, connection, "10.1.1.1"));
+  EXPECT_EQ(w.client->reconnects(), 0u);
+}
+
+TEST(TunnelClient, accepted_routes_change_while_it_dials_again) {
+  World w;
+  auto& connection = w.connect();
+  w.client->on_stream_fin(connection, kStream);
+  w.events();
+  w.client->set_acceptance({.exclude = nets({"10.0.0.0/9"})});
+  EXPECT_EQ(w.client->routes(), nets({"10.128.0.0/9"})) << "the routing table is kept meanwhile";
+  EXPECT_EQ(w.only<RoutesChanged>(w.events()).size(), 1u);
+  w.timeout(1s);
+  auto& second = w.dial();
+  w.settings(second);
+  w.answer(second, "200");
+  w.client->set_acceptance({});  // before this gateway has said what it has
+  EXPECT_EQ(w.client->routes(), nets({"10.0.0.0/8"}));
+  w.feed(second, kAssign);
+  EXPECT_FALSE(is_sent(w, second, "10.1.1.1"));
+  w.feed(second, kRoutes);
+  EXPECT_TRUE(is_sent(w, second, "10.1.1.1"));
 }
 
 // proves: R4, R5
@@ -544,6 +600,8 @@ TEST(TunnelClient, rfc9484_7_2_a_small_path_is_used_for_ipv4_alone) {
   EXPECT_EQ(w.client->state(), ClientState::Connected);
   EXPECT_EQ(w.client->addresses(), nets({"10.8.0.2/32"}));
   EXPECT_EQ(w.client->routes(), nets({"10.0.0.0/8", "fd00::/16"})) << "IPv6 leaves not past it";
+  w.client->set_acceptance({.exclude = nets({"fd00::/17"})});
+  EXPECT_EQ(w.client->routes(), nets({"10.0.0.0/8", "fd00:8000::/17"})) << "but where it is to";
   w.timeout(5min);
   EXPECT_EQ(w.client->state(), ClientState::Connected) << "nothing asks for 1280 bytes";
   w.timeout(11min);

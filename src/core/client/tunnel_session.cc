@@ -132,14 +132,17 @@ void TunnelClient::Impl::start_session() {
   if (ipv4_only) std::erase_if(options.wanted, is_v6);
   tunnel = std::make_unique<Tunnel>(*this, *connection, *stream, now, std::move(options));
   phase = Phase::Addresses;
-  if (!config.site_subnets.empty()) {
-    std::vector<IpAddressRange> ranges;
-    for (const IpPrefix& prefix : config.site_subnets)
-      ranges.push_back({.range = IpRange::of(prefix)});
-    tunnel->session.advertise_routes(std::move(ranges));
-  }
+  if (!config.site_subnets.empty()) advertise_site();
   connection->enable_datagrams(now, *stream);  // delivers packets that came before the answer
   if (!config.static_addresses.empty()) on_addresses();
+}
+
+// RFC 9484 4.7.3: the complete list; an empty one withdraws all.
+void TunnelClient::Impl::advertise_site() {
+  std::vector<IpAddressRange> ranges;
+  for (const IpPrefix& prefix : config.site_subnets)
+    ranges.push_back({.range = IpRange::of(prefix)});
+  tunnel->session.advertise_routes(std::move(ranges));
 }
 
 // --- what comes in ---
@@ -299,18 +302,29 @@ void TunnelClient::Impl::on_addresses() {
 }
 
 void TunnelClient::Impl::on_routes() {
-  AcceptedRoutes accepted = accept_routes(tunnel->session.advertised_by_peer(), acceptance);
-  tunnel->session.accept_routes(std::move(accepted.ranges));
+  std::vector<IpAddressRange> before =
+      std::exchange(advertised, tunnel->session.advertised_by_peer());
   if (ipv4_only) {
     // What IPv6 was in the tunnel must not leave past it.
-    std::erase_if(accepted.prefixes, is_v6);
-    std::ranges::copy_if(routes, std::back_inserter(accepted.prefixes), is_v6);
+    const auto is_v6_range = [](const IpAddressRange& entry) {
+      return entry.range.version() == IpVersion::V6;
+    };
+    std::erase_if(advertised, is_v6_range);
+    std::ranges::copy_if(before, std::back_inserter(advertised), is_v6_range);
   }
+  take_routes();
+  become_up_when_ready();
+}
+
+// Of what the gateway advertised last, also while we dial again: the routing table is kept then.
+void TunnelClient::Impl::take_routes() {
+  AcceptedRoutes accepted = accept_routes(advertised, config.acceptance);
+  if (tunnel && tunnel->session.has_routes())
+    tunnel->session.accept_routes(std::move(accepted.ranges));
   if (accepted.prefixes != routes || accepted.refused_count > 0) {
     routes = std::move(accepted.prefixes);
     events.push_back(RoutesChanged{.routes = routes, .refused = std::move(accepted.refused)});
   }
-  become_up_when_ready();
 }
 
 void TunnelClient::Impl::become_up_when_ready() {

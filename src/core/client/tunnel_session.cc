@@ -4,6 +4,7 @@
 #include <format>
 #include <utility>
 
+#include "base/log.h"
 #include "core/client/response.h"
 #include "core/client/tunnel_client_impl.h"
 #include "core/ip/packet.h"
@@ -231,6 +232,10 @@ void TunnelClient::Impl::process_events() {
         break;
       case SessionEvent::Aborted:
         return on_session_aborted();
+      case SessionEvent::UnknownCapsule:
+        log_info("capsule.unknown",
+                 {{"type", std::format("{:#x}", tunnel->session.unknown_capsule()->value())}});
+        break;
       case SessionEvent::MtuProbeUnanswered:
         events.push_back(Ipv6Unproven{});
         break;

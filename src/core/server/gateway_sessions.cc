@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The life of a session: its stream's data, its events, its subnets and its end (RFC 9484 4.1).
 #include <algorithm>
+#include <format>
 #include <iterator>
 #include <utility>
 
+#include "base/log.h"
 #include "base/mutant.h"
 #include "core/server/gateway_impl.h"
 
@@ -90,6 +92,11 @@ void Gateway::Impl::process_events(Session& session) {
       case SessionEvent::Aborted:
         on_session_aborted(session);
         return;
+      case SessionEvent::UnknownCapsule:
+        log_info("capsule.unknown",
+                 {{"client", session.identity},
+                  {"type", std::format("{:#x}", session.tunnel.unknown_capsule()->value())}});
+        break;
       case SessionEvent::MtuProbeUnanswered:
         emit(SessionUnproven{.session = session.number, .identity = session.identity});
         break;

@@ -114,6 +114,14 @@ void ConnectIpSession::on_datagram_capsule(Bytes http_datagram) {
   on_http_datagram(capsule_now_, http_datagram, *capsule_packets_);
 }
 
+// RFC 9297 3.2: skipped. Of a peer that speaks an old draft it is told once: its numbers were
+// others (protocol.md trap 7).
+void ConnectIpSession::on_unknown_capsule(CapsuleType type, uint64_t) {
+  if (unknown_capsule_ || capsule_type::is_grease(type)) return;
+  unknown_capsule_ = type;
+  raise(SessionEvent::UnknownCapsule);
+}
+
 void ConnectIpSession::assign_addresses(std::span<const IpPrefix> prefixes) {
   encode(book_.assign(prefixes), output_);
   filter_.set_assigned_to_peer(book_.theirs());

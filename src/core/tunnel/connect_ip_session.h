@@ -81,6 +81,7 @@ enum class SessionEvent : uint8_t {
   AddressesRequested,  // answer with assign_addresses()
   RoutesAdvertised,    // advertised_by_peer(); nothing is in force before accept_routes()
   MtuProbeUnanswered,  // and nothing follows from it
+  UnknownCapsule,      // the first one that is no grease: unknown_capsule()
   Aborted,
 };
 
@@ -190,6 +191,7 @@ class ConnectIpSession final : private CapsuleVisitor {
   const std::vector<IpAddressRange>& advertised_by_peer() const { return advertised_by_peer_; }
   const std::vector<IpAddressRange>& accepted_routes() const { return accepted_; }
   std::vector<IpVersion> denied_families() const { return book_.denied(); }
+  const std::optional<CapsuleType>& unknown_capsule() const { return unknown_capsule_; }
   std::span<const RequestedAddress> requests_pending() const { return book_.pending(); }
   const std::optional<SessionAbort>& abort_reason() const { return abort_; }
   bool has_routes() const { return routes_seen_; }  // the peer advertised, even if nothing
@@ -211,6 +213,7 @@ class ConnectIpSession final : private CapsuleVisitor {
   Result<void> on_address_request(const AddressRequest& capsule) override;
   Result<void> on_route_advertisement(const RouteAdvertisement& capsule) override;
   void on_datagram_capsule(Bytes http_datagram) override;
+  void on_unknown_capsule(CapsuleType type, uint64_t length) override;
 
   class ToHandler;
   void on_packet_from_peer(Instant now, Bytes packet, InnerPacketHandler& handler,
@@ -285,6 +288,7 @@ class ConnectIpSession final : private CapsuleVisitor {
   bool routes_seen_ = false;
   uint32_t events_ = 0;  // a bit for each SessionEvent: state is told, not history
   std::optional<SessionAbort> abort_;
+  std::optional<CapsuleType> unknown_capsule_;
   std::optional<Instant> ask_at_;            // ADDRESS_REQUEST
   std::optional<Instant> capsule_deadline_;  // while a capsule is unfinished
   uint64_t capsules_at_deadline_ = 0;

@@ -314,6 +314,20 @@ TEST(Session, any_fragmentation_of_the_stream_means_the_same) {
   }));
 }
 
+// proves: H13
+TEST(Session, trap_7_an_unknown_capsule_is_told_once) {
+  Fixture f(client_options());
+  f.feed("17 03 aabbcc");  // reserved, to be skipped without a word
+  EXPECT_THAT(drain(f.session), testing::IsEmpty());
+  f.feed("9eca6a00 01 00  9eca6a01 00");  // ADDRESS_ASSIGN and ADDRESS_REQUEST of an early draft
+  EXPECT_THAT(drain(f.session), testing::ElementsAre(SessionEvent::UnknownCapsule));
+  ASSERT_TRUE(f.session.unknown_capsule());
+  EXPECT_EQ(f.session.unknown_capsule()->value(), 0x1eca6a00u);
+  f.feed("9eca6a02 00");
+  EXPECT_THAT(drain(f.session), testing::IsEmpty());
+  EXPECT_FALSE(f.session.abort_reason());
+}
+
 TEST(Session, faults_d12_a_capsule_that_never_ends_is_aborted_at_its_deadline) {
   Fixture f(proxy_options());
   f.feed("03 14 04", at(0s));

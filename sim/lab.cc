@@ -87,7 +87,7 @@ ClientNode::Options Lab::client_options(const ClientSetup& setup) {
   return out;
 }
 
-SimClient& Lab::add_client(std::string name, ClientSetup setup) {
+SimClient& Lab::add_client(const std::string& name, ClientSetup setup) {
   if (setup.tunnel.uri_template.empty()) setup.tunnel.uri_template = kTemplate;
   auto tls = client_tls(name, setup.hello_size);
   clients_.push_back(std::make_unique<SimClient>(
@@ -98,14 +98,15 @@ SimClient& Lab::add_client(std::string name, ClientSetup setup) {
   return *clients_.back();
 }
 
-ScriptedClient& Lab::add_scripted_client(std::string name, ClientSetup setup) {
+ScriptedClient& Lab::add_scripted_client(const std::string& name, const ClientSetup& setup) {
   scripted_clients_.push_back(std::make_unique<ScriptedClient>(
       world, network, client_options(setup), client_tls(name, setup.hello_size)));
   network.set_links(scripted_clients_.back()->id(), setup.up, setup.down);
   return *scripted_clients_.back();
 }
 
-ScriptedServer& Lab::add_scripted_server(ScriptedServer::OnRequest on_request, ServerSetup setup) {
+ScriptedServer& Lab::add_scripted_server(ScriptedServer::OnRequest on_request,
+                                         const ServerSetup& setup) {
   ServerNode::Options options{.address = setup.address, .http = setup.http};
   options.endpoint.quic = setup.quic;
   options.endpoint.retry = setup.retry;

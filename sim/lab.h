@@ -60,9 +60,10 @@ class Lab {
   ~Lab();
 
   SimServer& add_server(ServerSetup setup = {});
-  SimClient& add_client(std::string name, ClientSetup setup = {});
-  ScriptedClient& add_scripted_client(std::string name, ClientSetup setup = {});
-  ScriptedServer& add_scripted_server(ScriptedServer::OnRequest on_request, ServerSetup setup = {});
+  SimClient& add_client(const std::string& name, ClientSetup setup = {});
+  ScriptedClient& add_scripted_client(const std::string& name, const ClientSetup& setup = {});
+  ScriptedServer& add_scripted_server(ScriptedServer::OnRequest on_request,
+                                      const ServerSetup& setup = {});
 
   SimServer& server() { return *server_; }
   // What a client of that name would use, for packets that the scenario makes itself.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <string>
 #include <vector>
 
 #include "base/rng.h"
@@ -184,7 +185,8 @@ void measure_hostile() {
 
 int main() {
   using masque::Trace;
-  std::printf("kernel: %s\n", masque::gf256::to_string(masque::gf256::best_kernel()).data());
+  const std::string kernel(masque::gf256::to_string(masque::gf256::best_kernel()));
+  std::printf("kernel: %s\n", kernel.c_str());
   const Trace traces[] = {
       {.name = "in order, 2 %",
        .packets_per_second = 4000,

@@ -22,7 +22,7 @@ IpAddress loopback(IpVersion version) {
 
 class UdpLoopback : public testing::TestWithParam<IpVersion> {
  protected:
-  static UdpSocket make(UdpOptions options) {
+  static UdpSocket make(const UdpOptions& options) {
     auto socket = UdpSocket::create(options);
     if (!socket) throw std::runtime_error(socket.error().message());
     return std::move(*socket);
@@ -51,7 +51,7 @@ class UdpLoopback : public testing::TestWithParam<IpVersion> {
   }
 
   static void fill(TransmitBatch& batch, const NetworkPath& path, Ecn ecn,
-                   std::vector<size_t> sizes, uint8_t seed = 1) {
+                   const std::vector<size_t>& sizes, uint8_t seed = 1) {
     for (const size_t size : sizes) {
       MutableBytes room = batch.room();
       ASSERT_FALSE(room.empty());

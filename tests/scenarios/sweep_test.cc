@@ -317,7 +317,7 @@ class Trial {
     EXPECT_TRUE(lab_.ping_works(*client_, back_after)) << lab_.describe(*client_);
     EXPECT_TRUE(lab_.ping_works(*client_, back_after, IpVersion::V6)) << lab_.describe(*client_);
   }
-  void check_violations() {
+  void check_violations() const {
     EXPECT_EQ(lab_.world.violation_count(), 0u);
     for (const std::string& text : lab_.world.violations()) ADD_FAILURE() << text;
   }

@@ -500,8 +500,8 @@ TEST_F(CliTest, help_and_version_are_answers_and_faults_are_usage) {
   EXPECT_EQ(out, "");
   EXPECT_THAT(err, HasSubstr("--config is required"));
   const CommandModel model = command_model();
-  const std::function<void(const CommandModel&, std::vector<std::string>)> visit =
-      [&](const CommandModel& command, std::vector<std::string> path) {
+  const std::function<void(const CommandModel&, const std::vector<std::string>&)> visit =
+      [&](const CommandModel& command, const std::vector<std::string>& path) {
         std::vector<std::string> arguments = path;
         arguments.push_back("--help");
         EXPECT_EQ(run(arguments), kExitDone);

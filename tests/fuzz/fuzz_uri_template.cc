@@ -26,7 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (target.empty()) target = "*";
   if (ipproto.empty()) ipproto = "*";
 
-  UriTemplate::well_known(template_text);
+  (void)UriTemplate::well_known(template_text);
   const auto parsed = UriTemplate::parse(template_text);
   if (!parsed) return 0;
   MASQUE_ASSERT(!parsed->scheme().empty() && !parsed->authority().empty());

@@ -7,7 +7,8 @@ import ipaddress
 import raw_http3 as raw
 from attack import IGNORED, Expectation, Outcome, Table
 from attack_client import HONEST_ANSWER, HONEST_SETTINGS
-from bad_capsules import (BAD_CAPSULES, GOOD_CAPSULES, from_hex, many_assignments, many_routes)
+from bad_capsules import (BAD_CAPSULES, GOOD_CAPSULES, from_hex, many_assignments, many_requests,
+                          many_routes)
 from connect_ip import (AddressRange, CapsuleType, decode_prefixes, encode_capsule, encode_ranges,
                         encode_varint)
 from raw_http3 import udp_packet
@@ -267,6 +268,12 @@ _capsule_case("capsule_datagram_of_1_tib", "9297 3.5: H22", IGNORED | ABORTS,
 _capsule_case("many_assignments", "limit, 9484 4.7.1", IGNORED | ABORTS | ENDS,
               many_assignments(MANY))
 _capsule_case("many_routes", "limit, 9484 4.7.3", IGNORED | ABORTS, many_routes(MANY))
+_capsule_case("request_of_64_entries", "limit, 9484 4.7.2: R4", IGNORED | ABORTS, many_requests(64))
+_capsule_case("two_requests_of_64_entries", "limit, 9484 4.7.2: R4", IGNORED | ABORTS,
+              many_requests(64) + many_requests(64, 65))
+# As many ranges as are taken, the two honest ones among them.
+_capsule_case("routes_of_136_kib", "9484 4.7.3: V2", IGNORED,
+              lambda a: a.routes([f"2001:db8:a::{2 * number:x}" for number in range(4094)]))
 _capsule_case("assign_with_a_denial", "9484 4.7.2: R5", IGNORED,
               lambda a: a.assign(["0.0.0.0/32", "::/128"]))
 _capsule_case("assign_everything", "9484 4.7.1", IGNORED | ABORTS,

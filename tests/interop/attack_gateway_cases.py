@@ -82,6 +82,14 @@ async def request_of_10000_entries(a):
     await a.conn.answers_pings(5)
 
 
+# An answer lists the leases and an entry a request, in one capsule: at some number there is no room.
+_capsule_case("request_of_30_entries", "9484 4.7.2: R4", many_requests(30), IGNORED)
+_capsule_case("request_of_64_entries", "9484 4.7.2: R4; limit", many_requests(64),
+              IGNORED | LIMITED)
+_capsule_case("two_requests_of_64_entries", "9484 4.7.2: R4; limit",
+              many_requests(64) + many_requests(64, 65), IGNORED | LIMITED)
+
+
 @TABLE.case("9484 4.7.2: R1", IGNORED | ABORTED)
 async def request_id_reused(a):
     await a.connect()

@@ -63,10 +63,10 @@ def from_hex(text: str) -> bytes:
     return bytes.fromhex(text.replace(" ", ""))
 
 
-def many_requests(count: int) -> bytes:
-    """One ADDRESS_REQUEST with `count` entries, each for any IPv4 address."""
+def many_requests(count: int, first: int = 1) -> bytes:
+    """One ADDRESS_REQUEST with `count` entries, each for any IPv4 address, numbered from `first`."""
     return encode_capsule(CapsuleType.ADDRESS_REQUEST, b"".join(
-        encode_varint(number) + b"\x04\0\0\0\0\x20" for number in range(1, count + 1)))
+        encode_varint(number) + b"\x04\0\0\0\0\x20" for number in range(first, first + count)))
 
 
 def many_assignments(count: int) -> bytes:

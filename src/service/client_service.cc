@@ -20,8 +20,8 @@ namespace masque {
 namespace {
 
 constexpr std::string_view kAppliedByReload[] = {
-    "log_level", "routes.accept", "routes.accept_default", "routes.exclude",
-    "site.advertise_routes",
+    "log_level",      "routes.accept",         "routes.accept_default",
+    "routes.exclude", "site.advertise_routes",
 };
 
 // The exit code of a connection that cannot work however often it is tried; 0: try again.

@@ -77,14 +77,16 @@ SCENARIO(resilience_voice_mobile_bursts, 5, "A call with bursts of three lost pa
   voice(lab, find_link_profile("mobile-bursts")->up.options, 0.005);
 }
 
-// A constant rate below that of the link, 30 s of it after 5 s: plain QUIC collapses under it.
+// A constant rate below that of the link: plain QUIC collapses under it. Twenty seconds after the
+// first 15: CUBIC's slow start ends early by chance in one run of three, and a rate near that of
+// the link is found some 10 s later.
 void stream(Lab& lab, const Resilient& setup, Duration interval, double loss_max) {
   SimClient& client = connected(lab, setup);
   Flow& flow =
       lab.stream(lab.internet(), client.inner(), {.interval = interval, .packet_size = 1200});
-  lab.run(5s);
+  lab.run(15s);
   flow.restart_figures();
-  lab.run(30s);
+  lab.run(20s);
   flow.stop();
   lab.run(1s);
   show("stream", flow);
@@ -94,47 +96,53 @@ void stream(Lab& lab, const Resilient& setup, Duration interval, double loss_max
 }
 
 SCENARIO(resilience_stream_5_megabit, 5, "5 Mbit/s of datagrams over the mobile profile") {
-  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Kept)), 1920us, 0.005);
+  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Kept)), 1920us, 0.01);
 }
 
 SCENARIO(resilience_stream_30_megabit, 3, "30 Mbit/s over the mobile profile") {
-  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Kept)), 320us, 0.06);
+  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Kept)), 320us, 0.01);
 }
 
 SCENARIO(resilience_stream_30_megabit_reordered, 3, "30 Mbit/s, reordered") {
-  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Free)), 320us, 0.15);
+  stream(lab, with(ResilienceMode::Auto, mobile(LinkOptions::Order::Free)), 320us, 0.01);
 }
 
 // ---- no harm ----------------------------------------------------------------------------------
 
-// Megabit per second that arrive of more than a link without loss carries, from the sixth second on.
-double share_of_full_link(uint64_t seed, ResilienceMode mode, Duration queue) {
-  Lab lab(seed, nullptr);
+// Megabit per second that arrive of more than a link without loss carries, from the sixth second
+// on.
+double full_link(Lab& lab, ResilienceMode mode, Duration queue) {
   SimClient& client =
       connected(lab, with(mode, {.rate_bits_per_second = 50'000'000, .queue_time_max = queue}));
-  Flow& flow =
-      lab.stream(lab.internet(), client.inner(), {.interval = 160us, .packet_size = 1200});
+  Flow& flow = lab.stream(lab.internet(), client.inner(), {.interval = 160us, .packet_size = 1200});
   lab.run(5s);
   flow.restart_figures();
   lab.run(20s);
   const double out = static_cast<double>(flow.figures().bytes_arrived) * 8 / 20e6;
   flow.stop();
+  show("full link", flow);
   lab.finish();
   return out;
 }
 
 // Loss by congestion is not answered with repairs, which would be congestion too.
-SCENARIO(resilience_never_makes_a_full_link_worse, 2, "A full queue is not taken for a bad link") {
-  // A queue of 10 ms is shorter than the one that the shaper aims at.
-  for (const auto& [queue, least] : {std::pair<Duration, double>{10ms, 0.94},
-                                     std::pair<Duration, double>{20ms, 0.97},
-                                     std::pair<Duration, double>{100ms, 0.97}}) {
-    const double without = share_of_full_link(lab.seed(), ResilienceMode::Off, queue);
-    const double with = share_of_full_link(lab.seed(), ResilienceMode::Auto, queue);
-    if (std::getenv("MASQUE_SHOW") != nullptr)
-      std::fprintf(stderr, "queue %ld ms: %.1f Mbit/s, without %.1f\n", queue / 1ms, with, without);
-    EXPECT_GE(with, least * without) << queue / 1ms << " ms of queue";
-  }
+void no_harm(Lab& lab, Duration queue, double least) {
+  Lab plain(lab.seed(), nullptr);
+  const double without = full_link(plain, ResilienceMode::Off, queue);
+  EXPECT_GE(full_link(lab, ResilienceMode::Auto, queue), least * without);
+}
+
+SCENARIO(resilience_full_link_queue_100_ms, 2, "A full queue is not taken for a bad link") {
+  no_harm(lab, 100ms, 0.97);
+}
+
+SCENARIO(resilience_full_link_queue_20_ms, 2, "A full link with a short queue") {
+  no_harm(lab, 20ms, 0.97);
+}
+
+// Shorter than the queue that the shaper aims at.
+SCENARIO(resilience_full_link_queue_10_ms, 2, "A full link with a very short queue") {
+  no_harm(lab, 10ms, 0.94);
 }
 
 }  // namespace

@@ -76,8 +76,7 @@ constexpr KeyReference kCommon[] = {
     {"network.ipv6_probe", "\"measure\"",
      "Whether the tunnel carries IPv6 packets of 1280 bytes (RFC 9484 7.2): ping where needed, "
      "always, or trust QUIC"},
-    {"quic.congestion", "\"cubic\"",
-     "Congestion control"},
+    {"quic.congestion", "\"cubic\"", "Congestion control"},
     {"quic.keep_alive", "\"20s\"",
      "A packet after so long a silence, 0: none; clients only. At most a third of idle_timeout "
      "unless set"},

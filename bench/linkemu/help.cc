@@ -6,6 +6,7 @@
 #include <format>
 #include <functional>
 
+#include "base/roff.h"
 #include "sim/link_profiles.h"
 #include "sim/link_text.h"
 
@@ -121,22 +122,6 @@ std::string all_commands() {
   for (const Command& command : kCommands) {
     out += std::format("{}{}", out.empty() ? "" : " ",
                        command.words.substr(0, command.words.find(' ')));
-  }
-  return out;
-}
-
-// roff reads a backslash, and a dot or quote at the start of a line, as commands.
-std::string roff(std::string_view text) {
-  std::string out;
-  if (text.starts_with('.') || text.starts_with('\'')) out += "\\&";
-  for (const char c : text) {
-    if (c == '\\') {
-      out += "\\e";
-    } else if (c == '-') {
-      out += "\\-";
-    } else {
-      out += c;
-    }
   }
   return out;
 }

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from networks import (CLIENT_TUN, INNER, PING_HEADERS, Network, address_of, family_of, link_mtu,
-                      network, wait_for)
+from networks import (CLIENT_TUN, GATEWAY_TUN, INNER, PING_HEADERS, Network, address_of, family_of,
+                      link_mtu, network, wait_for)
 
 SETTLE_LIMIT_S = 30
 # Fields of IP, UDP, QUIC and HTTP Datagram around an inner packet: never fewer, never more.
@@ -120,6 +120,19 @@ def test_the_mtu_is_what_the_path_carries(net, outer_mtu):
         assert report["received"] == 100, report
     net.lab.transfer(net.client_ns, net.inner, INNER[4], 5_000_000)
     net.lab.transfer(net.inner, net.client_ns, address_of(net.client, 6), 5_000_000)
+
+
+def test_ipv4_that_may_be_fragmented_passes_where_the_session_is_narrower_than_the_interface(net):
+    """The gateway's interface is as wide as an Ethernet path; its kernel leaves to us what only one
+    session cannot carry."""
+    set_outer_mtu(net, 1400)
+    reconnect(net)
+    mtu = settled_mtu(net, below=1400)
+    wide = link_mtu(net.gateway_ns, GATEWAY_TUN)
+    assert wide > mtu
+    reply = net.inner.ping(address_of(net.client, 4), size=wide - PING_HEADERS[4], count=3,
+                           options=["-M", "dont"])
+    assert reply.received == 3, reply.output
 
 
 # Of a link that changes under a live tunnel. Below the last one IPv6 inside would not fit.

@@ -95,6 +95,27 @@ SCENARIO(a_new_address_is_challenged, 4,
   lab.finish();
 }
 
+// proves: M10b
+SCENARIO(a_new_address_gets_a_token, 4,
+         "The NAT moves: the gateway gives the client a token for its new address") {
+  if (!wire_is_plain(lab)) return;
+  SimClient& client = client_behind_nat(lab);
+  WireTap tap(lab);
+  lab.stream(client.inner(), lab.internet(), {.interval = 20ms, .packet_size = 600});
+  lab.run(1s);
+  const auto tokens_to = [&](const IpAddress& address) {
+    return std::ranges::count_if(tap.seen(), [&](const WireDatagram& datagram) {
+      return datagram.to.address == address && datagram.has(FrameType::NewToken);
+    });
+  };
+  EXPECT_EQ(tokens_to(kHome), 0) << "the one of the handshake has gone before";
+  lab.network.rebind_address(client.id(), kOther);
+  lab.run(2s);
+  EXPECT_EQ(tokens_to(kOther), 1);
+  EXPECT_EQ(client.dials(), 1u);
+  lab.finish();
+}
+
 // proves: M4
 SCENARIO(an_old_packet_moves_nothing, 4,
          "A packet from the former address that comes late does not draw the gateway back") {

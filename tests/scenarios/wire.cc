@@ -3,14 +3,15 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <map>
+
+#include "core/quic/null_checksum.h"
 
 namespace masque {
 
 namespace {
 
-constexpr size_t kTagSize = 16;
+using null_tls::kTagSize;
 
 // What a frame is made of: varints, then perhaps bytes (RFC 9000 19, RFC 9221 4).
 struct Shape {
@@ -164,21 +165,6 @@ Result<WirePacket> read_packet(ByteReader& in) {
   return out;
 }
 
-// As in null_tls.cc: whoever changes one changes both, or no forged Initial is taken.
-uint64_t mix(uint64_t h, uint64_t value) {
-  h = (h ^ value) * 0x9e3779b97f4a7c15;
-  return h ^ (h >> 29);
-}
-uint64_t checksum(uint64_t h, Bytes bytes) {
-  h = mix(h, bytes.size());
-  for (size_t at = 0; at < bytes.size(); at += 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, bytes.data() + at, std::min<size_t>(8, bytes.size() - at));
-    h = mix(h, word);
-  }
-  return h;
-}
-
 }  // namespace
 
 bool WireFrame::probing() const {
@@ -273,17 +259,12 @@ std::vector<uint8_t> make_initial(const ConnectionId& dcid, const ConnectionId& 
   payload.varint(crypto.size());
   payload.bytes(crypto);
   while (payload.size() + 1 + kTagSize < rest) payload.u8(0);
-  const uint64_t key = mix(checksum(0x696e697469616c, dcid.bytes()), 'c');
   const uint8_t nonce[12] = {};
-  uint64_t sum = checksum(checksum(checksum(key, nonce), header.view()), payload.view());
-  const uint64_t second = mix(sum, 1);
+  const auto tag = null_tls::tag(null_tls::initial_key(dcid.bytes(), true), nonce, header.view(),
+                                 payload.view());
   std::vector<uint8_t> out(header.view().begin(), header.view().end());
   out.insert(out.end(), payload.view().begin(), payload.view().end());
-  for (uint64_t half : {sum, second}) {
-    uint8_t bytes[8];
-    std::memcpy(bytes, &half, 8);
-    out.insert(out.end(), bytes, bytes + 8);
-  }
+  out.insert(out.end(), tag.begin(), tag.end());
   return out;
 }
 

@@ -106,12 +106,16 @@ class Pair : public ConnectionFactory {
     endpoint =
         std::make_unique<QuicServerEndpoint>(endpoint_options, *server_tls, server_rng, *this);
   }
-  void dial() {
-    if (client) tokens.keep(kClientPath, client->quic().new_token());
-    auto quic = QuicConnection::create_client(
-        now, {}, *client_tls, client_rng, {.path = kClientPath, .token = tokens.take(kClientPath)});
+  void dial() { dial_with(newest_token()); }
+  void dial_with(std::string token) {
+    auto quic = QuicConnection::create_client(now, {}, *client_tls, client_rng,
+                                              {.path = kClientPath, .token = std::move(token)});
     client = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic),
                                                client_events);
+  }
+  std::string newest_token() {
+    if (client) tokens.keep(kClientPath, client->quic().new_token());
+    return tokens.take(kClientPath);
   }
   std::unique_ptr<EndpointConnection> create(std::unique_ptr<QuicConnection> quic) override {
     auto connection = std::make_unique<Http3Connection>(Http3Connection::Role::Server,

@@ -117,6 +117,24 @@ TEST(Transport, rfc9000_8_1_3_a_token_of_an_earlier_connection_spares_the_retry)
   EXPECT_EQ(pair.endpoint->counters().connections_created, 2u);
 }
 
+// proves: V4tb
+TEST(Transport, rfc9000_8_1_4_a_token_is_accepted_once) {
+  Pair pair({.retry = RetryPolicy::Always});
+  pair.run();
+  const uint64_t retries = pair.endpoint->counters().retries;
+  const std::string token = pair.newest_token();
+  ASSERT_NE(token, "");
+  pair.dial_with(token);
+  pair.run();
+  EXPECT_EQ(pair.endpoint->counters().retries, retries);
+  EXPECT_EQ(pair.endpoint->counters().bad_tokens, 0u);
+  pair.dial_with(token);
+  pair.run();
+  EXPECT_TRUE(pair.client->quic().handshake_confirmed());
+  EXPECT_GT(pair.endpoint->counters().retries, retries);
+  EXPECT_GE(pair.endpoint->counters().bad_tokens, 1u);
+}
+
 // proves: V5t
 TEST(Transport, rfc9000_8_1_3_an_old_token_counts_as_none) {
   Pair pair({.retry = RetryPolicy::Always});

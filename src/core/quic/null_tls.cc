@@ -9,13 +9,13 @@
 #include <cstring>
 #include <optional>
 
+#include "core/quic/null_checksum.h"
 #include "core/quic/null_path_protection.h"
 
 namespace masque {
 
 namespace {
 
-constexpr size_t kTagSize = 16;
 constexpr size_t kIvSize = 12;
 constexpr size_t kSecretSize = 8;
 constexpr size_t kRandomSize = 32;
@@ -40,28 +40,9 @@ enum class Message : uint8_t {
 
 // ---- checksums in the place of keys and tags --------------------------------------------------
 
-uint64_t mix(uint64_t h, uint64_t value) {
-  h = (h ^ value) * 0x9e3779b97f4a7c15;
-  return h ^ (h >> 29);
-}
-
-// Every step is invertible, so two inputs that differ in one word never meet in one sum.
-uint64_t checksum(uint64_t h, Bytes bytes) {
-  h = mix(h, bytes.size());
-  const uint8_t* p = bytes.data();
-  size_t left = bytes.size();
-  for (; left >= 8; p += 8, left -= 8) {
-    uint64_t word;
-    std::memcpy(&word, p, 8);
-    h = mix(h, word);
-  }
-  if (left > 0) {
-    uint64_t word = 0;
-    std::memcpy(&word, p, left);
-    h = mix(h, word);
-  }
-  return h;
-}
+using null_tls::checksum;
+using null_tls::kTagSize;
+using null_tls::mix;
 
 uint64_t checksum(uint64_t h, std::string_view text) { return checksum(h, as_bytes(text)); }
 
@@ -72,15 +53,8 @@ struct NullKey {
 
 std::array<uint8_t, kTagSize> tag_of(const ngtcp2_crypto_aead_ctx& context, Bytes payload,
                                      Bytes nonce, Bytes header) {
-  uint64_t sum = static_cast<const NullKey*>(context.native_handle)->value;
-  sum = checksum(sum, nonce);
-  sum = checksum(sum, header);
-  sum = checksum(sum, payload);
-  std::array<uint8_t, kTagSize> tag;
-  const uint64_t second = mix(sum, 1);
-  std::memcpy(tag.data(), &sum, 8);
-  std::memcpy(tag.data() + 8, &second, 8);
-  return tag;
+  return null_tls::tag(static_cast<const NullKey*>(context.native_handle)->value, nonce, header,
+                       payload);
 }
 
 // The library's AEAD objects are real only for the Retry integrity tag.
@@ -234,9 +208,9 @@ class NullSession final : public TlsSession {
   }
 
   int install_initial(const ngtcp2_cid& dcid) {
-    const uint64_t base = checksum(0x696e697469616c, Bytes(dcid.data, dcid.datalen));
-    const ngtcp2_crypto_aead_ctx receive = new_key(direction_key(base, !is_client()));
-    const ngtcp2_crypto_aead_ctx send = new_key(direction_key(base, is_client()));
+    const Bytes id(dcid.data, dcid.datalen);
+    const ngtcp2_crypto_aead_ctx receive = new_key(null_tls::initial_key(id, !is_client()));
+    const ngtcp2_crypto_aead_ctx send = new_key(null_tls::initial_key(id, is_client()));
     const ngtcp2_crypto_cipher_ctx header{};
     return ngtcp2_conn_install_initial_key(connection_, &receive, kZeroIv, &header, &send, kZeroIv,
                                            &header, kIvSize);

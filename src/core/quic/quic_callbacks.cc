@@ -18,7 +18,9 @@ int result_of(Continue go_on) { return go_on == Continue::Yes ? 0 : NGTCP2_ERR_C
 int on_handshake_completed(ngtcp2_conn*, void* user_data) {
   Impl& impl = impl_of(user_data);
   impl.state = Impl::State::Open;
-  if (impl.role == Impl::Role::Server) impl.offer_new_token();
+  if (impl.role == Impl::Role::Server) {
+    impl.offer_new_token(ngtcp2_conn_get_path(impl.connection)->remote);
+  }
   return result_of(impl.application->on_handshake_completed());
 }
 
@@ -131,11 +133,15 @@ int on_begin_path_validation(ngtcp2_conn*, uint32_t, const ngtcp2_path* path, co
   return 0;
 }
 
-int on_path_validation(ngtcp2_conn*, uint32_t, const ngtcp2_path* path, const ngtcp2_path*,
-                       ngtcp2_path_validation_result, void* user_data) {
+int on_path_validation(ngtcp2_conn*, uint32_t flags, const ngtcp2_path* path, const ngtcp2_path*,
+                       ngtcp2_path_validation_result result, void* user_data) {
   // One that was broken off ends after the next has begun.
   Impl& impl = impl_of(user_data);
   if (impl.validating == from_ngtcp2(*path)) impl.validating.reset();
+  if (result == NGTCP2_PATH_VALIDATION_RESULT_SUCCESS &&
+      (flags & NGTCP2_PATH_VALIDATION_FLAG_NEW_TOKEN) != 0) {
+    impl.offer_new_token(path->remote);
+  }
   return 0;
 }
 
@@ -173,9 +179,8 @@ ngtcp2_callbacks QuicConnection::Impl::callbacks() {
 }
 
 // RFC 9000 8.1.3: with it the client's next connection from this address needs no Retry.
-void QuicConnection::Impl::offer_new_token() {
+void QuicConnection::Impl::offer_new_token(const ngtcp2_addr& remote) {
   std::array<uint8_t, NGTCP2_CRYPTO_MAX_REGULAR_TOKENLEN> token;
-  const ngtcp2_addr& remote = ngtcp2_conn_get_path(connection)->remote;
   const ngtcp2_ssize length =
       ngtcp2_crypto_generate_regular_token(token.data(), static_secret.data(), static_secret.size(),
                                            remote.addr, remote.addrlen, to_ns(called_at));

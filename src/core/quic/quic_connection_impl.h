@@ -28,7 +28,7 @@ struct QuicConnection::Impl final : public QuicPacketSink {
   ngtcp2_callbacks callbacks();
   ngtcp2_settings ngtcp2_settings_for(Instant now, const NetworkPath& path) const;
   ngtcp2_transport_params transport_parameters() const;
-  void offer_new_token();
+  void offer_new_token(const ngtcp2_addr& remote);
 
   // quic_connection.cc
   bool start();  // after `connection` exists

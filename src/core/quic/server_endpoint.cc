@@ -47,7 +47,11 @@ struct QuicServerEndpoint::Slot final : ConnectionIdRegistry {
 
 QuicServerEndpoint::QuicServerEndpoint(Options options, TlsContext& tls, Rng& rng,
                                        ConnectionFactory& factory)
-    : options_(std::move(options)), tls_(&tls), rng_(rng), factory_(factory) {}
+    : options_(std::move(options)),
+      tls_(&tls),
+      rng_(rng),
+      factory_(factory),
+      used_tokens_(kRegularTokenLife) {}
 
 QuicServerEndpoint::~QuicServerEndpoint() {
   for (uint32_t i = 0; i < slots_.size(); ++i) {
@@ -148,7 +152,8 @@ void QuicServerEndpoint::on_new_connection(Instant now, const ReceivedDatagram& 
                      .static_secret = options_.static_secret});
 }
 
-// RFC 9000 8.1.2-8.1.4: a bad Retry token ends the attempt, a bad NEW_TOKEN token counts as none.
+// RFC 9000 8.1.2-8.1.4: a bad Retry token ends the attempt, a bad or used NEW_TOKEN token counts as
+// none.
 QuicServerEndpoint::Token QuicServerEndpoint::check_token(Instant now, const NetworkPath& path,
                                                           uint32_t version,
                                                           const ConnectionId& dcid, Bytes token) {
@@ -171,7 +176,9 @@ QuicServerEndpoint::Token QuicServerEndpoint::check_token(Instant now, const Net
         token.data(), token.size(), options_.static_secret.data(), options_.static_secret.size(),
         remote.addr, remote.addrlen,
         life(mutant("new_token.life.remove") ? 24h * 365 : kRegularTokenLife), to_ns(now));
-    if (rv == 0 || mutant("new_token.verify.remove")) return {.kind = ServerStart::Token::Regular};
+    const bool genuine = rv == 0 || mutant("new_token.verify.remove");
+    const bool used = genuine && used_tokens_.contains(token) && !mutant("new_token.once.remove");
+    if (genuine && !used) return {.kind = ServerStart::Token::Regular};
   }
   ++counters_.bad_tokens;
   return {};
@@ -211,6 +218,8 @@ void QuicServerEndpoint::create_connection(Instant now, const ReceivedDatagram& 
   const auto result = raw.on_datagram(now, datagram);
   if (result == QuicConnection::ReadResult::Ok) {
     ++counters_.connections_created;
+    // Not before: half a ClientHello, which comes again, has used nothing.
+    if (start.token_kind == ServerStart::Token::Regular) used_tokens_.add(now, start.token);
     raw.wake();
     feed_held(now, slot, start.path, start.client_chosen_dcid);
     return;

@@ -21,6 +21,7 @@
 #include "base/time.h"
 #include "core/quic/deadline_heap.h"
 #include "core/quic/quic_connection.h"
+#include "core/quic/used_tokens.h"
 
 namespace masque {
 
@@ -134,6 +135,7 @@ class QuicServerEndpoint {
   std::vector<Reply> replies_;  // bounded, stateless answers of this turn
   size_t live_ = 0;
   size_t half_open_ = 0;
+  UsedTokens used_tokens_;
   bool draining_ = false;
   Instant reset_window_{};
   size_t resets_in_window_ = 0;

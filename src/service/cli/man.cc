@@ -2,8 +2,8 @@
 // The manual page, in the man(7) macros, from the definition of the command line.
 #include <format>
 
+#include "base/roff.h"
 #include "service/cli/parser.h"
-#include "service/cli/roff.h"
 
 namespace masque {
 

@@ -3,8 +3,8 @@
 // with what they take from there.
 #include <format>
 
+#include "base/roff.h"
 #include "service/cli/parser.h"
-#include "service/cli/roff.h"
 #include "service/config/key_reference.h"
 #include "service/config/settings.h"
 

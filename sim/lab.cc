@@ -69,7 +69,7 @@ SimServer& Lab::add_server(ServerSetup setup) {
                              .gateway = std::move(setup.gateway),
                              .policy = std::move(setup.policy)};
   options.node.endpoint.quic = setup.quic;
-  options.node.endpoint.quic.first_packets = first_packets_of(options.gateway.resilience.mode);
+  options.node.endpoint.quic.path_layer = path_layer_use(options.gateway.resilience.mode);
   options.node.endpoint.retry = setup.retry;
   options.node.endpoint.half_open_before_retry = setup.half_open_before_retry;
   server_ = std::make_unique<SimServer>(world, network, ledger, std::move(options),
@@ -83,7 +83,7 @@ ClientNode::Options Lab::client_options(const ClientSetup& setup) {
                           .server = {.address = IpAddress::v4(0xc0000201), .port = 443},
                           .quic = setup.quic,
                           .http = setup.http};
-  out.quic.first_packets = first_packets_of(setup.tunnel.resilience.mode);
+  out.quic.path_layer = path_layer_use(setup.tunnel.resilience.mode);
   return out;
 }
 

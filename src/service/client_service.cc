@@ -148,7 +148,7 @@ std::expected<void, StartError> ClientService::start_tunnel() {
   options.quic.congestion_control = congestion_control_of(config_.quic.congestion);
   options.quic.idle_timeout = config_.quic.idle_timeout;
   options.quic.keep_alive = config_.quic.keep_alive;
-  options.quic.first_packets = first_packets_of(config_.resilience.path.mode);
+  options.quic.path_layer = path_layer_use(config_.resilience.path.mode);
   worker_ = std::make_unique<ClientWorker>(*loop_, *tun_, *client_, *tls_, *resolver_, options);
   worker_->set_on_event([this](const ClientEvent& event) { on_event(event); });
   worker_->set_on_tun_lost([this](const SysError& error) {

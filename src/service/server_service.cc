@@ -204,7 +204,7 @@ std::expected<void, StartError> ServerService::start_gateway() {
   options.endpoint.quic.congestion_control = congestion_control_of(config_.quic.congestion);
   options.endpoint.quic.idle_timeout = config_.quic.idle_timeout;
   options.endpoint.quic.keep_alive = Duration::zero();
-  options.endpoint.quic.first_packets = first_packets_of(config_.resilience.path.mode);
+  options.endpoint.quic.path_layer = path_layer_use(config_.resilience.path.mode);
   options.endpoint.static_secret = keys_.stateless_reset;
   options.endpoint.retry = retry_of(config_.quic.retry);
   options.endpoint.half_open_max = config_.limits.half_open_max;

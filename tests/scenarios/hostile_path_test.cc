@@ -93,8 +93,9 @@ Targets targets(Lab& lab, const LinkOptions& link, size_t count = 1) {
 
 struct Bounds {
   double stream_loss_max = 0.004;
-  double call_loss_max = 0.007;     // two packets of 300
-  Duration call_delay_max = 140ms;  // BBR looks for its shortest round trip: the call waits, too
+  double call_loss_max = 0.007;  // two packets of 300
+  Duration call_delay_max =
+      150ms;  // of which 100 are the bottleneck's queue at the end of slow start
   double reported_loss_max = 0.01;  // what one end is told of the other
   double repairs_max = 0.05;        // for each bulk source
 };
@@ -128,8 +129,10 @@ void check_figures(const char* who, const std::optional<PathFigures>& figures,
   ASSERT_TRUE(figures) << who;
   const PathClassFigures& bulk = figures->classes[static_cast<size_t>(TrafficClass::Bulk)];
   EXPECT_LE(bulk.loss_sent, bounds.reported_loss_max) << who;
+  // The first 250 packets are protected as on a bad link, and where few are sent each of them
+  // alone.
   EXPECT_LE(static_cast<double>(bulk.repairs_sent),
-            bounds.repairs_max * static_cast<double>(bulk.sources_sent) + 20)
+            bounds.repairs_max * static_cast<double>(bulk.sources_sent) + 60)
       << who;
   // One answer to each packet that was lost.
   EXPECT_LE(static_cast<double>(bulk.resent),

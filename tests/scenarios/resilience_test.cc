@@ -77,16 +77,16 @@ SCENARIO(resilience_voice_mobile_bursts, 5, "A call with bursts of three lost pa
   voice(lab, find_link_profile("mobile-bursts")->up.options, 0.005);
 }
 
-// A constant rate below that of the link: plain QUIC collapses under it. Twenty seconds after the
-// first 15: CUBIC's slow start ends early by chance in one run of three, and a rate near that of
-// the link is found some 10 s later.
+// A constant rate below that of the link: plain QUIC collapses under it. Fifteen seconds after the
+// first 15: in one run of ten slow start ends early, and a rate near that of the link is found
+// later.
 void stream(Lab& lab, const Resilient& setup, Duration interval, double loss_max) {
   SimClient& client = connected(lab, setup);
   Flow& flow =
       lab.stream(lab.internet(), client.inner(), {.interval = interval, .packet_size = 1200});
   lab.run(15s);
   flow.restart_figures();
-  lab.run(20s);
+  lab.run(15s);
   flow.stop();
   lab.run(1s);
   show("stream", flow);

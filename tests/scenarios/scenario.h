@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of scenarios. A scenario is a function over a Lab; it runs once for each of its seeds,
-// must leave no broken invariant behind, and repeats: the first ten seeds of each run twice and
-// must give the same trace hash (with null TLS).
+// must leave no broken invariant behind, and repeats: the first ten seeds of each (under sanitizers
+// the first one) run twice and must give the same trace hash (with null TLS).
 //
 //   scenarios_test --gtest_filter='*retry_always*'            all its seeds
 //   MASQUE_SEED=17 scenarios_test --gtest_filter='*...*'      one seed, any number

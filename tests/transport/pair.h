@@ -78,6 +78,7 @@ struct PairOptions {
   testing::Identity client_identity = ca().client("alice");
   testing::Identity server_identity = ca().server("vpn.example");
   RetryPolicy retry = RetryPolicy::Never;
+  QuicSettings quic;  // of both ends
   // What stands between QUIC and TLS, for a peer that lies (lying_tls.h).
   using Wrap = std::function<std::unique_ptr<TlsContext>(std::unique_ptr<TlsContext>)>;
   Wrap wrap_client, wrap_server;
@@ -97,6 +98,8 @@ class Pair : public ConnectionFactory {
     client_tls = make_tls_client(options.client_tls).value();
     if (options.wrap_server) server_tls = options.wrap_server(std::move(server_tls));
     if (options.wrap_client) client_tls = options.wrap_client(std::move(client_tls));
+    quic = options.quic;
+    endpoint_options.quic = quic;
     endpoint_options.retry = options.retry;
     endpoint_options.static_secret.fill(0x5a);
     restart_server();
@@ -108,18 +111,18 @@ class Pair : public ConnectionFactory {
   }
   void dial() { dial_with(newest_token()); }
   void dial_with(std::string token) {
-    auto quic = QuicConnection::create_client(now, {}, *client_tls, client_rng,
-                                              {.path = kClientPath, .token = std::move(token)});
-    client = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(quic),
+    auto connection = QuicConnection::create_client(
+        now, quic, *client_tls, client_rng, {.path = kClientPath, .token = std::move(token)});
+    client = std::make_unique<Http3Connection>(Http3Connection::Role::Client, std::move(connection),
                                                client_events);
   }
   std::string newest_token() {
     if (client) tokens.keep(kClientPath, client->quic().new_token());
     return tokens.take(kClientPath);
   }
-  std::unique_ptr<EndpointConnection> create(std::unique_ptr<QuicConnection> quic) override {
+  std::unique_ptr<EndpointConnection> create(std::unique_ptr<QuicConnection> accepted) override {
     auto connection = std::make_unique<Http3Connection>(Http3Connection::Role::Server,
-                                                        std::move(quic), server_events);
+                                                        std::move(accepted), server_events);
     server = connection.get();
     return connection;
   }
@@ -192,6 +195,7 @@ class Pair : public ConnectionFactory {
   Instant now = instant_from_ns(1'000'000'000);
   SeededRng client_rng, server_rng;
   std::unique_ptr<TlsContext> server_tls, client_tls;
+  QuicSettings quic;
   QuicServerEndpoint::Options endpoint_options;
   TokenStore tokens;
   Recorder client_events, server_events;

@@ -158,6 +158,36 @@ TEST(Transport, a_silent_address_gets_at_most_three_times_its_bytes) {
   EXPECT_LE(pair.bytes_to_client, 3 * pair.bytes_to_server);
 }
 
+// proves: V1t
+TEST(Transport, nothing_goes_twice_to_an_address_that_is_not_proved) {
+  const auto bytes_to_silence = [](QuicSettings::PathLayerUse use) {
+    Pair pair({.quic = {.path_layer = use}});
+    pair.flush();
+    pair.drop = [&](bool to_server, Bytes) { return to_server; };
+    pair.run(30s);
+    EXPECT_LE(pair.bytes_to_client, 3 * pair.bytes_to_server);
+    return pair.bytes_to_client;
+  };
+  // To within the lengths of signatures.
+  EXPECT_NEAR(static_cast<double>(bytes_to_silence(QuicSettings::PathLayerUse::Wanted)),
+              static_cast<double>(bytes_to_silence(QuicSettings::PathLayerUse::None)), 40);
+}
+
+// A handshake that loses any one datagram of the client ends as soon as without, and the client's
+// controller does not take it for congestion.
+TEST(Transport, a_handshake_does_without_any_one_datagram_of_the_client) {
+  constexpr uint64_t kInitialWindow = 14720;  // RFC 9002 7.2
+  for (int lost = 0; lost < 4; ++lost) {
+    Pair pair({.quic = {.path_layer = QuicSettings::PathLayerUse::Wanted}});
+    int count = 0;
+    pair.drop = [&](bool to_server, Bytes) { return to_server && count++ == lost; };
+    pair.run(300ms);
+    ASSERT_GT(count, lost);
+    EXPECT_TRUE(pair.client->quic().handshake_confirmed()) << "without datagram " << lost;
+    EXPECT_GE(pair.client->quic().stats().congestion_window, kInitialWindow) << lost;
+  }
+}
+
 // proves: VN1
 TEST(Transport, unknown_version_is_negotiated_only_for_full_datagrams) {
   Pair pair;

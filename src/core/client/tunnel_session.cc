@@ -58,10 +58,8 @@ HeaderFields TunnelClient::Impl::request_fields() const {
   if (!config.bearer_token.empty()) {
     fields.push_back({"authorization", "Bearer " + config.bearer_token});
   }
-  if (config.resilience.mode != ResilienceMode::Off) {
-    if (const auto offer = connection->path_offer()) {
-      fields.push_back({std::string(kPathLayerField), offer->to_field()});
-    }
+  if (const auto offer = connection->offer_path_layer(config.resilience)) {
+    fields.push_back({std::string(kPathLayerField), offer->to_field()});
   }
   return fields;
 }
@@ -87,7 +85,7 @@ void TunnelClient::Impl::on_response(const HeaderFields& fields, bool fin) {
       if (fin) return lose("the gateway closed the tunnel at once", Loss::Passing, verdict.status);
       if (const auto field = find_field(fields, kPathLayerField)) {
         if (const auto offer = PathOffer::parse(*field)) {
-          connection->start_path_layer(now, config.resilience, *offer);
+          connection->start_path_layer(config.resilience, *offer);
         }
       }
       return start_session();

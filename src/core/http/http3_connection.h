@@ -52,9 +52,11 @@ class Http3Connection final : public HttpConnection, public EndpointConnection {
                          TrafficClass traffic_class, TransmitBatch& batch) override;
   size_t packet_size_max(StreamId stream) const override;
   DatagramOrigin datagram_origin() const override { return quic_->datagram_origin(); }
-  std::optional<PathOffer> path_offer() override { return quic_->path_offer(); }
-  bool start_path_layer(Instant now, const PathSettings& settings, const PathOffer& peer) override {
-    return quic_->start_path_layer(now, settings, peer);
+  std::optional<PathOffer> offer_path_layer(const PathSettings& settings) override {
+    return quic_->offer_path_layer(settings);
+  }
+  bool start_path_layer(const PathSettings& settings, const PathOffer& peer) override {
+    return quic_->start_path_layer(settings, peer);
   }
   std::optional<PathFigures> path_figures(Instant now) override { return quic_->path_figures(now); }
   bool usable() const override;

@@ -76,8 +76,8 @@ class HttpConnection {
   virtual DatagramOrigin datagram_origin() const { return {}; }
 
   // --- the path layer, see QuicConnection ---
-  virtual std::optional<PathOffer> path_offer() { return std::nullopt; }
-  virtual bool start_path_layer(Instant, const PathSettings&, const PathOffer&) { return false; }
+  virtual std::optional<PathOffer> offer_path_layer(const PathSettings&) { return std::nullopt; }
+  virtual bool start_path_layer(const PathSettings&, const PathOffer&) { return false; }
   virtual std::optional<PathFigures> path_figures(Instant) { return std::nullopt; }
 
   // --- state ---

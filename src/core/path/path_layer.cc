@@ -18,12 +18,20 @@ constexpr double kBursty = 1.4;
 
 }  // namespace
 
-PathLayer::PathLayer(const PathSettings& settings, Keys keys)
+PathLayer::PathLayer(const PathSettings& settings, Keys keys, Duration rtt)
     : settings_(settings),
       keys_(std::move(keys)),
       receiver_(settings, *keys_.receive),
       sender_(settings, *keys_.send),
-      controller_(settings.queue_target) {}
+      controller_(settings.queue_target),
+      rtt_(rtt) {
+  receiver_.set_rtt(rtt);
+}
+
+void PathLayer::use_code(ErasureCode code) {
+  settings_.code = code;
+  sender_.use_code(code);
+}
 
 PathId PathLayer::add_connection_id(Bytes connection_id) {
   OwnId own;
@@ -75,11 +83,10 @@ bool PathLayer::on_packet(Instant now, const PathArrival& arrival, MutableBytes 
 }
 
 void PathLayer::wrap(Instant now, TrafficClass traffic_class, MutableBytes room, size_t length) {
+  adapt(now);  // the first packet, too, is coded
   sender_.wrap(now, traffic_class, room, length);
   controller_.on_sent(now, length + kPathHeaderSize);
-  Pace& pace = paces_[static_cast<size_t>(traffic_class)];
-  ++pace.sources;
-  adapt(now);
+  ++paces_[static_cast<size_t>(traffic_class)].sources;
 }
 
 bool PathLayer::may_send(Instant now, TrafficClass traffic_class) {

@@ -51,7 +51,11 @@ class PathLayer {
     std::unique_ptr<PathProtection> receive;
   };
 
-  PathLayer(const PathSettings& settings, Keys keys);
+  // `rtt`: as QUIC has measured it so far; zero: not yet.
+  PathLayer(const PathSettings& settings, Keys keys, Duration rtt = {});
+
+  // Of the repairs from now on. Before the first packet.
+  void use_code(ErasureCode code);
 
   // Our connection IDs that the peer may use; each answers with the one of its path packets.
   PathId add_connection_id(Bytes connection_id);

@@ -98,6 +98,14 @@ TEST(PathLayer, a_clean_link_gets_no_repairs_after_its_first_packets) {
   EXPECT_EQ(link.changed, 0u);
 }
 
+TEST(PathLayer, the_very_first_packet_is_brought_back) {
+  Link link({.mode = ResilienceMode::Auto});
+  link.run(1ms, 1);
+  link.run(60ms, 0);
+  EXPECT_EQ(link.b.figures(link.now).received.recovered, 1u);
+  EXPECT_EQ(link.b.figures(link.now).received.abandoned, 0u);
+}
+
 TEST(PathLayer, codes_within_a_second_of_loss_and_stops_two_seconds_after_it) {
   Link link({.mode = ResilienceMode::Auto});
   link.run(2s, 0);

@@ -447,16 +447,27 @@ std::optional<uint64_t> PathReceiver::next_to_ask(Instant now) {
   const uint64_t end = when == Asking::InTime ? highest_ : next_;
   for (; asked_ < end; ++asked_) {
     const Entry& its = entry(asked_);
-    const bool missing = its.state == State::Missing || its.state == State::PassedOver;
-    if (missing && !its.requested) return asked_;
+    if (is_missing(asked_) && !its.requested) return asked_;
   }
   return std::nullopt;
 }
 
+bool PathReceiver::is_missing(uint64_t sequence) {
+  if (sequence + kOrderWindow <= highest_) return false;  // nobody remembers
+  const State state = entry(sequence).state;
+  return state == State::Missing || state == State::PassedOver;
+}
+
+// So long an answer takes, asking included.
+Duration PathReceiver::answer_wait(Instant now) { return request_wait(now) + rtt_ + rtt_ / 4; }
+
 std::optional<Instant> PathReceiver::next_request(Instant now) {
+  if (asking(now) == Asking::Never || requests_left_ < 1) return std::nullopt;
+  const auto again =
+      awaited_.next_due(answer_wait(now), [this](uint64_t one) { return is_missing(one); });
   const auto sequence = next_to_ask(now);
-  if (!sequence) return std::nullopt;
-  return entry(*sequence).known_at + request_wait(now);
+  if (!sequence) return again;
+  return earlier(entry(*sequence).known_at + request_wait(now), again);
 }
 
 void PathReceiver::on_timeout(Instant now, QuicPacketSink& sink) {
@@ -516,12 +527,23 @@ PathReport PathReceiver::make_report(Instant now) {
 }
 
 std::optional<PathRequest> PathReceiver::make_request(Instant now) {
+  const auto due = next_request(now);
+  if (!due || *due > now) return std::nullopt;
   const Duration wait = request_wait(now);
   PathRequest request;
+  uint64_t from = 0;
+  while (request.count < PathRequest::kSequencesMax && requests_left_ >= 1) {
+    const auto sequence = awaited_.ask_again(now, answer_wait(now), from);
+    if (!sequence) break;
+    requests_left_ -= 1;
+    request.sequences[request.count++] = *sequence;
+    from = *sequence + 1;
+  }
   while (request.count < PathRequest::kSequencesMax) {
     const auto sequence = next_to_ask(now);
     if (!sequence || entry(*sequence).known_at + wait > now) break;  // later ones: known later
     entry(*sequence).requested = true;
+    awaited_.on_asked(now, *sequence);
     requests_left_ -= 1;
     request.sequences[request.count++] = *sequence;
   }

@@ -20,6 +20,7 @@
 
 #include "core/fec/erasure_decoder.h"
 #include "core/ip/socket_address.h"
+#include "core/path/awaited_packets.h"
 #include "core/path/path_messages.h"
 #include "core/path/path_packet.h"
 #include "core/path/path_settings.h"
@@ -157,6 +158,8 @@ class PathReceiver {
   };
   Asking asking(Instant now) const;
   Duration request_wait(Instant now);
+  Duration answer_wait(Instant now);
+  bool is_missing(uint64_t sequence);
   std::optional<uint64_t> next_to_ask(Instant now);
   MutableBytes storage(uint16_t slot) {
     return MutableBytes(storage_.get() + size_t{slot} * kPacketMax, kPacketMax);
@@ -174,6 +177,7 @@ class PathReceiver {
   uint64_t highest_ = 0;  // after the last heard of
   uint64_t settled_ = 0;  // below it the fate on the wire is known
   uint64_t asked_ = 0;    // below it nothing is to be asked for again
+  AwaitedPackets awaited_;
   double requests_left_ = 8;
   size_t held_ = 0;
   size_t held_realtime_ = 0;

@@ -146,7 +146,7 @@ TEST(PathRecovery, asks_for_what_was_passed_over_and_does_not_wait_for_it) {
   ASSERT_TRUE(request);
   ASSERT_EQ(request->count, 1u);
   EXPECT_EQ(request->sequences[0], 1u);
-  EXPECT_EQ(p.receiver.next_request(p.now), std::nullopt);
+  EXPECT_EQ(p.receiver.make_request(p.now), std::nullopt);
   p.advance(150ms);
   const Duration spread = p.receiver.delay_spread(p.now);
   Packet room(1500);
@@ -156,6 +156,49 @@ TEST(PathRecovery, asks_for_what_was_passed_over_and_does_not_wait_for_it) {
   EXPECT_EQ(p.receiver.delay_spread(p.now), spread);  // its age says nothing of the link
   p.advance(200ms);
   EXPECT_EQ(p.receiver.figures().classes[0].lost, 1u);  // the code has to know of it
+}
+
+// Requests and answers are lost like everything else.
+TEST(PathRecovery, asks_three_times_at_most) {
+  PathPair p;
+  p.receiver.set_rtt(100ms);
+  p.sender.set_shares({.bulk = 0.01});
+  p.arrive(p.wrap());
+  p.wrap();
+  p.wrap();
+  p.arrive(p.wrap());
+  std::vector<Instant> asked;
+  for (int i = 0; i < 1000; ++i) {
+    p.arrive(p.wrap());
+    p.advance(1ms);
+    const auto request = p.receiver.make_request(p.now);
+    if (!request) continue;
+    asked.push_back(p.now);
+    EXPECT_THAT(std::span(request->sequences).first(request->count), ::testing::ElementsAre(1, 2));
+  }
+  ASSERT_EQ(asked.size(), 3u);
+  EXPECT_GE(asked[1] - asked[0], 125ms);
+  EXPECT_GE(asked[2] - asked[1], 125ms);
+  EXPECT_LE(asked[2] - asked[0], 400ms);
+}
+
+TEST(PathRecovery, what_has_come_is_not_asked_for_again) {
+  PathPair p;
+  p.receiver.set_rtt(100ms);
+  p.sender.set_shares({.bulk = 0.01});
+  p.arrive(p.wrap());
+  p.wrap();
+  p.wrap();
+  p.arrive(p.wrap());
+  p.advance(60ms);
+  ASSERT_TRUE(p.receiver.make_request(p.now));
+  Packet room(1500);
+  room.resize(p.sender.resend(p.now, 1, room));
+  p.arrive(room);
+  p.advance(150ms);
+  const auto request = p.receiver.make_request(p.now);
+  ASSERT_TRUE(request);
+  EXPECT_THAT(std::span(request->sequences).first(request->count), ::testing::ElementsAre(2));
 }
 
 // QUIC would take the acknowledgement of a packet from before an outage for a round trip as long.

@@ -38,6 +38,8 @@ class PathSender {
 
   PathSender(const PathSettings& settings, PathProtection& protection);
 
+  void use_code(ErasureCode code) { settings_.code = code; }
+
   // The QUIC packet (short header, connection IDs of kPathIdLength) lies at
   // room[kPathHeaderSize..][..length]; the path packet then is room[0..length + kPathHeaderSize].
   void wrap(Instant now, TrafficClass traffic_class, MutableBytes room, size_t length);

@@ -71,6 +71,7 @@ void RateController::on_sample(Instant now, const Sample& sample) {
 
   // What arrived within this part of a round.
   arrived_ = static_cast<double>(round_bytes_) * 1e9 / static_cast<double>(round_span_.count());
+  grows_ = arrived_ > arrivals_.high(now).value_or(0) * kGrowth;
   arrivals_.add(now, arrived_);
   const bool limited = limited_in_round_;
   const bool backlogged = backlogged_in_round_;
@@ -106,7 +107,7 @@ void RateController::on_round(Instant now, bool limited, bool backlogged) {
   switch (state_) {
     case State::Open:
       bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);
-      if (rounds_over_ >= 2 && backlogged) {
+      if (rounds_over_ >= 2 && backlogged && !grows_) {
         // Jitter makes arrivals come in lumps: one round may show too little.
         bandwidth_ = arrivals_.high(now).value_or(arrived_);
         enter(now, State::Drain);

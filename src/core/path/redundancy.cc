@@ -63,7 +63,15 @@ LossEstimate::Step LossEstimate::recent() const {
 
 double LossEstimate::expected() const {
   const Step sum = recent();
-  if (sum.settled >= kSamplesEnough) return share();
+  if (sum.settled >= kSamplesEnough) {
+    if (sum.events == 0 || seen_.settled >= kSamplesSure) return share();
+    // Few losses say little yet: what was assumed fades.
+    const double assumed = static_cast<double>(kSamplesEnough) *
+                           static_cast<double>(kSamplesSure - seen_.settled) /
+                           static_cast<double>(kSamplesSure);
+    const auto settled = static_cast<double>(sum.settled);
+    return (share() * settled + kAssumed * assumed) / (settled + assumed);
+  }
   const auto missing = static_cast<double>(kSamplesEnough - sum.settled);
   return (static_cast<double>(sum.lost) + missing * remembered_) /
          static_cast<double>(kSamplesEnough);

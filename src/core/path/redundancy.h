@@ -42,6 +42,7 @@ class LossEstimate {
   static constexpr size_t kSteps = 40;      // 10 s
   static constexpr size_t kStepsShort = 7;  // what counts when it holds packets enough
   static constexpr uint64_t kSamplesEnough = 250;
+  static constexpr uint64_t kSamplesSure = 1500;  // from the beginning
   static constexpr uint64_t kEventsExpected = 7;
   static constexpr uint64_t kSamplesOfStep = 100;
   static constexpr size_t kStepsJudged = 5;

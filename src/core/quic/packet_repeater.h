@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sends the first packets of a connection twice. Until the path layer carries it nothing protects
-// them, and QUIC's controller takes each one that is lost for congestion when its window is at its
-// smallest: on a long path it then needs ten seconds and more to find the rate. The peer's QUIC
-// drops what comes twice (RFC 9000 12.3).
+// Sends the first packets of a connection twice, those of a client's handshake too. Until the path
+// layer carries it nothing protects them, and QUIC's controller takes each one that is lost for
+// congestion when its window is at its smallest: on a long path it then needs ten seconds and more
+// to find the rate. The peer's QUIC drops what comes twice (RFC 9000 12.3).
 //
 //   keep   a packet that was just sent
 //   due    its copy, kApart later

@@ -162,7 +162,6 @@ QuicConnection::ReadResult QuicConnection::on_datagram(Instant now,
     if (impl.path_layer->on_packet(now, {.path = datagram.path, .ecn = datagram.ecn},
                                    datagram.bytes, impl)) {
       impl.unanswered_since.reset();
-      impl.path_writes = true;
       return ReadResult::Ok;
     }
     if (impl.path_layer->knows(datagram.bytes)) impl.unanswered_since.reset();
@@ -574,6 +573,13 @@ std::optional<Instant> QuicConnection::Impl::next_probe() const {
   return std::max(*due, probe_blocked_until);
 }
 
+// The pacer, the window or the shaper says: not now.
+SendResult QuicConnection::Impl::refuse(Instant now) {
+  end_burst(now);
+  wake();
+  return SendResult::Blocked;
+}
+
 SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const PacketSlices& packet,
                                          TrafficClass traffic_class, TransmitBatch& batch) {
   Impl& impl = *impl_;
@@ -592,11 +598,7 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
       {.base = const_cast<uint8_t*>(packet.head.data()), .len = packet.head.size()},
       {.base = const_cast<uint8_t*>(packet.body.data()), .len = packet.body.size()},
   };
-  if (impl.path_writes && !impl.path_layer->may_send(now, traffic_class)) {
-    impl.end_burst(now);
-    impl.wake();
-    return SendResult::Blocked;
-  }
+  if (impl.path_writes && !impl.path_layer->may_send(now, traffic_class)) return impl.refuse(now);
   const size_t packet_size =
       prefix.size() + packet.size() + datagram_overhead(impl.connection) + impl.headroom();
   if (impl.mtu_guard.suspects(packet_size) && impl.window_full()) {
@@ -621,8 +623,6 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
       return SendResult::Closed;
     }
     if (n == 0) {
-      impl.end_burst(now);
-      impl.wake();
       if (impl.path_layer) impl.path_layer->on_blocked();
       if (impl.stalled(now)) {
         impl.queue_close({.cause = CloseReason::Cause::Transport,
@@ -630,7 +630,7 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
                           .text = "the congestion window does not open again"});
         return SendResult::Closed;
       }
-      return SendResult::Blocked;
+      return impl.refuse(now);
     }
     impl.writing_class = accepted ? traffic_class : TrafficClass::Bulk;
     impl.commit(batch, static_cast<size_t>(n), info, now);
@@ -655,7 +655,7 @@ size_t QuicConnection::datagram_size_max() const {
   if (peer == nullptr || peer->max_datagram_frame_size == 0) return 0;
   size_t path_max = impl_->payload_limit();
   // Both directions get the same, so that the tunnel has one MTU.
-  if (impl_->path_layer) path_max -= PathSender::kOverhead;
+  if (impl_->path_writes) path_max -= PathSender::kOverhead;
   const size_t by_path = path_max - datagram_overhead(impl_->connection);
   // Some peers compare the payload instead of the whole frame: leave slack (RFC 9221 3).
   constexpr size_t kFrameSlack = 9;

@@ -45,15 +45,15 @@ struct QuicSettings {
   size_t udp_payload_max = 1472;  // upper end of the path MTU search
   uint64_t stream_window = 256 * 1024;
   uint64_t connection_window = 1024 * 1024;
-  // Twice: a path layer will be offered or taken up; until it carries the connection, packets with
-  // a short header are repeated (packet_repeater.h).
-  enum class FirstPackets : uint8_t { Once, Twice } first_packets = FirstPackets::Once;
+  // Wanted: a path layer will be offered or taken up. Until it carries the connection packets are
+  // repeated (packet_repeater.h); acknowledgements go by time alone, not for every second packet.
+  enum class PathLayerUse : uint8_t { None, Wanted } path_layer = PathLayerUse::None;
   uint64_t request_streams_max = 100;  // RFC 9114 6.1: a server should allow at least 100
 };
 
-constexpr QuicSettings::FirstPackets first_packets_of(ResilienceMode mode) {
-  using enum QuicSettings::FirstPackets;
-  return mode == ResilienceMode::Off ? Once : Twice;
+constexpr QuicSettings::PathLayerUse path_layer_use(ResilienceMode mode) {
+  using enum QuicSettings::PathLayerUse;
+  return mode == ResilienceMode::Off ? None : Wanted;
 }
 
 // What goes first while both wait for the congestion window (RFC 9221 5). Streams carry capsules,
@@ -162,11 +162,12 @@ class QuicConnection {
   bool datagrams_negotiated() const;
 
   // --- the path layer (core/path), when both ends have agreed on it ---
-  // What to tell the peer; nullopt before the handshake is complete. The same each time.
-  std::optional<PathOffer> path_offer();
-  // From now on path packets are read, and written: by a client at once, by a server as soon as the
-  // client's first one shows that its answer has arrived. False: not possible (now).
-  bool start_path_layer(Instant now, const PathSettings& settings, const PathOffer& peer);
+  // What to tell the peer; from now on its path packets are read. nullopt: not possible (before the
+  // handshake is complete, for instance).
+  std::optional<PathOffer> offer_path_layer(const PathSettings& settings);
+  // From now on path packets are written, too: the peer has made an offer, so it reads them.
+  // False: not possible.
+  bool start_path_layer(const PathSettings& settings, const PathOffer& peer);
   std::optional<PathFigures> path_figures(Instant now);
   // Of the packet being read, inside QuicApplication::on_datagram.
   DatagramOrigin datagram_origin() const;

@@ -65,6 +65,7 @@ struct QuicConnection::Impl final : public QuicPacketSink {
   std::optional<Instant> next_probe() const;
   bool window_full() const;
   bool stalled(Instant now);
+  SendResult refuse(Instant now);
   // One packet, with the datagram if there was room for it; > 0: its size.
   struct Datagram {
     std::span<const ngtcp2_vec> pieces;

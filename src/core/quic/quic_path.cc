@@ -21,30 +21,30 @@ std::unique_ptr<PathProtection> protection_of(const TlsSession& tls, std::string
 
 }  // namespace
 
-std::optional<PathOffer> QuicConnection::path_offer() {
-  if (impl_->state != Impl::State::Open) return std::nullopt;
-  // Path packets carry an ID of the same length in its place.
-  if (ngtcp2_conn_get_dcid(impl_->connection)->datalen != kPathIdLength) return std::nullopt;
-  return PathOffer{};
-}
-
-bool QuicConnection::start_path_layer(Instant now, const PathSettings& settings,
-                                      const PathOffer& peer) {
+std::optional<PathOffer> QuicConnection::offer_path_layer(const PathSettings& settings) {
   Impl& impl = *impl_;
-  if (impl.path_layer || settings.mode == ResilienceMode::Off || !path_offer()) return false;
+  if (impl.path_layer) return PathOffer{};
+  if (settings.mode == ResilienceMode::Off || impl.state != Impl::State::Open) return std::nullopt;
+  // Path packets carry an ID of the same length in its place.
+  if (ngtcp2_conn_get_dcid(impl.connection)->datalen != kPathIdLength) return std::nullopt;
   const bool client = impl.role == Impl::Role::Client;
   PathLayer::Keys keys{.send = protection_of(*impl.tls, client ? kClientLabel : kServerLabel),
                        .receive = protection_of(*impl.tls, client ? kServerLabel : kClientLabel)};
-  if (!keys.send || !keys.receive) return false;
-  PathSettings agreed = settings;
-  if (!peer.reads(agreed.code)) agreed.code = ErasureCode::SlidingWindow;
-  if (!peer.reads(agreed.code)) return false;
-  impl.path_layer = std::make_unique<PathLayer>(agreed, std::move(keys));
+  if (!keys.send || !keys.receive) return std::nullopt;
+  impl.path_layer = std::make_unique<PathLayer>(settings, std::move(keys), stats().latest_rtt);
   std::vector<ngtcp2_cid> ids(ngtcp2_conn_get_scid(impl.connection, nullptr));
   ngtcp2_conn_get_scid(impl.connection, ids.data());
   for (const ngtcp2_cid& id : ids) impl.add_path_id(from_ngtcp2(id));
-  impl.path_writes = client;
-  impl.called_at = now;
+  return PathOffer{};
+}
+
+bool QuicConnection::start_path_layer(const PathSettings& settings, const PathOffer& peer) {
+  Impl& impl = *impl_;
+  if (!impl.path_layer || impl.path_writes) return false;
+  const ErasureCode code = peer.reads(settings.code) ? settings.code : ErasureCode::SlidingWindow;
+  if (!peer.reads(code)) return false;
+  impl.path_layer->use_code(code);
+  impl.path_writes = true;
   impl.wake();
   return true;
 }
@@ -62,7 +62,7 @@ void QuicConnection::Impl::remove_path_id(const ConnectionId& id) {
 }
 
 std::optional<PathFigures> QuicConnection::path_figures(Instant now) {
-  if (!impl_->path_layer) return std::nullopt;
+  if (!impl_->path_writes) return std::nullopt;
   return impl_->path_layer->figures(now);
 }
 
@@ -122,9 +122,9 @@ QuicConnection::Flushed QuicConnection::Impl::write_path_packets(Instant now,
 }
 
 void QuicConnection::Impl::repeat_later(Instant now, Bytes packet) {
-  if (settings.first_packets == QuicSettings::FirstPackets::Once || (packet[0] & 0x80) != 0) return;
+  if (settings.path_layer == QuicSettings::PathLayerUse::None) return;
   // Towards an address that may be somebody else's every byte counts (RFC 9000 8.1).
-  if (ngtcp2_conn_get_handshake_completed(connection) == 0) return;
+  if (role == Role::Server && ngtcp2_conn_get_handshake_completed(connection) == 0) return;
   repeater.keep(now, packet);
 }
 

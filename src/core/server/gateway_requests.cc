@@ -202,9 +202,11 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
   session.resolved = std::move(resolved);
   session.rules = ClientRules::of(client);
   HeaderFields answer = {{":status", "200"}, {"capsule-protocol", "?1"}};
-  if (admitted.path_offer &&
-      connection.start_path_layer(now_, config.resilience, *admitted.path_offer)) {
-    answer.push_back({std::string(kPathLayerField), connection.path_offer()->to_field()});
+  if (admitted.path_offer) {
+    const auto offer = connection.offer_path_layer(config.resilience);
+    if (offer && connection.start_path_layer(config.resilience, *admitted.path_offer)) {
+      answer.push_back({std::string(kPathLayerField), offer->to_field()});
+    }
   }
   connection.respond(stream, answer, StreamEnd::KeepOpen);
   set_addresses(session, addresses);

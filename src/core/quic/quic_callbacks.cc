@@ -217,9 +217,6 @@ ngtcp2_settings QuicConnection::Impl::ngtcp2_settings_for(Instant now,
   out.pmtud_probeslen = std::size(kProbes);
   out.max_window = 16 * 1024 * 1024;
   out.max_stream_window = 4 * 1024 * 1024;
-  // After a part of the round trip at the latest, 25 ms at most, whatever has come.
-  constexpr size_t kByTimeAlone = 1'000'000;
-  if (settings.path_layer == QuicSettings::PathLayerUse::Wanted) out.ack_thresh = kByTimeAlone;
   return out;
 }
 

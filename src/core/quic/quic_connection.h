@@ -46,7 +46,7 @@ struct QuicSettings {
   uint64_t stream_window = 256 * 1024;
   uint64_t connection_window = 1024 * 1024;
   // Wanted: a path layer will be offered or taken up. Until it carries the connection packets are
-  // repeated (packet_repeater.h); acknowledgements go by time alone, not for every second packet.
+  // repeated (packet_repeater.h).
   enum class PathLayerUse : uint8_t { None, Wanted } path_layer = PathLayerUse::None;
   uint64_t request_streams_max = 100;  // RFC 9114 6.1: a server should allow at least 100
 };

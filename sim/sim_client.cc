@@ -20,7 +20,6 @@ struct Overloaded : Ts... {
 SimClient::SimClient(World& world, Network& network, PacketLedger& ledger, Options options,
                      std::unique_ptr<TlsContext> tls)
     : ClientNode(world, network, options.node, std::move(tls)),
-      ledger_(ledger),
       options_(std::move(options)),
       kernel_(world, ledger, options_.name) {
   make_tunnel();

@@ -67,7 +67,6 @@ class SimClient final : public ClientNode, private PacketSink {
   void on_event(const ClientEvent& event);
   void make_tunnel();
 
-  PacketLedger& ledger_;
   Options options_;
   std::unique_ptr<TunnelClient> tunnel_;
   InnerNode kernel_;

@@ -21,7 +21,6 @@ struct Overloaded : Ts... {
 SimServer::SimServer(World& world, Network& network, PacketLedger& ledger, Options options,
                      std::unique_ptr<TlsContext> tls)
     : ServerNode(world, network, options.node, std::move(tls)),
-      ledger_(ledger),
       options_(std::move(options)),
       kernel_(world, ledger, "gateway") {
   make_gateway();

@@ -64,7 +64,6 @@ class SimServer final : public ServerNode, private PacketSink {
   void check_leases();
   void make_gateway();
 
-  PacketLedger& ledger_;
   Options options_;
   std::unique_ptr<Gateway> gateway_;
   InnerNode kernel_;

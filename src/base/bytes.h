@@ -19,6 +19,12 @@ namespace masque {
 using Bytes = std::span<const uint8_t>;
 using MutableBytes = std::span<uint8_t>;
 
+// For interfaces of C that read through a pointer which does not say so.
+template <class T>
+T* unconst(const T* p) {
+  return const_cast<T*>(p);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+}
+
 constexpr uint64_t kVarintMax = (uint64_t{1} << 62) - 1;
 
 constexpr size_t varint_size(uint64_t value) {

@@ -36,8 +36,7 @@ void silence(const std::string& name) {
 }
 
 bool means_no_ipv6(const SysError& error) {
-  return error.code == EACCES || error.code == EAFNOSUPPORT || error.code == EOPNOTSUPP ||
-         error.code == ENOTSUP;
+  return error.code == EACCES || error.code == EAFNOSUPPORT || error.code == EOPNOTSUPP;
 }
 
 // What makes a route the same route. The kernel adds its default metric, so a listed route never

@@ -187,7 +187,7 @@ Result<void, SysError> TunDevice::write(Bytes packet) {
   std::array<uint8_t, kVnetHeaderBytes> header{};  // all zero: nothing to offload
   const iovec pieces[] = {
       {.iov_base = header.data(), .iov_len = header.size()},
-      {.iov_base = const_cast<uint8_t*>(packet.data()), .iov_len = packet.size()},
+      {.iov_base = unconst(packet.data()), .iov_len = packet.size()},
   };
   return impl_->write_pieces(std::span(pieces).subspan(impl_->level == OffloadLevel::None ? 1 : 0));
 }

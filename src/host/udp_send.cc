@@ -47,8 +47,7 @@ void advance(SendCursor& cursor) { cursor = {.run = cursor.run + 1, .offset = 0}
 void UdpSocket::Impl::prepare(size_t slot, const Piece& piece) {
   const TransmitRun& run = *piece.run;
   names[slot] = to_socket_name(run.path.remote);
-  pieces[slot] = {.iov_base = const_cast<uint8_t*>(piece.bytes.data()),
-                  .iov_len = piece.bytes.size()};
+  pieces[slot] = {.iov_base = unconst(piece.bytes.data()), .iov_len = piece.bytes.size()};
   msghdr& message = messages[slot].msg_hdr;
   message = {};
   message.msg_name = &names[slot].any;

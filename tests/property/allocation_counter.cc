@@ -12,9 +12,11 @@ size_t by_malloc = 0;
 #ifndef MASQUE_SANITIZED
 // glibc's own, under the names that it keeps for whoever stands in front of them.
 extern "C" {
+// NOLINTBEGIN(bugprone-reserved-identifier, readability-identifier-naming)
 void* __libc_malloc(size_t size);
 void* __libc_calloc(size_t count, size_t size);
 void* __libc_realloc(void* old, size_t size);
+// NOLINTEND(bugprone-reserved-identifier, readability-identifier-naming)
 void* malloc(size_t size) {
   ++by_malloc;
   return __libc_malloc(size);

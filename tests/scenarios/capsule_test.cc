@@ -264,8 +264,8 @@ struct Dialogue {
   StreamId stream{0};
 };
 
-Dialogue begin(Lab& lab, std::string name) {
-  ScriptedClient& client = lab.add_scripted_client(std::move(name));
+Dialogue begin(Lab& lab, const std::string& name) {
+  ScriptedClient& client = lab.add_scripted_client(name);
   client.dial();
   EXPECT_TRUE(lab.until([&] { return client.ready(); }, 5s));
   std::optional<StreamId> stream;

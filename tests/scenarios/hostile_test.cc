@@ -27,8 +27,8 @@ void felt_nothing(Lab& lab, const Witness& witness) {
   EXPECT_LE(witness.flow.figures().delay_percentile(0.99), 60ms);
 }
 
-ScriptedClient& ready_client(Lab& lab, std::string name, ClientSetup setup = {}) {
-  ScriptedClient& client = lab.add_scripted_client(std::move(name), std::move(setup));
+ScriptedClient& ready_client(Lab& lab, const std::string& name, const ClientSetup& setup = {}) {
+  ScriptedClient& client = lab.add_scripted_client(name, setup);
   client.dial();
   EXPECT_TRUE(lab.until([&] { return client.ready(); }, 5s));
   return client;

@@ -267,8 +267,8 @@ struct OpenTunnel {
 };
 
 // A scripted client with one tunnel.
-OpenTunnel open_tunnel(Lab& lab, std::string name, ClientSetup setup = {}) {
-  ScriptedClient& client = lab.add_scripted_client(std::move(name), std::move(setup));
+OpenTunnel open_tunnel(Lab& lab, const std::string& name, const ClientSetup& setup = {}) {
+  ScriptedClient& client = lab.add_scripted_client(name, setup);
   OpenTunnel out{.client = client, .stream = std::nullopt};
   client.dial();
   EXPECT_TRUE(lab.until([&] { return client.ready(); }, 5s));

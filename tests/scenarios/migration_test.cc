@@ -215,7 +215,8 @@ SCENARIO(the_old_address_is_challenged_too, 4,
   EXPECT_GE(former.received, 1u);
   // RFC 9000 9.3.3: so an attacker who forwards packets does not keep the gateway for itself.
   ASSERT_FALSE(paths.responses.empty());
-  for (const auto& [data, response] : paths.responses) {
+  for (const auto& [data, seen] : paths.responses) {
+    const WireDatagram* response = seen;
     EXPECT_TRUE(std::ranges::any_of(tap.seen(), [&](const WireDatagram& other) {
       return other.from == response->from && other.at >= response->at &&
              other.at <= response->at + 30ms &&

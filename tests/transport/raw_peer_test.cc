@@ -551,13 +551,13 @@ class RawServer : public ::testing::Test, public ConnectionFactory {
       quic_->set_application(&raw);
     }
     QuicConnection& quic() override { return *quic_; }
-    void on_datagram(Instant now, const ReceivedDatagram& datagram) override {
-      quic_->on_datagram(now, datagram);
+    void on_datagram(Instant at, const ReceivedDatagram& datagram) override {
+      quic_->on_datagram(at, datagram);
     }
-    QuicConnection::Flushed poll_transmit(Instant now, TransmitBatch& out) override {
-      return quic_->poll_transmit(now, out);
+    QuicConnection::Flushed poll_transmit(Instant at, TransmitBatch& out) override {
+      return quic_->poll_transmit(at, out);
     }
-    void on_timeout(Instant now) override { quic_->on_timeout(now); }
+    void on_timeout(Instant at) override { quic_->on_timeout(at); }
     void on_removed() override {}
 
    private:

@@ -349,15 +349,15 @@ void TunnelClient::Impl::become_up_when_ready() {
 
 // --- what goes out ---
 
-SendResult TunnelClient::Impl::Channel::send_packet(Instant now, const PacketSlices& packet,
+SendResult TunnelClient::Impl::Channel::send_packet(Instant at, const PacketSlices& packet,
                                                     TrafficClass traffic_class) {
   if (client_.reading) return SendResult::Blocked;
   const SendResult result =
-      connection_.send_packet(now, stream_, packet, traffic_class, client_.transmit->batch());
+      connection_.send_packet(at, stream_, packet, traffic_class, client_.transmit->batch());
   if (result != SendResult::Blocked || !client_.transmit->batch().room().empty()) return result;
   // Only the batch was full.
   client_.transmit->flush();
-  return connection_.send_packet(now, stream_, packet, traffic_class, client_.transmit->batch());
+  return connection_.send_packet(at, stream_, packet, traffic_class, client_.transmit->batch());
 }
 
 void TunnelClient::Impl::settle() {

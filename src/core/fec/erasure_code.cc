@@ -50,8 +50,8 @@ std::optional<ErasureCode> parse_erasure_code(std::string_view name) {
 }
 
 std::optional<uint8_t> block_size_index(size_t count) {
-  for (uint8_t i = 0; i < std::size(kBlockSizes); ++i) {
-    if (count <= kBlockSizes[i]) return i;
+  for (size_t i = 0; i < std::size(kBlockSizes); ++i) {
+    if (count <= kBlockSizes[i]) return static_cast<uint8_t>(i);
   }
   return std::nullopt;
 }

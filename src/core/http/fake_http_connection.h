@@ -12,12 +12,12 @@
 namespace masque::test {
 
 struct FakeTransmit final : TransmitTarget {
-  TransmitBatch& batch() override { return batch_; }
+  TransmitBatch& batch() override { return own_batch; }
   void flush() override {
     ++flushes;
-    batch_.clear();
+    own_batch.clear();
   }
-  TransmitBatch batch_;
+  TransmitBatch own_batch;
   int flushes = 0;
 };
 

@@ -235,7 +235,7 @@ bool Http3Connection::Impl::create_http() {
   callbacks.begin_trailers = [](nghttp3_conn*, int64_t, void* user, void*) {
     // RFC 9114 4.4: after CONNECT only DATA frames.
     impl_of<Impl>(user).fail(HttpError::FrameUnexpected, "trailers after CONNECT");
-    return static_cast<int>(NGHTTP3_ERR_CALLBACK_FAILURE);
+    return NGHTTP3_ERR_CALLBACK_FAILURE;
   };
   callbacks.end_stream = [](nghttp3_conn*, int64_t id, void* user, void*) {
     Impl& impl = impl_of<Impl>(user);

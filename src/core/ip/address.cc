@@ -13,7 +13,8 @@ namespace masque {
 namespace {
 
 // Addresses as numbers: a v4 address in the low 32 bits.
-__extension__ typedef unsigned __int128 Number;  // no `using` form takes __extension__
+// No `using` form takes __extension__. NOLINTNEXTLINE(modernize-use-using)
+__extension__ typedef unsigned __int128 Number;
 
 Number to_number(const IpAddress& address) {
   Number value = 0;

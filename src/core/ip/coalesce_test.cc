@@ -188,7 +188,7 @@ TEST(PacketCoalescer, timestamps_must_be_equal_to_merge) {
 }
 
 TEST(PacketCoalescer, fixed_and_rising_ids_do_not_mix_and_without_df_only_rising) {
-  const auto ids = [](std::vector<uint16_t> list, uint16_t fragment_field) {
+  const auto ids = [](const std::vector<uint16_t>& list, uint16_t fragment_field) {
     std::vector<Packet> packets;
     PacketSpec spec{.fragment_field = fragment_field, .payload = numbered(10)};
     for (const uint16_t id : list) {

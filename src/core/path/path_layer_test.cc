@@ -33,10 +33,10 @@ class Link : public QuicPacketSink {
   void run(Duration time, uint64_t every, int per_ms = 1) {
     for (const Instant end = now + time; now < end; now += 1ms) {
       for (int i = 0; i < per_ms; ++i) send_source(every);
-      poll(a, to_b, every);
-      poll(b, to_a, 0);
-      arrive(to_b, b);
-      arrive(to_a, a);
+      poll(a, to_b_, every);
+      poll(b, to_a_, 0);
+      arrive(to_b_, b);
+      arrive(to_a_, a);
     }
   }
   uint64_t repairs() {
@@ -66,7 +66,7 @@ class Link : public QuicPacketSink {
     Packet room(quic.size() + kPathHeaderSize);
     std::ranges::copy(quic, room.begin() + kPathHeaderSize);
     a.wrap(now, TrafficClass::Bulk, room, quic.size());
-    send(to_b, std::move(room), every);
+    send(to_b_, std::move(room), every);
   }
   void poll(PathLayer& from, std::deque<UnderWay>& way, uint64_t every) {
     for (Packet room(1500);; room.assign(1500, 0)) {
@@ -81,7 +81,7 @@ class Link : public QuicPacketSink {
       EXPECT_TRUE(at.on_packet(now, {}, way.front().packet, *this));
     at.on_timeout(now, *this);
   }
-  std::deque<UnderWay> to_b, to_a;
+  std::deque<UnderWay> to_b_, to_a_;
 };
 
 // The first packets are protected as on a bad link, until enough of them have said "clean".

@@ -32,7 +32,7 @@ std::vector<uint8_t> written(const PathMessage& message) {
   return out;
 }
 
-PathRequest request_of(std::vector<uint64_t> sequences) {
+PathRequest request_of(const std::vector<uint64_t>& sequences) {
   PathRequest request;
   for (const uint64_t sequence : sequences) request.sequences[request.count++] = sequence;
   return request;

@@ -86,21 +86,18 @@ void RateController::on_sample(Instant now, const Sample& sample) {
 
 // As long as it was to take, and the queue is still there.
 void RateController::on_drained(Instant now) {
-  if (evidence_ == Evidence::Overflow) {
-    noise_ = std::max(noise_, queue_);  // what is left is the path's own
-    enter(now, State::Cruise);
-  } else if (queue_ > queue_at_drain_ - queue_target_ / 3) {
-    noise_ = std::max(noise_, queue_);
-    enter(now, State::Open);
-  } else if (arrived_ < *rate() * kArrivesWhole) {
+  const bool overflowed = evidence_ == Evidence::Overflow;
+  const bool falls = queue_ <= queue_at_drain_ - queue_target_ / 3;
+  if (!overflowed && falls && arrived_ < *rate() * kArrivesWhole) {
     // It falls, and not far enough: others use the path too, or it has become slower.
     bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.5));
     enter(now, State::Drain);
-  } else {
-    // All that we send arrives as fast, so that the rate was right.
-    noise_ = std::max(noise_, queue_);
-    enter(now, State::Cruise);
+    return;
   }
+  // What is left is the path's own. Where it falls all that we send arrives as fast, so that the
+  // rate was right.
+  noise_ = std::max(noise_, queue_);
+  enter(now, overflowed || falls ? State::Cruise : State::Open);
 }
 
 void RateController::on_round(Instant now, bool limited, bool backlogged) {

@@ -36,7 +36,7 @@ TEST(RateController, finds_the_rate_of_the_bottleneck_and_keeps_its_queue_short)
     queue -= arrived;
     bool refused = false;
     for (int ms = 0; ms < 20; ++ms) {
-      for (double left = 1500; left > 0; left -= 500) {
+      for (int packet = 0; packet < 3; ++packet) {
         const Instant at = now + ms * 1ms;
         if (!controller.may_send(at)) {
           refused = true;

@@ -305,8 +305,7 @@ QuicConnection::Flushed QuicConnection::Impl::write_waiting(Instant now, Transmi
     }
     ngtcp2_vec vec[StreamChunk::kPiecesMax];
     for (size_t i = 0; i < chunk.piece_count; ++i) {
-      vec[i] = {.base = const_cast<uint8_t*>(chunk.pieces[i].data()),
-                .len = chunk.pieces[i].size()};
+      vec[i] = {.base = unconst(chunk.pieces[i].data()), .len = chunk.pieces[i].size()};
     }
     uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_MORE;
     if (chunk.fin) flags |= NGTCP2_WRITE_STREAM_FLAG_FIN;
@@ -594,9 +593,9 @@ SendResult QuicConnection::send_datagram(Instant now, Bytes prefix, const Packet
     return datagrams_negotiated() ? SendResult::TooLarge : SendResult::Closed;
   }
   const ngtcp2_vec pieces[3] = {
-      {.base = const_cast<uint8_t*>(prefix.data()), .len = prefix.size()},
-      {.base = const_cast<uint8_t*>(packet.head.data()), .len = packet.head.size()},
-      {.base = const_cast<uint8_t*>(packet.body.data()), .len = packet.body.size()},
+      {.base = unconst(prefix.data()), .len = prefix.size()},
+      {.base = unconst(packet.head.data()), .len = packet.head.size()},
+      {.base = unconst(packet.body.data()), .len = packet.body.size()},
   };
   if (impl.path_writes && !impl.path_layer->may_send(now, traffic_class)) return impl.refuse(now);
   const size_t packet_size =

@@ -18,8 +18,8 @@
 #include "core/path/path_protection.h"
 
 struct ngtcp2_conn;
-struct ngtcp2_callbacks;
-struct ngtcp2_crypto_conn_ref;
+struct ngtcp2_callbacks;        // NOLINT(readability-identifier-naming)
+struct ngtcp2_crypto_conn_ref;  // NOLINT(readability-identifier-naming)
 
 namespace masque {
 

@@ -88,7 +88,7 @@ std::expected<void, std::string> trust(SSL_CTX* context, const std::string& pem)
 
 void set_key_log(SSL_CTX* context, const std::function<void(std::string_view)>& key_log) {
   if (!key_log) return;
-  SSL_CTX_set_app_data(context, const_cast<std::function<void(std::string_view)>*>(&key_log));
+  SSL_CTX_set_app_data(context, unconst(&key_log));
   SSL_CTX_set_keylog_callback(context, [](const SSL* ssl, const char* line) {
     const auto* log = static_cast<std::function<void(std::string_view)>*>(
         SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));

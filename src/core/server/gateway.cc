@@ -113,7 +113,7 @@ void Gateway::Impl::touch(Session& session) {
 }
 
 void Gateway::Impl::settle(Session& session) {
-  session.tunnel.update_mtu(now_, session.channel);
+  session.tunnel.update_mtu(called_at, session.channel);
   const Bytes output = session.tunnel.stream_output();
   session.tunnel.consume_stream_output(
       session.connection->send_stream_data_that_fits(session.stream, output));
@@ -143,13 +143,13 @@ std::vector<IpAddress> Gateway::own_addresses() const { return impl_->pool.own_a
 bool Gateway::load_lease(std::string_view identity, const std::vector<IpPrefix>& addresses) {
   bool all = true;
   for (const IpPrefix& address : addresses) {
-    all = impl_->pool.load(impl_->now_, identity, address) && all;
+    all = impl_->pool.load(impl_->called_at, identity, address) && all;
   }
   return all;
 }
 
 void Gateway::begin_turn(Instant now, TransmitTarget& transmit, PacketSink& tun) {
-  impl_->now_ = now;
+  impl_->called_at = now;
   impl_->transmit = &transmit;
   impl_->tun = &tun;
 }
@@ -188,7 +188,7 @@ std::optional<Instant> Gateway::next_timeout() const {
 }
 
 void Gateway::on_timeout(Instant now) {
-  impl_->now_ = now;
+  impl_->called_at = now;
   while (const auto slot = impl_->deadlines.pop_due(now)) {
     Impl::Session* session = impl_->slots[*slot].get();
     if (session == nullptr) continue;

@@ -152,7 +152,7 @@ struct Gateway::Impl {
   void process_events(Session& session);
   void on_session_aborted(Session& session);
   void accept_site_routes(Session& session);
-  void set_site_subnets(Session& session, std::vector<IpAddressRange> ranges);
+  void set_site_subnets(Session& session, const std::vector<IpAddressRange>& ranges);
   void close_session(Session& session, SessionEnd end, std::string detail);
   void remove_session(Session& session, SessionEnd end, std::string detail);
   size_t close_identity(std::string_view identity, SessionEnd end, std::string_view detail);
@@ -214,7 +214,7 @@ struct Gateway::Impl {
   Ending ending = Ending::No;
   std::optional<Instant> next_ending_at;
 
-  Instant now_{};
+  Instant called_at{};
   TransmitTarget* transmit = nullptr;
   PacketSink* tun = nullptr;
 

@@ -10,13 +10,13 @@ namespace {
 // ICMP errors about a packet from another session of ours: into that session's queue.
 class ToSession final : public PacketSink {
  public:
-  ToSession(Instant now, ConnectIpSession& session) : now_(now), session_(session) {}
+  ToSession(Instant now, ConnectIpSession& session) : called_at(now), session_(session) {}
   void deliver(Bytes ip_packet) override {
-    session_.enqueue(now_, {.head = ip_packet, .body = {}});
+    session_.enqueue(called_at, {.head = ip_packet, .body = {}});
   }
 
  private:
-  Instant now_;
+  Instant called_at;
   ConnectIpSession& session_;
 };
 
@@ -32,7 +32,7 @@ class Gateway::Impl::WayBackToSender final : public WayBack {
     if (!slot || *slot == destination_.slot) return {Forwarding::KernelDecrements, *gateway_.tun};
     Session& sender = *gateway_.slots[*slot];
     gateway_.touch(sender);
-    return {Forwarding::WeDecrement, session_.emplace(gateway_.now_, sender.tunnel)};
+    return {Forwarding::WeDecrement, session_.emplace(gateway_.called_at, sender.tunnel)};
   }
 
  private:
@@ -43,7 +43,7 @@ class Gateway::Impl::WayBackToSender final : public WayBack {
 
 void Gateway::Impl::flush_queue(Session& session) {
   WayBackToSender back(*this, session);
-  session.tunnel.flush(now_, session.channel, back);
+  session.tunnel.flush(called_at, session.channel, back);
 }
 
 void Gateway::on_http_datagram(HttpConnection& connection, StreamId stream, Bytes payload) {
@@ -52,7 +52,8 @@ void Gateway::on_http_datagram(HttpConnection& connection, StreamId stream, Byte
   if (session == nullptr) return;
   const Impl::Reading reading(gateway, connection);
   Impl::FromSession handler(gateway, *session);
-  session->tunnel.on_http_datagram(gateway.now_, payload, handler, connection.datagram_origin());
+  session->tunnel.on_http_datagram(gateway.called_at, payload, handler,
+                                   connection.datagram_origin());
   gateway.touch(*session);
 }
 
@@ -60,7 +61,7 @@ void Gateway::on_http_datagram(HttpConnection& connection, StreamId stream, Byte
 void Gateway::Impl::on_inner_packet(Session& from, Bytes packet, const IpPacketView& view) {
   Session* destination = nullptr;
   if (const auto drop = check_policy(from, view, destination)) {
-    from.tunnel.refuse(now_, *drop, view, packet);
+    from.tunnel.refuse(called_at, *drop, view, packet);
     return;
   }
   if (destination == nullptr) {
@@ -68,8 +69,8 @@ void Gateway::Impl::on_inner_packet(Session& from, Bytes packet, const IpPacketV
     return;
   }
   // Client to client: we are the router between, no kernel is.
-  ToSession back(now_, from.tunnel);
-  destination->tunnel.on_ip_packet(now_, {.head = packet, .body = {}}, view,
+  ToSession back(called_at, from.tunnel);
+  destination->tunnel.on_ip_packet(called_at, {.head = packet, .body = {}}, view,
                                    Forwarding::WeDecrement, destination->channel, back);
   touch(*destination);
 }
@@ -124,8 +125,8 @@ void Gateway::Impl::on_tun_packet(const PacketSlices& packet) {
       return drop_from_tun(DropReason::ClientToClient, packet, *view);
     }
   }
-  session.tunnel.on_ip_packet(now_, packet, *view, Forwarding::KernelDecrements, session.channel,
-                              *tun);
+  session.tunnel.on_ip_packet(called_at, packet, *view, Forwarding::KernelDecrements,
+                              session.channel, *tun);
   touch(session);
 }
 
@@ -134,8 +135,8 @@ void Gateway::Impl::drop_from_tun(DropReason reason, const PacketSlices& packet,
   totals.packets.drop(reason);
   const auto kind = icmp_error_for(reason);
   if (!kind || classify(view.destination) != AddressClass::Unicast) return;
-  const Bytes error =
-      icmp_to_tun.respond(now_, {.kind = *kind}, view.destination, view, packet, totals.packets);
+  const Bytes error = icmp_to_tun.respond(called_at, {.kind = *kind}, view.destination, view,
+                                          packet, totals.packets);
   if (!error.empty()) tun->deliver(error);
 }
 

@@ -43,8 +43,8 @@ std::string name_of(const PeerCertificate& certificate) {
 void Gateway::Impl::on_request(HttpConnection& connection, StreamId stream,
                                const HeaderFields& fields, bool fin) {
   ++totals.requests;
-  if (!connection_state(connection).requests.take(now_) && !mutant("requests.rate.remove")) {
-    connection.close(now_, HttpError::ExcessiveLoad, "too many requests");
+  if (!connection_state(connection).requests.take(called_at) && !mutant("requests.rate.remove")) {
+    connection.close(called_at, HttpError::ExcessiveLoad, "too many requests");
     return;
   }
   if (ending != Ending::No) return reject(connection, stream);
@@ -113,7 +113,7 @@ void Gateway::Impl::wait_for_name(HttpConnection& connection, StreamId stream, A
   pending.emplace(ticket, Pending{.connection = &connection,
                                   .stream = stream,
                                   .admitted = std::move(admitted),
-                                  .deadline = now_ + config.resolve_timeout,
+                                  .deadline = called_at + config.resolve_timeout,
                                   .early_data = {}});
 }
 
@@ -211,7 +211,7 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
   connection.respond(stream, answer, StreamEnd::KeepOpen);
   set_addresses(session, addresses);
   advertise(session);
-  connection.enable_datagrams(now_,
+  connection.enable_datagrams(called_at,
                               stream);  // delivers packets that came early: the checks know us now
   emit(SessionUp{
       .session = session.number, .identity = session.identity, .addresses = session.addresses});
@@ -240,7 +240,7 @@ std::vector<IpPrefix> Gateway::Impl::lease_for(const Admitted& admitted, const C
       if (prefix.version() == version) fixed.push_back(prefix);
     }
     if (!fixed.empty()) take_fixed(admitted.identity, fixed);
-    const auto leases = pool.acquire(now_, admitted.identity, version);
+    const auto leases = pool.acquire(called_at, admitted.identity, version);
     out.insert(out.end(), leases.begin(), leases.end());
   }
   return out;
@@ -281,7 +281,7 @@ Gateway::Impl::Session& Gateway::Impl::make_session(HttpConnection& connection, 
     slot = free_slots.back();
     free_slots.pop_back();
   }
-  slots[slot] = std::make_unique<Session>(*this, connection, stream, now_, std::move(options));
+  slots[slot] = std::make_unique<Session>(*this, connection, stream, called_at, std::move(options));
   Session& session = *slots[slot];
   session.slot = slot;
   session.number = next_session++;

@@ -217,7 +217,7 @@ TEST(GatewayRequests, rfc9298_7_targets_that_are_the_gateway_itself) {
   policy.clients["bert"].reach_gateway = Permission::Deny;
   GatewayWorld w({}, std::move(policy));
   const auto ask = [&](const char* who, std::string_view target,
-                       std::vector<IpAddress> resolved = {}) {
+                       const std::vector<IpAddress>& resolved = {}) {
     auto& client = w.connect(who);
     client.local = ip("203.0.113.9");
     w.request(client, kStream, std::format("/.well-known/masque/ip/{}/*/", target));

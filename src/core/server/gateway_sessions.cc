@@ -33,7 +33,7 @@ void Gateway::on_stream_data(HttpConnection& connection, StreamId stream, Bytes 
     return;
   }
   Impl::FromSession handler(*impl_, *session);
-  session->tunnel.on_stream_data(impl_->now_, data, handler);
+  session->tunnel.on_stream_data(impl_->called_at, data, handler);
   impl_->touch(*session);
   impl_->process_events(*session);
 }
@@ -42,7 +42,7 @@ void Gateway::on_stream_fin(HttpConnection& connection, StreamId stream) {
   const Impl::Reading reading(*impl_, connection);
   Impl::Session* session = impl_->find(connection, stream);
   if (session == nullptr) return impl_->give_up_waiting(connection, stream);
-  session->tunnel.on_stream_fin(impl_->now_);
+  session->tunnel.on_stream_fin(impl_->called_at);
   if (session->tunnel.abort_reason()) {
     impl_->process_events(*session);
     return;
@@ -132,11 +132,11 @@ void Gateway::Impl::accept_site_routes(Session& session) {
   auto permitted =
       mutant("site.unchecked") ? advertised : permitted_site_routes(advertised, session.rules);
   totals.routes_refused += advertised.size() - permitted.size();
-  set_site_subnets(session, std::move(permitted));
+  set_site_subnets(session, permitted);
 }
 
 // Puts the client's subnets in force: routed to it and accepted as its sources.
-void Gateway::Impl::set_site_subnets(Session& session, std::vector<IpAddressRange> ranges) {
+void Gateway::Impl::set_site_subnets(Session& session, const std::vector<IpAddressRange>& ranges) {
   const std::vector<IpPrefix> before = std::exchange(session.site_subnets, {});
   for (const IpPrefix& prefix : before) router.remove(prefix);
   std::vector<IpAddressRange> accepted;
@@ -198,7 +198,7 @@ void Gateway::Impl::remove_session(Session& session, SessionEnd end, std::string
     }
   }
   if (!change.removed.empty()) emit(std::move(change));
-  pool.release(now_, session.identity);
+  pool.release(called_at, session.identity);
   emit(SessionDown{.session = session.number,
                    .identity = session.identity,
                    .end = end,

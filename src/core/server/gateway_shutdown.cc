@@ -25,7 +25,7 @@ void Gateway::Impl::reject(HttpConnection& connection, StreamId stream) {
 
 void Gateway::Impl::announce_end() {
   ending = Ending::Announced;
-  next_ending_at = now_ + kShutdownStep;
+  next_ending_at = called_at + kShutdownStep;
   for (const auto& [ticket, request] : std::exchange(pending, {}))
     reject(*request.connection, request.stream);
   for (const auto& [connection, state] : connections) connection->send_goaway();
@@ -33,7 +33,7 @@ void Gateway::Impl::announce_end() {
 
 void Gateway::Impl::end_sessions() {
   ending = Ending::SessionsEnded;
-  next_ending_at = now_ + kShutdownStep;
+  next_ending_at = called_at + kShutdownStep;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (!slots[i]) continue;
     settle(*slots[i]);
@@ -47,7 +47,7 @@ void Gateway::Impl::close_connections() {
   ending = Ending::Closed;
   next_ending_at.reset();
   for (const auto& [connection, state] : connections) {
-    connection->close(now_, HttpError::NoError, "shutting down");
+    connection->close(called_at, HttpError::NoError, "shutting down");
   }
   emit(ShutDown{});
 }

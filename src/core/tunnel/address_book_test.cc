@@ -14,14 +14,14 @@ using test::nets;
 using testing::ElementsAre;
 using Change = AddressBook::Change;
 
-AddressAssign assign(std::vector<std::pair<uint64_t, std::string_view>> entries) {
+AddressAssign assign(const std::vector<std::pair<uint64_t, std::string_view>>& entries) {
   AddressAssign capsule;
   for (const auto& [id, prefix] : entries) {
     capsule.addresses.push_back({.request_id = RequestId(id), .prefix = net(prefix)});
   }
   return capsule;
 }
-AddressRequest request(std::vector<std::pair<uint64_t, std::string_view>> entries) {
+AddressRequest request(const std::vector<std::pair<uint64_t, std::string_view>>& entries) {
   AddressRequest capsule;
   for (const auto& [id, prefix] : entries) {
     capsule.addresses.push_back({.request_id = RequestId(id), .prefix = net(prefix)});

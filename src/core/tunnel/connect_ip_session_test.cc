@@ -15,7 +15,6 @@ using test::at;
 using test::CollectingHandler;
 using test::FakeChannel;
 using test::ip;
-using test::net;
 using test::nets;
 using test::Packet;
 using test::route;

@@ -14,7 +14,10 @@
 namespace masque {
 namespace {
 
-using namespace masque::test;
+using test::at;
+using test::make_packet;
+using test::Packet;
+using test::view_of;
 
 constexpr auto kBulk = TrafficClass::Bulk;
 constexpr auto kRealTime = TrafficClass::RealTime;

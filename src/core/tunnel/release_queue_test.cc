@@ -72,10 +72,10 @@ class Call {
     Instant sent;
   };
   struct CallSink final : ReleaseSink {
-    CallSink(Call& call, Instant now) : call_(call), now_(now) {}
-    void on_release(Bytes packet) override { call_.on_release(now_, load_be32(packet.data())); }
-    Call& call_;
-    Instant now_;
+    CallSink(Call& call_in, Instant now_in) : call(call_in), now(now_in) {}
+    void on_release(Bytes packet) override { call.on_release(now, load_be32(packet.data())); }
+    Call& call;
+    Instant now;
   };
 
   Duration uniform(Duration max) {

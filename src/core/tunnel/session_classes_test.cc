@@ -9,7 +9,17 @@
 namespace masque {
 namespace {
 
-using namespace masque::test;
+using test::at;
+using test::CollectingHandler;
+using test::CollectingSink;
+using test::datagram;
+using test::FakeChannel;
+using test::ip;
+using test::make_packet;
+using test::nets;
+using test::Packet;
+using test::route;
+using test::view_of;
 
 constexpr uint8_t kExpedited = 46;
 

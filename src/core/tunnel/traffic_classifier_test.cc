@@ -11,7 +11,10 @@
 namespace masque {
 namespace {
 
-using namespace masque::test;
+using test::at;
+using test::make_packet;
+using test::Packet;
+using test::view_of;
 
 constexpr uint8_t kExpedited = 46;
 constexpr uint8_t kAf41 = 34;

@@ -49,9 +49,9 @@ TEST(ErasureAllocation, none_for_windows_that_never_close) {
   decoder.add_source(0, symbol, {});
   repair(1, 1);
   const size_t before = allocations_by_new();
-  for (uint32_t i = 0; i < 100'000; ++i) repair(1 + i % 50, static_cast<uint16_t>(2 + i / 50));
+  for (uint32_t i = 0; i < 1'000'000; ++i) repair(1 + i % 50, static_cast<uint16_t>(2 + i / 50));
   EXPECT_EQ(allocations_by_new(), before);
-  EXPECT_GT(decoder.counters().evicted, 90'000u);
+  EXPECT_GT(decoder.counters().evicted, 900'000u);
 }
 
 }  // namespace

@@ -94,8 +94,8 @@ Targets targets(Lab& lab, const LinkOptions& link, size_t count = 1) {
 struct Bounds {
   double stream_loss_max = 0.004;
   double call_loss_max = 0.007;  // two packets of 300
-  Duration call_delay_max =
-      150ms;  // of which 100 are the bottleneck's queue at the end of slow start
+  // Of which 100 are the bottleneck's queue at the end of slow start.
+  Duration call_delay_max = 150ms;
   double reported_loss_max = 0.01;  // what one end is told of the other
   double repairs_max = 0.05;        // for each bulk source
 };

@@ -17,6 +17,7 @@ class AwaitedPackets {
   static constexpr size_t kMax = 64;  // more are asked for once only
   static constexpr uint8_t kAsksMax = 3;
 
+  bool empty() const { return count_ == 0; }
   void on_asked(Instant now, uint64_t sequence) {
     if (count_ < kMax) packets_[count_++] = {.sequence = sequence, .asked_at = now};
   }

@@ -446,8 +446,7 @@ std::optional<uint64_t> PathReceiver::next_to_ask(Instant now) {
   asked_ = std::max(asked_, oldest);
   const uint64_t end = when == Asking::InTime ? highest_ : next_;
   for (; asked_ < end; ++asked_) {
-    const Entry& its = entry(asked_);
-    if (is_missing(asked_) && !its.requested) return asked_;
+    if (is_missing(asked_) && !entry(asked_).requested) return asked_;
   }
   return std::nullopt;
 }
@@ -463,8 +462,10 @@ Duration PathReceiver::answer_wait(Instant now) { return request_wait(now) + rtt
 
 std::optional<Instant> PathReceiver::next_request(Instant now) {
   if (asking(now) == Asking::Never || requests_left_ < 1) return std::nullopt;
-  const auto again =
-      awaited_.next_due(answer_wait(now), [this](uint64_t one) { return is_missing(one); });
+  std::optional<Instant> again;
+  if (!awaited_.empty()) {  // this runs for every packet
+    again = awaited_.next_due(answer_wait(now), [this](uint64_t one) { return is_missing(one); });
+  }
   const auto sequence = next_to_ask(now);
   if (!sequence) return again;
   return earlier(entry(*sequence).known_at + request_wait(now), again);

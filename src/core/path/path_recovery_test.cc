@@ -107,13 +107,23 @@ TEST(PathRecovery, two_percent_of_loss_costs_a_tenth_and_is_gone) {
   EXPECT_EQ(p.changed, 0u);
 }
 
-TEST(PathRecovery, asks_again_and_gets_the_same_packet) {
-  PathPair p;
-  p.receiver.set_rtt(20ms);
+// Of packets 0, 1, ... all but the first and the last of `count` + 2 are lost.
+void lose(PathPair& p, size_t count, Duration rtt) {
+  p.receiver.set_rtt(rtt);
   p.sender.set_shares({.bulk = 0.01});
   p.arrive(p.wrap());
-  p.wrap();
+  for (size_t i = 0; i < count; ++i) p.wrap();
   p.arrive(p.wrap());
+}
+void answer(PathPair& p, uint64_t sequence) {
+  Packet room(1500);
+  room.resize(p.sender.resend(p.now, sequence, room));
+  p.arrive(room);
+}
+
+TEST(PathRecovery, asks_again_and_gets_the_same_packet) {
+  PathPair p;
+  lose(p, 1, 20ms);
   const auto at = p.receiver.next_request(p.now);
   ASSERT_TRUE(at);
   p.now = *at;
@@ -122,11 +132,10 @@ TEST(PathRecovery, asks_again_and_gets_the_same_packet) {
   ASSERT_EQ(request->count, 1u);
   EXPECT_EQ(request->sequences[0], 1u);
   EXPECT_EQ(p.receiver.make_request(p.now), std::nullopt);  // once is enough
-  Packet room(1500);
-  room.resize(p.sender.resend(p.now, 1, room));
-  p.arrive(room);
+  answer(p, 1);
   EXPECT_THAT(p.delivered, ::testing::ElementsAre(0, 1, 2));
   EXPECT_EQ(p.changed, 0u);
+  Packet room(1500);
   EXPECT_EQ(p.sender.resend(p.now, 1000, room), 0u);
 }
 
@@ -134,11 +143,7 @@ TEST(PathRecovery, asks_again_and_gets_the_same_packet) {
 // that the packet was lost.
 TEST(PathRecovery, asks_for_what_was_passed_over_and_does_not_wait_for_it) {
   PathPair p;
-  p.receiver.set_rtt(150ms);
-  p.sender.set_shares({.bulk = 0.01});
-  p.arrive(p.wrap());
-  p.wrap();
-  p.arrive(p.wrap());
+  lose(p, 1, 150ms);
   EXPECT_EQ(p.receiver.next_request(p.now), std::nullopt);  // it may be on its way
   p.advance(60ms);
   EXPECT_THAT(p.delivered, ::testing::ElementsAre(0, 2));
@@ -149,9 +154,7 @@ TEST(PathRecovery, asks_for_what_was_passed_over_and_does_not_wait_for_it) {
   EXPECT_EQ(p.receiver.make_request(p.now), std::nullopt);
   p.advance(150ms);
   const Duration spread = p.receiver.delay_spread(p.now);
-  Packet room(1500);
-  room.resize(p.sender.resend(p.now, 1, room));
-  p.arrive(room);
+  answer(p, 1);
   EXPECT_THAT(p.delivered, ::testing::ElementsAre(0, 2, 1));
   EXPECT_EQ(p.receiver.delay_spread(p.now), spread);  // its age says nothing of the link
   p.advance(200ms);
@@ -161,12 +164,7 @@ TEST(PathRecovery, asks_for_what_was_passed_over_and_does_not_wait_for_it) {
 // Requests and answers are lost like everything else.
 TEST(PathRecovery, asks_three_times_at_most) {
   PathPair p;
-  p.receiver.set_rtt(100ms);
-  p.sender.set_shares({.bulk = 0.01});
-  p.arrive(p.wrap());
-  p.wrap();
-  p.wrap();
-  p.arrive(p.wrap());
+  lose(p, 2, 100ms);
   std::vector<Instant> asked;
   for (int i = 0; i < 1000; ++i) {
     p.arrive(p.wrap());
@@ -184,17 +182,10 @@ TEST(PathRecovery, asks_three_times_at_most) {
 
 TEST(PathRecovery, what_has_come_is_not_asked_for_again) {
   PathPair p;
-  p.receiver.set_rtt(100ms);
-  p.sender.set_shares({.bulk = 0.01});
-  p.arrive(p.wrap());
-  p.wrap();
-  p.wrap();
-  p.arrive(p.wrap());
+  lose(p, 2, 100ms);
   p.advance(60ms);
   ASSERT_TRUE(p.receiver.make_request(p.now));
-  Packet room(1500);
-  room.resize(p.sender.resend(p.now, 1, room));
-  p.arrive(room);
+  answer(p, 1);
   p.advance(150ms);
   const auto request = p.receiver.make_request(p.now);
   ASSERT_TRUE(request);

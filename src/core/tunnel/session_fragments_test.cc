@@ -101,7 +101,7 @@ TEST(SessionFragments, a_limit_that_fell_since_the_last_look_counts) {
 TEST(SessionFragments, between_clients_each_fragment_has_one_hop_less) {
   Proxy p;
   const Packet packet = large();
-  const Packet before(packet.begin(), packet.end());
+  const Packet before = packet;  // NOLINT(performance-unnecessary-copy-initialization)
   EXPECT_EQ(p.send(packet, Forwarding::WeDecrement), SendVerdict::Sent);
   ASSERT_EQ(p.channel.sent.size(), 2u);
   for (const Packet& fragment : p.channel.sent) EXPECT_EQ(view_of(fragment).ttl, 63);

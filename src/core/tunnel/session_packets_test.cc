@@ -211,7 +211,7 @@ TEST(SessionPackets, rfc9484_7_2_ttl_is_decremented_once_and_only_by_a_forwarder
       from_hex("4500002000004000 3f11 4f87 c000020b c6336407 9c400035000c0000 61626364").value();
   Proxy p;
   p.session.assign_addresses(nets({"198.51.100.7/32"}));
-  const Packet before(packet.begin(), packet.end());
+  const Packet before = packet;  // NOLINT(performance-unnecessary-copy-initialization)
   EXPECT_EQ(p.send(packet, Forwarding::WeDecrement), SendVerdict::Sent);
   EXPECT_EQ(p.send(packet, Forwarding::KernelDecrements), SendVerdict::Sent);
   EXPECT_THAT(p.channel.sent, testing::ElementsAre(forwarded, packet));

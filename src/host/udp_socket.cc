@@ -41,6 +41,9 @@ Result<void, SysError> set_v6_options(int fd) {
   TRY_VOID(
       set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE, "IPV6_MTU_DISCOVER"));
   TRY_VOID(set_option(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1, "IPV6_DONTFRAG"));
+  // RFC 9000 9.7: a flow label of each pair of addresses and ports, even where hosts do without by
+  // default.
+  TRY_VOID(set_option(fd, IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 1, "IPV6_AUTOFLOWLABEL"));
   return set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, 0, "IPV6_RECVERR");
 }
 

@@ -2,16 +2,19 @@
 #include "host/udp_socket.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
 #include <vector>
 
 #include "host/system.h"
+#include "host/unique_fd.h"
 
 namespace masque {
 namespace {
@@ -147,6 +150,67 @@ TEST(UdpSource, another_loopback_address_is_used_as_asked) {
   ASSERT_TRUE(to->receive_batch(got));
   ASSERT_EQ(got.datagrams().size(), 1u);
   EXPECT_EQ(got.datagrams()[0].path.remote, source);
+}
+
+// Receives as the kernel shows it, with the flow label of what arrives.
+class FlowLabels {
+ public:
+  FlowLabels() : fd_(sys::socket(AF_INET6, SOCK_DGRAM, IPPROTO_UDP).value()) {
+    constexpr int kReceiveFlowInfo =
+        11;  // IPV6_FLOWINFO of <linux/in6.h>, which <netinet/in.h> excludes
+    EXPECT_TRUE(sys::set_option(fd_.get(), IPPROTO_IPV6, kReceiveFlowInfo, 1, "IPV6_FLOWINFO"));
+    sockaddr_in6 name{};
+    name.sin6_family = AF_INET6;
+    name.sin6_addr = in6addr_loopback;
+    socklen_t length = sizeof name;
+    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&name), length), 0);
+    EXPECT_EQ(::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&name), &length), 0);
+    address_ = {.address = loopback(IpVersion::V6), .port = ntohs(name.sin6_port)};
+  }
+
+  // Of one datagram that `from` sends; 0: it has none, or nothing came.
+  uint32_t of_one_from(UdpSocket& from) {
+    TransmitBatch batch;
+    batch.room()[0] = 1;
+    batch.commit({.local = from.local_address(), .remote = address_}, Ecn::Ect0, 1);
+    SendCursor cursor;
+    EXPECT_EQ(from.send_batch(batch, cursor), UdpSocket::SendState::Done);
+    if (!sys::poll_one(fd_.get(), POLLIN, 2000).value_or(false)) return 0;
+    uint8_t byte = 0;
+    alignas(cmsghdr) std::array<uint8_t, 256> control{};
+    iovec piece{.iov_base = &byte, .iov_len = 1};
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    EXPECT_EQ(::recvmsg(fd_.get(), &message, 0), 1);
+    const cmsghdr* header = CMSG_FIRSTHDR(&message);
+    if (header == nullptr) return 0;
+    uint32_t info = 0;
+    std::memcpy(&info, CMSG_DATA(header), sizeof info);
+    return ntohl(info) & 0xFFFFF;
+  }
+
+ private:
+  UniqueFd fd_;
+  SocketAddress address_;
+};
+
+// A client dials from a new socket with new connection IDs.
+// proves: M10c
+TEST(UdpFlowLabel, rfc9000_9_7_each_socket_has_its_own) {
+  FlowLabels labels;
+  const UdpOptions options{.bind = {.address = loopback(IpVersion::V6)}};
+  auto first = UdpSocket::create(options);
+  auto second = UdpSocket::create(options);
+  ASSERT_TRUE(first && second);
+  const uint32_t label = labels.of_one_from(*first);
+  EXPECT_NE(label, 0u);
+  EXPECT_EQ(labels.of_one_from(*first), label);
+  const uint32_t other = labels.of_one_from(*second);
+  EXPECT_NE(other, 0u);
+  EXPECT_NE(other, label);
 }
 
 // One dead destination must not cost the others anything.

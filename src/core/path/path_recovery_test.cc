@@ -295,7 +295,7 @@ TEST(PathRecovery, forged_repairs_change_counters_only) {
   p.sender.set_shares({.bulk = 1, .bulk_window = 16});
   for (int i = 0; i < 10; ++i) {
     p.arrive(p.wrap());
-    for (Packet repair : p.repairs()) {
+    for (const Packet& repair : p.repairs()) {
       // Anywhere between the header and the sample of the mask.
       for (size_t at = 17; at + 16 < repair.size(); at += 13) {
         Packet changed = repair;

@@ -221,13 +221,15 @@ class NullSession final : public TlsSession {
 
   bool install_handshake() {
     const uint64_t base = mix(transcript_, 'h');
-    const ngtcp2_crypto_aead_ctx receive = new_key(direction_key(base, !is_client()));
-    const ngtcp2_crypto_aead_ctx send = new_key(direction_key(base, is_client()));
     const ngtcp2_crypto_cipher_ctx header{};
     traffic_base_ = mix(transcript_, 't');
-    return ngtcp2_conn_install_rx_handshake_key(connection_, &receive, kZeroIv, kIvSize, &header) ==
-               0 &&
-           ngtcp2_conn_install_tx_handshake_key(connection_, &send, kZeroIv, kIvSize, &header) == 0;
+    const ngtcp2_crypto_aead_ctx receive = new_key(direction_key(base, !is_client()));
+    if (ngtcp2_conn_install_rx_handshake_key(connection_, &receive, kZeroIv, kIvSize, &header) !=
+        0) {
+      return false;
+    }
+    const ngtcp2_crypto_aead_ctx send = new_key(direction_key(base, is_client()));
+    return ngtcp2_conn_install_tx_handshake_key(connection_, &send, kZeroIv, kIvSize, &header) == 0;
   }
 
   bool install_receive() {

@@ -344,10 +344,8 @@ QuicConnection::Flushed QuicConnection::Impl::write_waiting(Instant now, Transmi
 void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info,
                                   Instant now) {
   // Converting an address costs more than comparing it, and it hardly ever changes.
-  if (std::memcmp(&cached_remote, &path_storage.remote, sizeof(cached_remote)) != 0 ||
-      std::memcmp(&cached_local, &path_storage.local, sizeof(cached_local)) != 0) {
-    cached_remote = path_storage.remote;
-    cached_local = path_storage.local;
+  if (ngtcp2_path_eq(&cached_storage.path, &path_storage.path) == 0) {
+    ngtcp2_path_copy(&cached_storage.path, &path_storage.path);
     cached_path = from_ngtcp2(path_storage.path);
   }
   last_ecn = static_cast<Ecn>(info.ecn & 3);

@@ -117,12 +117,11 @@ struct QuicConnection::Impl final : public QuicPacketSink {
   std::vector<uint8_t> probe_frame;
   Instant probe_blocked_until{};
   Instant heard_at{};
-  Instant called_at{};              // when the verb that runs began, for callbacks
-  size_t burst = 0;                 // bytes since pacing was last told
-  mutable NetworkPath cached_path;  // what `path_storage` held when it was last converted
-  PathStorage path_storage;         // where the packet being written goes
-  ngtcp2_sockaddr_union cached_remote{};
-  ngtcp2_sockaddr_union cached_local{};
+  Instant called_at{};         // when the verb that runs began, for callbacks
+  size_t burst = 0;            // bytes since pacing was last told
+  PathStorage path_storage;    // where the packet being written goes
+  PathStorage cached_storage;  // what it held when it was last converted
+  NetworkPath cached_path;     // the same, converted
 };
 
 }  // namespace masque

@@ -10,13 +10,13 @@ namespace {
 // ICMP errors about a packet from another session of ours: into that session's queue.
 class ToSession final : public PacketSink {
  public:
-  ToSession(Instant now, ConnectIpSession& session) : called_at(now), session_(session) {}
+  ToSession(Instant now, ConnectIpSession& session) : called_at_(now), session_(session) {}
   void deliver(Bytes ip_packet) override {
-    session_.enqueue(called_at, {.head = ip_packet, .body = {}});
+    session_.enqueue(called_at_, {.head = ip_packet, .body = {}});
   }
 
  private:
-  Instant called_at;
+  Instant called_at_;
   ConnectIpSession& session_;
 };
 

@@ -178,21 +178,18 @@ SCENARIO(retry_auto_under_flood, 3,
   lab.finish();
 }
 
-// proves: V1t
-SCENARIO(amplification_silent_client, 3,
-         "Q4: a large certificate to an address that never answers: three times at most") {
-  // The account is kept by the network for every address (I-7): more is a violation.
-  lab.add_server({.certificate_size = 12'000});
+// First flights of an address that never answers. The account is kept by the network for every
+// address (I-7): more is a violation.
+void spoof_first_flights(Lab& lab, std::string_view address, int copies) {
   const auto tls = lab.client_tls("mallory");
   const SocketAddress server = lab.server().listen_address();
-  const SocketAddress victim{.address = Lab::address("198.18.0.1"), .port = 1234};
+  const SocketAddress victim{.address = Lab::address(address), .port = 1234};
   for (int i = 0; i < 3; ++i) {
-    for (auto& bytes : first_flight(lab, *tls, victim, server)) {
-      lab.network.inject({.from = victim,
-                          .to = server,
-                          .ecn = Ecn::NotEct,
-                          .bytes = std::move(bytes),
-                          .sent_at = {}});
+    for (const auto& bytes : first_flight(lab, *tls, victim, server)) {
+      for (int copy = 0; copy < copies; ++copy) {
+        lab.network.inject(
+            {.from = victim, .to = server, .ecn = Ecn::NotEct, .bytes = bytes, .sent_at = {}});
+      }
     }
     lab.run(7s);  // probe timeouts and the close of the handshake are in it
   }
@@ -202,6 +199,23 @@ SCENARIO(amplification_silent_client, 3,
   EXPECT_GT(account->sent, account->received);
   EXPECT_LE(account->sent, 3 * account->received);
   EXPECT_TRUE(lab.server().endpoint().idle());
+}
+
+// proves: V1t
+SCENARIO(amplification_silent_client, 3,
+         "Q4: a large certificate to an address that never answers: three times at most") {
+  lab.add_server({.certificate_size = 12'000});
+  spoof_first_flights(lab, "198.18.0.1", 1);
+  lab.finish();
+}
+
+SCENARIO(amplification_with_copies, 3,
+         "The server's flight goes twice and three times what came is not exceeded") {
+  ServerSetup server;
+  server.gateway.resilience.mode = ResilienceMode::Auto;
+  lab.add_server(std::move(server));
+  spoof_first_flights(lab, "198.18.0.1", 1);
+  spoof_first_flights(lab, "198.18.0.2", 2);
   lab.finish();
 }
 

@@ -67,10 +67,13 @@ void RateController::on_sample(Instant now, const Sample& sample) {
     evidence_ = Evidence::Overflow;
     return;
   }
+  sent_.mark(now);
   if (round_span_ < round() * 3 / 4) return;
 
   // What arrived within this part of a round.
-  arrived_ = static_cast<double>(round_bytes_) * 1e9 / static_cast<double>(round_span_.count());
+  const double seconds = static_cast<double>(round_span_.count()) * 1e-9;
+  arrived_ = static_cast<double>(round_bytes_) / seconds;
+  offered_ = sent_.between(now - rtt_ - round_span_, now - rtt_) / seconds;
   grows_ = arrived_ > arrivals_.high(now).value_or(0) * kGrowth;
   arrivals_.add(now, arrived_);
   const bool limited = limited_in_round_;
@@ -88,7 +91,7 @@ void RateController::on_sample(Instant now, const Sample& sample) {
 void RateController::on_drained(Instant now) {
   const bool overflowed = evidence_ == Evidence::Overflow;
   const bool falls = queue_ <= queue_at_drain_ - queue_target_ / 3;
-  if (!overflowed && falls && arrived_ < *rate() * kArrivesWhole) {
+  if (!overflowed && falls && arrived_ < std::min(*rate(), offered_) * kArrivesWhole) {
     // It falls, and not far enough: others use the path too, or it has become slower.
     bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.5));
     enter(now, State::Drain);
@@ -120,7 +123,8 @@ void RateController::on_round(Instant now, bool limited, bool backlogged) {
     case State::Cruise:
       if (rounds_over_ >= 2 && limited) {
         // The path has become slower, or others use it too.
-        bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.3));
+        if (arrived_ < offered_ * kArrivesWhole)
+          bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.3));
         enter(now, State::Drain);
       } else if (now - limited_at_ > kOpenAfter) {
         enter(now, State::Open);
@@ -167,6 +171,7 @@ bool RateController::may_send(Instant now) {
 }
 
 void RateController::on_sent(Instant now, size_t bytes) {
+  sent_.on_sent(bytes);
   if (state_ == State::Open) return;
   refill(now);
   bucket_ -= static_cast<double>(bytes);

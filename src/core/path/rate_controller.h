@@ -12,10 +12,11 @@
 // The queue is the delay above the lowest of the last seconds, measured at the fastest packet of
 // each report, so that jitter does not count. A delay that does not fall while we send less is not
 // ours (another path, a link that puts jitter in order): it is taken as noise, and only more than
-// that counts. While more arrives with each round nothing is full yet, whatever the delay says.
-// Overload: far more is lost than the link loses, so that a queue overflows. Probe sends a quarter
-// more for a round trip: when as much more arrives and no queue builds up, it goes on doubling; so
-// a rate ten times higher is found in a second.
+// that counts. Nor is a path slower because less arrives, where as little was sent: QUIC's
+// controller may have held back. While more arrives with each round nothing is full yet, whatever
+// the delay says. Overload: far more is lost than the link loses, so that a queue overflows. Probe
+// sends a quarter more for a round trip: when as much more arrives and no queue builds up, it goes
+// on doubling; so a rate ten times higher is found in a second.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@
 
 #include "base/time.h"
 #include "core/path/path_messages.h"
+#include "core/path/sent_history.h"
 #include "core/path/windowed_range.h"
 
 namespace masque {
@@ -81,6 +83,8 @@ class RateController {
   double bandwidth_ = 0;  // bytes per second that the path has carried
   double probe_gain_ = 0;
   double arrived_ = 0;  // the rate of the last round
+  double offered_ = 0;  // what we had sent of it, a round trip before
+  SentHistory sent_;
   bool grows_ = false;  // it was higher than all of the rounds before
   WindowedRange<double> arrivals_{700ms};
   // One round of samples.

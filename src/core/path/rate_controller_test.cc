@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
+
 namespace masque {
 namespace {
 
@@ -88,6 +90,35 @@ TEST(RateController, overload_limits_to_what_arrived) {
   for (int i = 0; i < 20; ++i, now += 20ms) controller.on_sample(now, sample(1ms, 1'400'000));
   EXPECT_EQ(controller.state(), RateController::State::Cruise);
   EXPECT_NEAR(*controller.rate(), 1'960'000, 100'000);
+}
+
+// QUIC's controller held back for some round trips, while the delay of the path walked.
+TEST(RateController, less_that_arrives_because_less_was_sent_is_not_a_slower_path) {
+  RateController controller(15ms);
+  Instant now{1s};
+  std::deque<uint64_t> on_the_way(4);  // what was sent 80, 60, 40 and 20 ms ago
+  const auto round = [&](Duration queue, uint64_t bytes_per_second, bool limited, bool overloaded) {
+    controller.on_sent(now, bytes_per_second / 50);
+    on_the_way.push_back(bytes_per_second);
+    auto next = sample(queue, on_the_way.front());
+    on_the_way.pop_front();
+    next.rtt = 80ms;
+    next.limited = next.backlogged = limited;
+    next.overloaded = overloaded;
+    controller.on_sample(now, next);
+    now += 20ms;
+  };
+  for (int i = 0; i < 50; ++i) round(2ms, 2'000'000, true, false);
+  round(2ms, 2'000'000, true, true);  // an overflow: the rate is known
+  for (int i = 0; i < 20 && controller.state() != RateController::State::Cruise; ++i) {
+    round(1ms, 2'000'000, false, false);
+  }
+  ASSERT_EQ(controller.state(), RateController::State::Cruise);
+  const double before = *controller.rate();
+  for (int i = 0; i < 12; ++i) round(40ms, 500'000, true, false);
+  for (int i = 0; i < 40; ++i) round(2ms, 500'000, false, false);
+  ASSERT_TRUE(controller.rate());
+  EXPECT_GE(*controller.rate(), before * 0.99);
 }
 
 }  // namespace

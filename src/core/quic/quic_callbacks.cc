@@ -18,6 +18,7 @@ int result_of(Continue go_on) { return go_on == Continue::Yes ? 0 : NGTCP2_ERR_C
 int on_handshake_completed(ngtcp2_conn*, void* user_data) {
   Impl& impl = impl_of(user_data);
   impl.state = Impl::State::Open;
+  impl.credit.reset();
   if (impl.role == Impl::Role::Server) {
     impl.offer_new_token(ngtcp2_conn_get_path(impl.connection)->remote);
   }

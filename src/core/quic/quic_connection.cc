@@ -72,6 +72,7 @@ std::unique_ptr<QuicConnection> QuicConnection::create_server(Instant now,
   parameters.original_dcid = to_ngtcp2(start.original_dcid.value_or(start.client_chosen_dcid));
   switch (start.token_kind) {
     case ServerStart::Token::None:
+      impl->credit.emplace();
       break;
     case ServerStart::Token::Retry:
       library_settings.token_type = NGTCP2_TOKEN_TYPE_RETRY;
@@ -172,6 +173,9 @@ QuicConnection::ReadResult QuicConnection::on_datagram(Instant now,
 QuicConnection::ReadResult QuicConnection::Impl::read(Instant now, const NetworkPath& network_path,
                                                       Ecn ecn, MutableBytes packet) {
   const PathStorage path(network_path);
+  if (credit && ngtcp2_path_eq(ngtcp2_conn_get_path(connection), &path.path) != 0) {
+    credit->on_received(packet.size());
+  }
   const ngtcp2_pkt_info info{.ecn = static_cast<uint8_t>(ecn)};
   const int rv =
       ngtcp2_conn_read_pkt(connection, &path.path, &info, packet.data(), packet.size(), to_ns(now));
@@ -279,8 +283,19 @@ size_t QuicConnection::Impl::payload_limit() const {
   return mtu_guard.trusting() ? by_path : std::min(by_path, mtu_guard.limit());
 }
 
+bool QuicConnection::Impl::may_ask(Instant now) {
+  if (!ack_spacing.active(now)) return ack_spacing.may_ask(now, {}, now);
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info(connection, &info);
+  const uint64_t expiry = ngtcp2_conn_get_expiry(connection);
+  return ack_spacing.may_ask(now, Duration(static_cast<int64_t>(info.smoothed_rtt)),
+                             expiry == kNever ? Instant::max() : instant_from_ns(expiry));
+}
+
 QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, TransmitBatch& batch) {
-  const Flushed flushed = write_waiting(now, batch, WhenNoStream::AskLibrary);
+  const bool ask = may_ask(now);
+  const Flushed flushed =
+      write_waiting(now, batch, ask ? WhenNoStream::AskLibrary : WhenNoStream::Return);
   if (flushed == Flushed::All) end_burst(now);
   return flushed;
 }
@@ -291,8 +306,10 @@ QuicConnection::Flushed QuicConnection::Impl::write_waiting(Instant now, Transmi
   StreamChunk chunk;
   bool begun = false;  // a packet with room for more
   for (;;) {
-    const MutableBytes room = packet_room(batch);
+    MutableBytes room = packet_room(batch);
     if (room.empty()) return Flushed::Full;
+    if (credit) room = room.first(credit->limit(room.size()));
+    if (room.empty()) return Flushed::All;
     chunk.stream = -1;
     chunk.piece_count = 0;
     chunk.fin = false;
@@ -350,6 +367,7 @@ void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngt
   }
   last_ecn = static_cast<Ecn>(info.ecn & 3);
   if (!path_writes) repeat_later(now, batch.room().first(length));
+  if (credit) credit->on_sent(length);
   batch.commit(cached_path, last_ecn, path_writes ? wrap(batch, length, now) : length);
   burst += length;
   if (burst >= ngtcp2_conn_get_send_quantum(connection)) end_burst(now);
@@ -400,8 +418,9 @@ QuicConnection::Flushed QuicConnection::Impl::write_close(Instant now, TransmitB
                                                     before.data(), before.size(), to_ns(now));
     if (size > 0) commit(batch, static_cast<size_t>(size), before_info, now);
   }
-  const MutableBytes room = batch.room();
+  MutableBytes room = batch.room();
   if (room.empty()) return Flushed::Full;
+  if (credit) room = room.first(credit->limit(room.size()));
   close_pending = false;
   ngtcp2_ccerr error;
   ngtcp2_ccerr_default(&error);
@@ -438,6 +457,7 @@ std::optional<Instant> QuicConnection::next_timeout() const {
     case Impl::State::Open: {
       const uint64_t expiry = ngtcp2_conn_get_expiry(impl.connection);
       auto out = earlier(impl.next_probe(), impl.repeater.next_timeout());
+      out = earlier(out, impl.ack_spacing.next_timeout());
       if (impl.path_layer) {
         const auto sending = impl.path_writes && !impl.validating ? PathLayer::Sending::Allowed
                                                                   : PathLayer::Sending::Paused;

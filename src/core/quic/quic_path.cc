@@ -23,7 +23,9 @@ std::unique_ptr<PathProtection> protection_of(const TlsSession& tls, std::string
 
 std::optional<PathOffer> QuicConnection::offer_path_layer(const PathSettings& settings) {
   Impl& impl = *impl_;
-  if (impl.path_layer) return PathOffer{};
+  const PathOffer offer{.wants_sparse_acks =
+                            impl.settings.congestion_control == CongestionControl::Cubic};
+  if (impl.path_layer) return offer;
   if (settings.mode == ResilienceMode::Off || impl.state != Impl::State::Open) return std::nullopt;
   // Path packets carry an ID of the same length in its place.
   if (ngtcp2_conn_get_dcid(impl.connection)->datalen != kPathIdLength) return std::nullopt;
@@ -35,7 +37,7 @@ std::optional<PathOffer> QuicConnection::offer_path_layer(const PathSettings& se
   std::vector<ngtcp2_cid> ids(ngtcp2_conn_get_scid(impl.connection, nullptr));
   ngtcp2_conn_get_scid(impl.connection, ids.data());
   for (const ngtcp2_cid& id : ids) impl.add_path_id(from_ngtcp2(id));
-  return PathOffer{};
+  return offer;
 }
 
 bool QuicConnection::start_path_layer(const PathSettings& settings, const PathOffer& peer) {
@@ -45,6 +47,7 @@ bool QuicConnection::start_path_layer(const PathSettings& settings, const PathOf
   if (!peer.reads(code)) return false;
   impl.path_layer->use_code(code);
   impl.path_writes = true;
+  if (peer.wants_sparse_acks) impl.ack_spacing.begin(impl.called_at);
   impl.wake();
   return true;
 }
@@ -123,17 +126,16 @@ QuicConnection::Flushed QuicConnection::Impl::write_path_packets(Instant now,
 
 void QuicConnection::Impl::repeat_later(Instant now, Bytes packet) {
   if (settings.path_layer == QuicSettings::PathLayerUse::None) return;
-  // Towards an address that may be somebody else's every byte counts (RFC 9000 8.1).
-  if (role == Role::Server && ngtcp2_conn_get_handshake_completed(connection) == 0) return;
   repeater.keep(now, packet);
 }
 
 QuicConnection::Flushed QuicConnection::Impl::write_repeated(Instant now, TransmitBatch& batch) {
   for (; const auto packet = repeater.due(now); repeater.pop()) {
-    if (validating) continue;
+    if (validating || (credit && !credit->covers_copy(packet->size()))) continue;
     const MutableBytes room = batch.room();
     if (room.size() < packet->size()) return Flushed::Full;
     std::ranges::copy(*packet, room.begin());
+    if (credit) credit->on_copy_sent(packet->size());
     batch.commit(from_ngtcp2(*ngtcp2_conn_get_path(connection)), last_ecn, packet->size());
   }
   return Flushed::All;

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/mutant.h"
+
 namespace masque {
 
 class AddressCredit {
@@ -22,11 +24,12 @@ class AddressCredit {
   void on_copy_sent(size_t bytes) { copied_ += bytes; }
 
   bool covers_copy(size_t bytes) const {
+    if (mutant("credit.copies.remove")) return true;
     return 2 * sent_ <= kFactor * received_ && sent_ + copied_ + bytes <= kFactor * received_;
   }
   // How much of `room` a datagram of ngtcp2 may fill; 0: none may go.
   size_t limit(size_t room) const {
-    if (copied_ == 0) return room;
+    if (copied_ == 0 || mutant("credit.limit.remove")) return room;
     const uint64_t allowed = kFactor * received_;
     const uint64_t left = allowed - std::min(allowed, sent_ + copied_);
     return left < kDatagramMin ? 0 : static_cast<size_t>(std::min<uint64_t>(room, left));

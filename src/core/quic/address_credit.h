@@ -25,17 +25,18 @@ class AddressCredit {
 
   bool covers_copy(size_t bytes) const {
     if (mutant("credit.copies.remove")) return true;
-    return 2 * sent_ <= kFactor * received_ && sent_ + copied_ + bytes <= kFactor * received_;
+    return 2 * sent_ <= allowed() && sent_ + copied_ + bytes <= allowed();
   }
   // How much of `room` a datagram of ngtcp2 may fill; 0: none may go.
   size_t limit(size_t room) const {
     if (copied_ == 0 || mutant("credit.limit.remove")) return room;
-    const uint64_t allowed = kFactor * received_;
-    const uint64_t left = allowed - std::min(allowed, sent_ + copied_);
+    const uint64_t left = allowed() - std::min(allowed(), sent_ + copied_);
     return left < kDatagramMin ? 0 : static_cast<size_t>(std::min<uint64_t>(room, left));
   }
 
  private:
+  uint64_t allowed() const { return kFactor * received_; }
+
   uint64_t received_ = 0;
   uint64_t sent_ = 0;
   uint64_t copied_ = 0;

@@ -284,6 +284,7 @@ size_t QuicConnection::Impl::payload_limit() const {
 }
 
 bool QuicConnection::Impl::may_ask(Instant now) {
+  // Always true, and ends what waited.
   if (!ack_spacing.active(now)) return ack_spacing.may_ask(now, {}, now);
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info(connection, &info);

@@ -35,13 +35,14 @@ configure_preset() {
   printf '%s\n' "$now" >"$stamp"
 }
 
-# run_script NAME ARGS...: builds release, then becomes a program of this repository.
+# run_script TARGET NAME ARGS...: builds that much of release, then becomes a program of this
+# repository.
 run_script() {
-  local script=$MASQUE_VPN_CHECKOUT/$1
-  shift
+  local target=$1 script=$MASQUE_VPN_CHECKOUT/$2
+  shift 2
   [[ -x $script ]] || die "${script#"$MASQUE_VPN_CHECKOUT"/} is not there (or not executable)"
   # Refuses the caller's directory, when it has to, before anything is built.
   prepare_platform
-  build_preset release
+  build_preset release "$target"
   run_on_platform "$script" "$@"
 }

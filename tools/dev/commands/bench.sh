@@ -16,4 +16,4 @@ build_boringtun() {
 }
 
 [[ ${1-} != badnet || " $* " =~ \ (-h|--help)\  ]] || build_boringtun
-run_script bench/run "$@"
+run_script all bench/run "$@"

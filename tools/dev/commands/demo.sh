@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # usage: ./dev demo [OPTION...]
 #
-# Builds, then shows the product at work: tools/demo, which takes the options.
+# Builds the programs, then shows the product at work: tools/demo, which takes the options.
 
-run_script tools/demo "$@"
+run_script programs tools/demo "$@"

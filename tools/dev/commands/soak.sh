@@ -5,4 +5,4 @@
 # Builds, then runs the sweep of bad links over ten thousand seeds (MASQUE_SWEEP_SEEDS, or --seeds) and for
 # longer than `./dev test` does: tests/soak/run, which takes the options.
 
-run_script tests/soak/run "$@"
+run_script scenarios_test tests/soak/run "$@"

@@ -7,7 +7,6 @@ namespace masque {
 
 namespace {
 
-constexpr uint16_t kDiscardPort = 9;
 constexpr uint16_t kDataPort = 5001;
 constexpr uint16_t kAckPort = 5002;
 constexpr size_t kPayloadOffset = 8 + 8;  // UDP header and id
@@ -73,7 +72,7 @@ void Flow::send_one() {
   } else {
     from_.send(make_udp_packet({.source = *source,
                                 .destination = *destination,
-                                .port = kDiscardPort,
+                                .port = options_.port,
                                 .id = id,
                                 .packet_size = options_.packet_size}),
                options_.fate);

@@ -32,6 +32,7 @@ struct FlowFigures {
 struct FlowOptions {
   Duration interval = 100ms;
   size_t packet_size = 100;
+  uint16_t port = 9;  // of datagrams: another one is another flow to the tunnel
   IpVersion version = IpVersion::V4;
   // Fixed source instead of the node's own address: spoofing.
   std::optional<IpAddress> source;

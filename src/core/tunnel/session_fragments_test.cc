@@ -6,37 +6,18 @@
 
 #include "core/ip/fragment.h"
 #include "core/tunnel/connect_ip_session.h"
-#include "core/tunnel/test_packets.h"
+#include "core/tunnel/test_proxy.h"
 
 namespace masque {
 namespace {
 
 using test::at;
-using test::CollectingSink;
-using test::FakeChannel;
 using test::make_packet;
-using test::nets;
 using test::Packet;
-using test::route;
 using test::view_of;
 
-// The gateway's end of a tunnel to 10.8.0.2.
-struct Proxy {
-  explicit Proxy(size_t limit = 1300)
-      : session(at(0s), {.role = SessionOptions::Role::Proxy,
-                         .own_addresses = {test::ip("10.8.0.1")},
-                         .our_sources = PacketFilter::OurSources::Any,
-                         .ipv6_probe = MtuProbePolicy::Off}) {
-    session.assign_addresses(nets({"10.8.0.2/32", "fd00:8::2/128"}));
-    session.advertise_routes({route("0.0.0.0/0"), route("::/0")});
-    set_limit(limit);
-    session.update_mtu(at(0s), channel);
-  }
-  void set_limit(size_t limit) { channel.limit = limit; }
-  SendVerdict send(const Packet& packet, Forwarding forwarding = Forwarding::KernelDecrements) {
-    return session.on_ip_packet(at(0s), {.head = packet, .body = {}}, view_of(packet), forwarding,
-                                channel, tun);
-  }
+struct Proxy : test::Proxy {
+  explicit Proxy(size_t limit = 1300) : test::Proxy({}, limit) {}
   void flush() { session.flush(at(1ms), channel, back); }
   // What the peer's host makes of the fragments; empty when a part is missing.
   Packet joined() const {
@@ -50,11 +31,6 @@ struct Proxy {
     }
     return ended ? out : Packet{};
   }
-
-  FakeChannel channel;
-  CollectingSink tun;
-  WayBackToTun back{tun};
-  ConnectIpSession session;
 };
 
 Packet large(size_t size = 1400) {
@@ -91,7 +67,7 @@ TEST(SessionFragments, what_fits_says_no_or_is_ipv6_is_not_cut) {
 
 TEST(SessionFragments, a_limit_that_fell_since_the_last_look_counts) {
   Proxy p(1400);
-  p.set_limit(1300);  // only the channel knows
+  p.channel.limit = 1300;  // only the channel knows
   const Packet packet = large(1350);
   EXPECT_EQ(p.send(packet), SendVerdict::Sent);
   EXPECT_EQ(p.joined(), payload_of(packet));
@@ -125,7 +101,7 @@ TEST(SessionFragments, what_became_too_big_in_the_queue_is_cut_there) {
   p.channel.blocked = true;
   const Packet packet = large(1390);
   p.send(packet);
-  p.set_limit(1300);
+  p.channel.limit = 1300;
   p.channel.blocked = false;
   p.flush();
   EXPECT_EQ(p.channel.sent.size(), 2u);
@@ -142,7 +118,7 @@ TEST(SessionFragments, fragments_are_cut_again_in_the_queue) {
   p.send(packet);
   p.channel.blocked = false;
   for (const size_t limit : {size_t{1300}, size_t{900}, Ipv4Fragmenter::kMtuMin}) {
-    p.set_limit(limit);
+    p.channel.limit = limit;
     p.channel.limit_packets = 1;
     p.flush();
   }

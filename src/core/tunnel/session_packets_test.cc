@@ -5,53 +5,25 @@
 
 #include "core/capsule/capsule.h"
 #include "core/tunnel/connect_ip_session.h"
-#include "core/tunnel/test_packets.h"
+#include "core/tunnel/test_proxy.h"
 
 namespace masque {
 namespace {
 
 using test::at;
-using test::CollectingHandler;
-using test::CollectingSink;
 using test::datagram;
-using test::FakeChannel;
 using test::ip;
 using test::make_echo;
 using test::make_packet;
 using test::nets;
 using test::Packet;
-using test::route;
 using test::view_of;
 
-// A gateway's session: the client has 10.8.0.2 and fd00:8::2, the world is advertised.
-struct Proxy {
-  explicit Proxy(SessionOptions options = {})
-      : session(at(0s), [&] {
-          options.role = SessionOptions::Role::Proxy;
-          options.own_addresses = {ip("10.8.0.1"), ip("fd00:8::1")};
-          options.our_sources = PacketFilter::OurSources::Any;
-          options.ipv6_probe = MtuProbePolicy::Off;
-          return options;
-        }()) {
-    session.assign_addresses(nets({"10.8.0.2/32", "fd00:8::2/128"}));
-    session.advertise_routes({route("0.0.0.0/0"), route("::/0")});
-    session.update_mtu(at(0s), channel);
-  }
-  SendVerdict send(const Packet& packet, Forwarding forwarding = Forwarding::KernelDecrements,
-                   Instant now = at(0s)) {
-    return session.on_ip_packet(now, {.head = packet, .body = {}}, view_of(packet), forwarding,
-                                channel, tun);
-  }
+struct Proxy : test::Proxy {
+  using test::Proxy::Proxy;
   void receive(const Packet& packet, Instant now = at(0s)) {
     session.on_http_datagram(now, datagram(packet), handler);
   }
-  uint64_t drops(DropReason reason) const { return session.counters().dropped(reason); }
-
-  FakeChannel channel;
-  CollectingSink tun;
-  WayBackToTun back{tun};
-  CollectingHandler handler;
-  ConnectIpSession session;
 };
 
 // The ICMP type and code of a packet without extension headers.

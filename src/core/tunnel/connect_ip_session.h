@@ -158,8 +158,9 @@ class ConnectIpSession final : private CapsuleVisitor {
   void flush(Instant now, DatagramChannel& channel, WayBack& back);
   bool queue_empty() const { return queue_.empty(); }
   // False once the queue is half full: leave packets where they are, which costs nothing while the
-  // channel blocks for a moment. When it blocks for longer they are wanted all the same: real time
-  // must not wait behind bulk in the TUN, and a queue that no AQM sees must not grow there.
+  // channel blocks for a moment. When it blocks for longer they are wanted all the same, until the
+  // queue is short again: real time must not wait behind bulk in the TUN, and a queue that no AQM
+  // sees must not grow there.
   bool wants_more() const { return !is_half_full() || reads_anyway_; }
   // What CoDel holds bulk to; the interval is about the round-trip time.
   void set_queue_target(Duration target, Duration interval) { queue_.set_target(target, interval); }

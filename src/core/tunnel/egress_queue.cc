@@ -221,6 +221,7 @@ EgressQueue::Handle EgressQueue::next_of(Instant now, FlowIndex index) {
     const Handle packet = take_head(flow.packets);
     flow_bytes_[index] -= static_cast<uint32_t>(arena_.size_of(packet));
     const Duration sojourn = now - meta_[packet].since;
+    sojourn_ = sojourn;
     if (sojourn > options_.bulk_delay_max) {
       discard(packet, counters_.expired);
       continue;

@@ -76,6 +76,8 @@ class EgressQueue {
   size_t bytes() const { return arena_.used(); }  // with the space that rounding wastes
   size_t bytes_max() const { return arena_.capacity(); }
   size_t realtime_bytes() const { return realtime_bytes_; }
+  // How long the last bulk packet that front() has judged had waited.
+  Duration sojourn() const { return sojourn_; }
   const EgressCounters& counters() const { return counters_; }
 
  private:
@@ -129,6 +131,7 @@ class EgressQueue {
   FlowList old_flows_;
   Fifo realtime_;
   size_t realtime_bytes_ = 0;
+  Duration sojourn_{};
   Handle held_ = kNone;  // of bulk, judged and next to go
   enum class Front : uint8_t { None, RealTime, Bulk };
   Front front_ = Front::None;

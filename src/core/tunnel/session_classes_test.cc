@@ -4,41 +4,23 @@
 #include <gtest/gtest.h>
 
 #include "core/tunnel/connect_ip_session.h"
-#include "core/tunnel/test_packets.h"
+#include "core/tunnel/test_proxy.h"
 
 namespace masque {
 namespace {
 
 using test::at;
-using test::CollectingHandler;
-using test::CollectingSink;
 using test::datagram;
-using test::FakeChannel;
-using test::ip;
 using test::make_packet;
-using test::nets;
 using test::Packet;
-using test::route;
 using test::view_of;
 
 constexpr uint8_t kExpedited = 46;
 
-struct Proxy {
-  explicit Proxy(SessionOptions options = {})
-      : session(at(0s), [&] {
-          options.role = SessionOptions::Role::Proxy;
-          options.own_addresses = {ip("10.8.0.1")};
-          options.our_sources = PacketFilter::OurSources::Any;
-          options.ipv6_probe = MtuProbePolicy::Off;
-          return options;
-        }()) {
-    session.assign_addresses(nets({"10.8.0.2/32"}));
-    session.advertise_routes({route("0.0.0.0/0")});
-    session.update_mtu(at(0s), channel);
-  }
+struct Proxy : test::Proxy {
+  using test::Proxy::Proxy;
   SendVerdict send(const Packet& packet, Instant now = at(0s)) {
-    return session.on_ip_packet(now, {.head = packet, .body = {}}, view_of(packet),
-                                Forwarding::KernelDecrements, channel, tun);
+    return test::Proxy::send(packet, Forwarding::KernelDecrements, now);
   }
   // From the peer, `delay` after its stamp by a clock that is an hour behind; then it was held.
   void receive(const Packet& packet, Instant now, Duration delay,
@@ -52,12 +34,6 @@ struct Proxy {
       session.on_timeout(*session.next_timeout(), channel, handler);
     }
   }
-
-  FakeChannel channel;
-  CollectingSink tun;
-  WayBackToTun back{tun};
-  CollectingHandler handler;
-  ConnectIpSession session;
 };
 
 Packet marked(uint8_t dscp, size_t size = 200) {
@@ -138,6 +114,30 @@ TEST(SessionClasses, a_full_queue_leaves_the_tun_alone_for_a_moment_only) {
   p.session.flush(at(31ms), p.channel, p.back);
   EXPECT_EQ(p.channel.classes.front(), TrafficClass::RealTime);
   EXPECT_TRUE(p.session.wants_more());
+}
+
+// It moves all the time, and slowly: what a flow sends that heeds no signal would stand in the TUN,
+// where nobody goes first.
+TEST(SessionClasses, a_queue_that_stays_long_is_read_into_until_it_is_short) {
+  Proxy p({.queue_bytes_max = 64 * 1536});
+  p.channel.limit_packets = 0;
+  const auto flush = [&p](size_t packets, Instant now) {
+    p.channel.limit_packets = packets;
+    p.session.flush(now, p.channel, p.back);
+    p.channel.limit_packets = 0;
+  };
+  Instant now = at(0s);
+  for (int i = 0; i < 20; ++i) {
+    for (int n = 0; n < 40 && p.session.wants_more(); ++n) p.send(marked(0, 1400), now);
+    now += 2ms;
+    flush(1, now);
+  }
+  EXPECT_TRUE(p.session.wants_more());
+  for (int i = 0; i < 20; ++i) p.send(marked(0, 1400), now);
+  EXPECT_TRUE(p.session.wants_more());
+  flush(64, now);
+  for (int i = 0; i < 40; ++i) p.send(marked(0, 1400), now);
+  EXPECT_FALSE(p.session.wants_more());
 }
 
 TEST(SessionClasses, a_standing_queue_is_counted_as_managed) {

@@ -257,10 +257,13 @@ void ConnectIpSession::watch_queue(Instant now) {
   counters_.packets_marked = counters.codel_marked;
   if (!is_half_full()) {
     patience_ends_.reset();
-    reads_anyway_ = false;
-  } else if (!patience_ends_) {
-    patience_ends_ = now + kFullQueuePatience;
+    // Flows that heed no signal fill it again and again: it has to have been drained once.
+    if (queue_.bytes() < queue_.bytes_max() / 8) reads_anyway_ = false;
+    return;
   }
+  if (!patience_ends_) patience_ends_ = now + kFullQueuePatience;
+  // It moves, and too slowly.
+  if (queue_.sojourn() > kFullQueuePatience) reads_anyway_ = true;
 }
 
 SendVerdict ConnectIpSession::drop_to_peer(Instant now, DropReason reason,

@@ -39,6 +39,8 @@ class AckSpacing {
     asked_at_ = now;
     return true;
   }
+  // A packet of the library's: it took the acknowledgement along.
+  void on_packet(Instant now) { asked_at_ = now; }
   // When to ask again what may_ask() refused.
   std::optional<Instant> next_timeout() const { return next_; }
 

@@ -41,6 +41,18 @@ TEST(AckSpacing, what_waited_at_its_end_waits_no_more) {
   EXPECT_EQ(spacing.next_timeout(), std::nullopt);
 }
 
+// A call's packets take acknowledgements along: those of its own accord count from there.
+TEST(AckSpacing, a_packet_of_ours_is_an_answer_too) {
+  AckSpacing spacing;
+  const Instant now{1s};
+  spacing.begin(now);
+  EXPECT_TRUE(spacing.may_ask(now, 100ms, Instant::max()));
+  spacing.on_packet(now + 15ms);
+  EXPECT_FALSE(spacing.may_ask(now + 34ms, 100ms, Instant::max()));
+  EXPECT_EQ(spacing.next_timeout(), now + 35ms);
+  EXPECT_TRUE(spacing.may_ask(now + 35ms, 100ms, Instant::max()));
+}
+
 TEST(AckSpacing, a_timer_of_the_library_is_never_late) {
   AckSpacing spacing;
   const Instant now{1s};

@@ -367,6 +367,7 @@ void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngt
     cached_path = from_ngtcp2(path_storage.path);
   }
   last_ecn = static_cast<Ecn>(info.ecn & 3);
+  ack_spacing.on_packet(now);
   if (!path_writes) repeat_later(now, batch.room().first(length));
   if (credit) credit->on_sent(length);
   batch.commit(cached_path, last_ecn, path_writes ? wrap(batch, length, now) : length);

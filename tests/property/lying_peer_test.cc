@@ -141,7 +141,8 @@ TEST(LyingPeerReports, everything_is_lost_always) {
   expect_bounded(peer);
   // A repair for each bulk source, two for each of a call, and tails: never more.
   EXPECT_LE(peer.extra, 2 * peer.victim_sent + 300);
-  EXPECT_GE(peer.victim_sent, 4900u);
+  // While there is a call, at most half as much again is sent as is said to arrive, but 250 kB/s.
+  EXPECT_GE(peer.victim_sent, 2000u);
 }
 
 TEST(LyingPeerReports, counters_as_large_as_they_can_be_and_back) {
@@ -187,10 +188,11 @@ TEST(LyingPeerReports, nothing_arrives_and_the_queue_is_endless) {
     peer.run(20ms);
   }
   expect_bounded(peer);
-  // The rate falls to its least and not to nothing: 10 kB/s are 33 packets a second.
+  // The rate falls to its least and not to nothing: 10 kB/s are 33 packets a second, after the debt
+  // of 12 kB that it may be in.
   const uint64_t before = peer.victim_sent;
-  peer.run(3s);
-  EXPECT_GE(peer.victim_sent, before + 60);
+  peer.run(5s);
+  EXPECT_GE(peer.victim_sent, before + 100);
 }
 
 TEST(LyingPeerReports, clocks_that_jump) {

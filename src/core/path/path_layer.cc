@@ -171,7 +171,8 @@ void PathLayer::on_report(Instant now, const PathReport& report) {
          .span = Duration(1us) * static_cast<int64_t>(report.clock_us - last_report_->clock_us),
          .limited = limited,
          .backlogged = std::exchange(blocked_, false) || limited,
-         .overloaded = loss_of_all_.overloaded()});
+         .overloaded = loss_of_all_.overloaded(),
+         .realtime = paces_[static_cast<size_t>(TrafficClass::RealTime)].per_second > 1});
   }
   last_report_ = report;
   adapt(now);

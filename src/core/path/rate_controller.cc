@@ -8,46 +8,63 @@ namespace masque {
 
 namespace {
 
-constexpr double kProbeGain = 1.25;
-constexpr double kProbeGainMore = 2.0;
-constexpr double kDrainGain = 0.7;
+constexpr double kProbeExcessMin = 0.03;
+constexpr double kProbeExcessMax = 0.25;
+constexpr double kDrainExcessMin = 0.1;
+constexpr double kDrainExcessMax = 0.3;
 constexpr double kCruiseGain = 0.98;
-constexpr double kGrowth = 1.1;  // a probe has found more when so much more arrives
+constexpr double kOpenGain = 1.5;
+constexpr double kOpenRateMin = 250'000;  // bytes per second
+constexpr double kGrowth = 1.1;           // a probe has found more when so much more arrives
 constexpr double kArrivesWhole = 0.9;
-constexpr double kRateMin = 10'000;  // bytes per second: a path so slow still gets its reports
+constexpr double kPacketSize = 1200;
+constexpr double kUsed = 0.9;  // of the rate: QUIC's controller lets us send so much
+constexpr double kArrivesAll = 0.95;
+constexpr double kArrivesPartly = 0.85;  // jitter moves so much from one round to the next
+constexpr double kRateMin = 10'000;      // bytes per second: a path so slow still gets its reports
 constexpr int kDrainRounds = 2;
-constexpr int64_t kNoiseRounds = 200;  // noise is forgotten within as many
+constexpr int kDrainRoundsMax = 8;
+constexpr double kComesFromQueue = 1.05;  // more arrives than was sent: it had been waiting
+constexpr uint32_t kRoundsSure = 8;       // that a delay is a queue, although all arrives as fast
+constexpr int64_t kNoiseRounds = 200;     // noise is forgotten within as many
 constexpr Duration kOpenAfter = 10s;
 constexpr double kBurstTime = 0.002;
 constexpr double kBurstMin = 12'000;
+
+double ratio(Duration a, Duration b) {
+  return static_cast<double>(a.count()) / static_cast<double>(b.count());
+}
 
 }  // namespace
 
 std::optional<double> RateController::rate() const {
   switch (state_) {
     case State::Open:
-      return std::nullopt;
+      return open_limit_;
     case State::Drain:
-      return std::max(kRateMin, bandwidth_ * kDrainGain);
+      return std::max(kRateMin, bandwidth_ * (1 - drain_excess_));
     case State::Cruise:
       return std::max(kRateMin, bandwidth_ * kCruiseGain);
     case State::Probe:
-      return std::max(kRateMin, bandwidth_ * probe_gain_);
+      return std::max(kRateMin, bandwidth_ * (1 + probe_excess_));
   }
   std::unreachable();
 }
 
 void RateController::enter(Instant now, State state) {
+  if (state == State::Drain && state_ != State::Drain) drained_from_ = state_;
   state_ = state;
   state_since_ = now;
   round_bytes_ = 0;
   round_span_ = {};
   limited_in_round_ = false;
-  backlogged_in_round_ = false;
+  backlogged_in_round_ = true;
   rounds_over_ = 0;
+  rounds_less_ = 0;
   if (state == State::Probe) queue_at_probe_ = queue_;
   if (state == State::Drain) {
     queue_at_drain_ = queue_;
+    drain_excess_ = std::clamp(ratio(queue_ - noise_, round()), kDrainExcessMin, kDrainExcessMax);
     evidence_ = Evidence::Delay;
   }
 }
@@ -59,7 +76,7 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   round_bytes_ += sample.delivered;
   round_span_ += sample.span;
   limited_in_round_ |= sample.limited;
-  backlogged_in_round_ |= sample.backlogged;
+  backlogged_in_round_ &= sample.backlogged;
   if (sample.limited) limited_at_ = now;
   if (sample.overloaded && state_ != State::Drain) {
     bandwidth_ = arrivals_.high(now).value_or(bandwidth_);
@@ -73,41 +90,67 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   // What arrived within this part of a round.
   const double seconds = static_cast<double>(round_span_.count()) * 1e-9;
   arrived_ = static_cast<double>(round_bytes_) / seconds;
-  offered_ = sent_.between(now - rtt_ - round_span_, now - rtt_) / seconds;
+  offered_bytes_ = sent_.between(now - rtt_ - round_span_, now - rtt_);
+  offered_ = offered_bytes_ / seconds;
   grows_ = arrived_ > arrivals_.high(now).value_or(0) * kGrowth;
   arrivals_.add(now, arrived_);
+  carried_.add(now, arrived_);
+  open_limit_.reset();
+  if (sample.realtime) open_limit_ = std::max(kOpenRateMin, *carried_.high(now) * kOpenGain);
   const bool limited = limited_in_round_;
   const bool backlogged = backlogged_in_round_;
   round_bytes_ = 0;
   round_span_ = {};
   limited_in_round_ = false;
-  backlogged_in_round_ = false;
+  backlogged_in_round_ = true;
   rounds_over_ = queue_ > threshold() ? rounds_over_ + 1 : 0;
-  noise_ -= noise_ / kNoiseRounds;
+  constexpr double kManyBytes = 200 * kPacketSize;
+  rounds_less_ = arrives_less() ? rounds_less_ + (offered_bytes_ > kManyBytes ? 2 : 1) : 0;
+  noise_ -= std::max(noise_ / kNoiseRounds, (noise_ - queue_) / 4);
   on_round(now, limited, backlogged);
+}
+
+// Of few packets chance and jitter move many from one round to the next.
+bool RateController::arrives_less() const {
+  const double packets = std::max(1.0, offered_bytes_ / kPacketSize);
+  return arrived_ < offered_ * (kArrivesWhole - 1 / std::sqrt(packets));
+}
+
+// With as little above the known rate as makes a queue of the target's length until it is seen.
+void RateController::begin_probe(Instant now) {
+  probe_excess_ =
+      std::clamp(ratio(queue_target_, round() * 3 / 2), kProbeExcessMin, kProbeExcessMax);
+  enter(now, State::Probe);
 }
 
 // As long as it was to take, and the queue is still there.
 void RateController::on_drained(Instant now) {
   const bool overflowed = evidence_ == Evidence::Overflow;
   const bool falls = queue_ <= queue_at_drain_ - queue_target_ / 3;
-  if (!overflowed && falls && arrived_ < std::min(*rate(), offered_) * kArrivesWhole) {
+  if (!overflowed && falls && arrives_less()) {
     // It falls, and not far enough: others use the path too, or it has become slower.
     bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.5));
     enter(now, State::Drain);
     return;
   }
-  // What is left is the path's own. Where it falls all that we send arrives as fast, so that the
-  // rate was right.
-  noise_ = std::max(noise_, queue_);
-  enter(now, overflowed || falls ? State::Cruise : State::Open);
+  // What is left is the path's own. Where it does not fall it was no queue of ours: the rate was
+  // not found yet, or may be too low now, which is found out at once.
+  noise_ = queue_;
+  if (overflowed || falls) {
+    enter(now, State::Cruise);
+  } else if (drained_from_ == State::Open) {
+    enter(now, State::Open);
+  } else {
+    begin_probe(now);
+  }
 }
 
 void RateController::on_round(Instant now, bool limited, bool backlogged) {
   switch (state_) {
     case State::Open:
       bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);
-      if (rounds_over_ >= 2 && backlogged && !grows_) {
+      if (backlogged && !grows_ &&
+          (rounds_over_ >= kRoundsSure || (rounds_over_ >= 2 && arrives_less()))) {
         // Jitter makes arrivals come in lumps: one round may show too little.
         bandwidth_ = arrivals_.high(now).value_or(arrived_);
         enter(now, State::Drain);
@@ -116,40 +159,41 @@ void RateController::on_round(Instant now, bool limited, bool backlogged) {
     case State::Drain:
       if (queue_ <= noise_ + queue_target_ / 3) {
         enter(now, State::Cruise);
-      } else if (now - state_since_ > kDrainRounds * round()) {
+      } else if (now - state_since_ > kDrainRoundsMax * round() ||
+                 (now - state_since_ > kDrainRounds * round() &&
+                  arrived_ < offered_ * kComesFromQueue)) {
         on_drained(now);
       }
       break;
     case State::Cruise:
       if (rounds_over_ >= 2 && limited) {
         // The path has become slower, or others use it too.
-        if (arrived_ < offered_ * kArrivesWhole)
-          bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.3));
+        if (arrives_less()) bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.3));
         enter(now, State::Drain);
       } else if (now - limited_at_ > kOpenAfter) {
         enter(now, State::Open);
       } else if (limited && now - state_since_ > std::max(probe_every_, 3 * round())) {
-        probe_gain_ = kProbeGain;
-        enter(now, State::Probe);
+        begin_probe(now);
       }
       break;
     case State::Probe: {
       if (now - state_since_ < round() + round() / 2) break;
       const bool built_up = queue_ > queue_at_probe_ + queue_target_ / 2;
-      const bool more = arrived_ > bandwidth_ * kGrowth;
-      if (more && !built_up) {
-        bandwidth_ = arrived_;
-        probe_gain_ = kProbeGainMore;
-        probe_every_ = kProbeEveryMin;
-        enter(now, State::Probe);
-      } else {
+      if (built_up) {
         if (limited && arrived_ > bandwidth_ * 0.5) {
-          bandwidth_ =
-              built_up ? std::max(arrived_, bandwidth_ * 0.8) : std::max(bandwidth_, arrived_);
+          bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);
         }
-        probe_every_ = std::min(probe_every_ * 3 / 2, kProbeEveryMax);
-        enter(now, built_up ? State::Drain : State::Cruise);
+      } else if (limited && offered_ > bandwidth_ * kUsed && arrived_ > offered_ * kArrivesPartly) {
+        bandwidth_ *= 1 + probe_excess_ / 2;
+        if (arrived_ > std::min(bandwidth_, offered_ * kArrivesAll)) {
+          probe_excess_ = std::min(2 * probe_excess_, 1.0);
+          probe_every_ = kProbeEveryMin;
+          enter(now, State::Probe);
+          break;
+        }
       }
+      probe_every_ = std::min(probe_every_ * 3 / 2, kProbeEveryMax);
+      enter(now, built_up ? State::Drain : State::Cruise);
       break;
     }
   }
@@ -165,14 +209,14 @@ void RateController::refill(Instant now) {
 }
 
 bool RateController::may_send(Instant now) {
-  if (state_ == State::Open) return true;
+  if (!rate()) return true;
   refill(now);
   return bucket_ > 0;
 }
 
 void RateController::on_sent(Instant now, size_t bytes) {
   sent_.on_sent(bytes);
-  if (state_ == State::Open) return;
+  if (!rate()) return;
   refill(now);
   bucket_ -= static_cast<double>(bytes);
   // What is not to be refused (repairs, real time, acknowledgements) goes into debt, within limits.

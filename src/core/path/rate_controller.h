@@ -2,21 +2,26 @@
 // The shaper at the tunnel's entrance: finds the rate that the path carries and keeps the queue of
 // its bottleneck short. QUIC's controller above sees no repaired loss and would fill any queue.
 //
-//   Open --queue above the target, or overload--> Drain --queue gone--> Cruise <---> Probe
-//    ^                                              ^                     |            |
-//    |                                              +--- queue builds up -+------------+
-//    +--- long unlimited by us and no queue
+//   Open --queue, overload--> Drain --gone--> Cruise <--nothing seen-- Probe --more fits--> Probe
+//    ^                          |   ^           |                       |
+//    +-- it was no queue -------+   +-- queue --+-----------------------+
+//    ^                                          |
+//    +-- long not limited by us ----------------+
 //
-// Open: no limit, as long as nothing waits to be sent: a sender whose packets all leave at once
-// sends less than the path carries, and a delay that grows is not its doing.
-// The queue is the delay above the lowest of the last seconds, measured at the fastest packet of
-// each report, so that jitter does not count. A delay that does not fall while we send less is not
-// ours (another path, a link that puts jitter in order): it is taken as noise, and only more than
-// that counts. Nor is a path slower because less arrives, where as little was sent: QUIC's
-// controller may have held back. While more arrives with each round nothing is full yet, whatever
-// the delay says. Overload: far more is lost than the link loses, so that a queue overflows. Probe
-// sends a quarter more for a round trip: when as much more arrives and no queue builds up, it goes
-// on doubling; so a rate ten times higher is found in a second.
+// Open: no limit, but beside a call half as much again as the path has carried lately: QUIC's slow
+// start doubles in each round trip, and what it sends too much in the last one fills the queue of
+// the bottleneck before any answer can tell. As long as something leaves at once the sender sends
+// less than the path carries, and a delay that grows is not its doing.
+// Queue: the delay above the lowest of the last seconds, measured at the fastest packet of each
+// report, so that jitter does not count. Paths move that delay by tens of milliseconds too. So it
+// counts when less arrives than was sent a round trip before, or when it lasts; and what is left of
+// it after a drain, when no more arrives than is sent, is the path's own (noise) from then on.
+// Nor is a path slower because less arrives, where as little was sent: QUIC's controller may have
+// held back. While more arrives with each round nothing is full yet, whatever the delay says.
+// Overload: far more is lost than the link loses, so that a queue overflows.
+// Probe: as much above the known rate as makes a queue of the target's length in the round and a
+// half until its answer comes; twice as much each time that all of it arrives and no queue builds
+// up, so that a rate ten times higher is found in a second or two.
 #pragma once
 
 #include <cstdint>
@@ -41,6 +46,7 @@ class RateController {
     bool limited = false;     // by us: packets were waiting for our rate
     bool backlogged = false;  // by us or by QUIC's controller
     bool overloaded = false;
+    bool realtime = false;  // a call is under way
   };
   void on_sample(Instant now, const Sample& sample);
 
@@ -62,6 +68,8 @@ class RateController {
   void enter(Instant now, State state);
   void on_round(Instant now, bool limited, bool backlogged);
   void on_drained(Instant now);
+  void begin_probe(Instant now);
+  bool arrives_less() const;
   void refill(Instant now);
   Duration threshold() const { return queue_target_ + noise_; }
   Duration round() const { return std::clamp(rtt_, kRoundMin, kRoundMax); }
@@ -73,6 +81,7 @@ class RateController {
 
   Duration queue_target_;
   State state_ = State::Open;
+  State drained_from_ = State::Open;
   Instant state_since_{};
   Duration rtt_ = 100ms;
   WindowedRange<Duration> base_{4s};
@@ -80,17 +89,23 @@ class RateController {
   Duration noise_{};  // of queue_ that was not ours
   Duration queue_at_drain_{};
   Duration queue_at_probe_{};
-  double bandwidth_ = 0;  // bytes per second that the path has carried
-  double probe_gain_ = 0;
-  double arrived_ = 0;  // the rate of the last round
-  double offered_ = 0;  // what we had sent of it, a round trip before
+  double bandwidth_ = 0;     // bytes per second that the path has carried
+  double probe_excess_ = 0;  // what is sent above the bandwidth, as a share of it
+  double drain_excess_ = 0;  // below it
+  double arrived_ = 0;       // the rate of the last round
+  double offered_ = 0;       // what we had sent of it, a round trip before
+  double offered_bytes_ = 0;
   SentHistory sent_;
   bool grows_ = false;  // it was higher than all of the rounds before
   WindowedRange<double> arrivals_{700ms};
+  WindowedRange<double> carried_{10s};  // the same, for longer
+  std::optional<double> open_limit_;
   // One round of samples.
   uint64_t round_bytes_ = 0;
   Duration round_span_{};
   uint32_t rounds_over_ = 0;
+  uint32_t rounds_less_ =
+      0;  // in which less arrived than was sent; one of many packets counts twice
   // A queue overflowed: that we drain is certain to be right.
   enum class Evidence : uint8_t { Delay, Overflow } evidence_ = Evidence::Delay;
   Duration probe_every_ = kProbeEveryMin;
@@ -98,7 +113,7 @@ class RateController {
   Instant filled_at_{};
   bool refused_ = false;
   bool limited_in_round_ = false;
-  bool backlogged_in_round_ = false;
+  bool backlogged_in_round_ = true;  // all the time
   Instant limited_at_{};
 };
 

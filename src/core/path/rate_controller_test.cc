@@ -121,5 +121,59 @@ TEST(RateController, less_that_arrives_because_less_was_sent_is_not_a_slower_pat
   EXPECT_GE(*controller.rate(), before * 0.99);
 }
 
+TEST(RateController, beside_a_call_a_flow_finds_its_rate_step_by_step) {
+  RateController controller(15ms);
+  Instant now{1s};
+  auto next = sample(1ms, 1'000'000);
+  for (int i = 0; i < 50; ++i, now += 20ms) controller.on_sample(now, next);
+  EXPECT_EQ(controller.rate(), std::nullopt);
+  next.realtime = true;
+  for (int i = 0; i < 10; ++i, now += 20ms) controller.on_sample(now, next);
+  ASSERT_EQ(controller.state(), RateController::State::Open);
+  EXPECT_NEAR(*controller.rate(), 1'500'000, 10'000);
+  next.realtime = false;
+  for (int i = 0; i < 10; ++i, now += 20ms) controller.on_sample(now, next);
+  EXPECT_EQ(controller.rate(), std::nullopt);
+}
+
+// It is a queue of our own as long as more comes out of it than we put in, however long that takes.
+TEST(RateController, a_drain_lasts_as_long_as_more_arrives_than_is_sent) {
+  RateController controller(15ms);
+  Instant now{1s};
+  const auto round = [&](Duration queue, uint64_t sent, uint64_t arrived, bool overloaded = false) {
+    controller.on_sent(now, sent / 50);
+    auto next = sample(queue, arrived);
+    next.rtt = 80ms;
+    next.limited = next.backlogged = true;
+    next.overloaded = overloaded;
+    controller.on_sample(now, next);
+    now += 20ms;
+  };
+  for (int i = 0; i < 50; ++i) round(2ms, 2'000'000, 2'000'000);
+  round(150ms, 2'000'000, 2'000'000, true);
+  for (int i = 0; i < 20; ++i) round(150ms - i * 5ms, 1'400'000, 2'000'000);
+  EXPECT_EQ(controller.state(), RateController::State::Drain);
+  // Nothing of ours is left, and the delay stays: the path's own.
+  for (int i = 0; i < 12; ++i) round(50ms, 1'400'000, 1'400'000);
+  EXPECT_EQ(controller.state(), RateController::State::Cruise);
+  EXPECT_GT(*controller.rate(), 1'900'000);
+}
+
+// Before a rate was found: what we send is not limited by what proved to be no queue.
+TEST(RateController, a_delay_that_does_not_fall_was_no_queue) {
+  RateController controller(15ms);
+  Instant now{1s};
+  bool drained = false;
+  for (int i = 0; i < 200; ++i, now += 20ms) {
+    controller.on_sent(now, 40'000);
+    auto next = sample(i < 50 ? 2ms : 60ms, 2'000'000);
+    next.limited = next.backlogged = true;
+    controller.on_sample(now, next);
+    drained |= controller.state() == RateController::State::Drain;
+  }
+  EXPECT_TRUE(drained);
+  EXPECT_EQ(controller.state(), RateController::State::Open);
+}
+
 }  // namespace
 }  // namespace masque

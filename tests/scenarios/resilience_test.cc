@@ -140,15 +140,15 @@ void call_beside(Lab& lab, const char* profile, Duration path_delay_max) {
   lab.finish();
 }
 
-SCENARIO(resilience_call_beside_full_mobile, 3, "A call beside a full link of the mobile profile") {
+SCENARIO(resilience_call_beside_full_mobile, 1, "A call beside a full link of the mobile profile") {
   call_beside(lab, "mobile", 105ms);
 }
 
-SCENARIO(resilience_call_beside_full_lte, 3, "A call beside a full link with a queue of 250 ms") {
+SCENARIO(resilience_call_beside_full_lte, 1, "A call beside a full link with a queue of 250 ms") {
   call_beside(lab, "lte", 41ms);
 }
 
-SCENARIO(resilience_call_beside_full_wifi, 3, "A call beside a full link with bursts of loss") {
+SCENARIO(resilience_call_beside_full_wifi, 1, "A call beside a full link with bursts of loss") {
   call_beside(lab, "wifi-busy", 42ms);
 }
 

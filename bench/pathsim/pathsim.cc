@@ -28,8 +28,10 @@ struct Options {
   std::string order;
   double down_megabit = 0;
   double small_up_per_second = 0;
-  double rate_megabit = 0;  // of the link instead of the profile's
-  int queue_ms = 0;         // the same
+  double rate_megabit = 0;      // of the link instead of the profile's
+  int queue_ms = 0;             // the same
+  double new_rate_megabit = 0;  // of the link down, from new_rate_from on
+  int new_rate_from = 10;
   int seconds = 20;
   int from = 5;
   bool voice = false;
@@ -64,6 +66,7 @@ class Run {
   LinkOptions link_of(const LinkPlan& plan) const;
   bool connect();
   void start_flows();
+  void change_rate();
   void sample();
   void tell_second(int second);
   PathFigures gateway_figures();
@@ -78,6 +81,10 @@ class Run {
   Flow* voice_up_ = nullptr;
   Flow* voice_down_ = nullptr;
   std::vector<double> queue_ms_;  // of the bottleneck down
+  // Since the rate changed: when the queue began to stay short for half a second.
+  std::optional<Instant> changed_at_;
+  Instant short_since_{};
+  std::optional<Duration> settled_;
   uint64_t told_realtime_ = 0, told_arrived_ = 0, told_sent_ = 0, told_dropped_ = 0;
   size_t told_queue_ = 0, told_delays_ = 0;
 };
@@ -134,12 +141,22 @@ void Run::start_flows() {
   }
 }
 
+void Run::change_rate() {
+  LinkOptions down = lab_.network.down(client_->id()).options();
+  down.rate_bits_per_second = static_cast<uint64_t>(options_.new_rate_megabit * 1e6);
+  changed_at_ = lab_.world.now();
+  lab_.network.set_links(client_->id(), lab_.network.up(client_->id()).options(), down);
+}
+
 void Run::sample() {
   const Link& link = lab_.network.down(client_->id());
   const double rate = static_cast<double>(link.options().rate_bits_per_second);
-  if (rate > 0) {
-    queue_ms_.push_back(static_cast<double>(link.queued_bytes(lab_.world.now())) * 8e3 / rate);
-  }
+  if (rate == 0) return;
+  const Instant now = lab_.world.now();
+  queue_ms_.push_back(static_cast<double>(link.queued_bytes(now)) * 8e3 / rate);
+  constexpr double kShortMs = 50;
+  if (!changed_at_ || queue_ms_.back() > kShortMs) short_since_ = now;
+  if (!settled_ && now - short_since_ >= 500ms) settled_ = short_since_ - *changed_at_;
 }
 
 QuicConnection* Run::gateway_quic() {
@@ -222,6 +239,7 @@ Json Run::measure() {
       told_queue_ = 0;
       overhead_from = lab_.network.down(client_->id()).counters().bytes;
     }
+    if (second == options_.new_rate_from && options_.new_rate_megabit > 0) change_rate();
     for (int tick = 0; tick < 200; ++tick) {
       lab_.run(5ms);
       sample();
@@ -238,6 +256,7 @@ Json Run::measure() {
       8e-6 / judged;
   out["queue_p50_ms"] = percentile(queue_ms_, 0.5);
   out["queue_p95_ms"] = percentile(queue_ms_, 0.95);
+  if (settled_) out["settled_ms"] = milliseconds(*settled_);
   lab_.run(1s);
   if (bulk_ != nullptr) {
     out["bulk"] = of_flow(*bulk_);
@@ -265,6 +284,7 @@ void print_table(const Json& runs) {
                                    "/link_megabit",
                                    "/queue_p50_ms",
                                    "/queue_p95_ms",
+                                   "/settled_ms",
                                    "/voice_up/loss_percent",
                                    "/voice_up/delay_p99_ms",
                                    "/voice_down/loss_percent",
@@ -316,6 +336,9 @@ int run(int argc, char** argv) {
       ->check(CLI::IsMember({"kept", "free"}));
   app.add_option("--rate", options.rate_megabit, "of the link, Mbit/s, instead of the profile's");
   app.add_option("--queue", options.queue_ms, "of the link, ms, instead of the profile's");
+  app.add_option("--new-rate", options.new_rate_megabit,
+                 "of the link down, Mbit/s, from --new-rate-from on");
+  app.add_option("--new-rate-from", options.new_rate_from, "second")->capture_default_str();
   app.add_option("--down", options.down_megabit, "datagrams of 1200 bytes down, Mbit/s");
   app.add_option("--small-up", options.small_up_per_second, "packets of 60 bytes up, per second");
   app.add_flag("--voice", options.voice, "a call beside it: 200 bytes every 20 ms, both ways");

@@ -152,6 +152,23 @@ SCENARIO(resilience_call_beside_full_wifi, 1, "A call beside a full link with bu
   call_beside(lab, "wifi-busy", 42ms);
 }
 
+// Nobody has sent anything for so long that NATs forget a flow, and then both ends do at once.
+SCENARIO(resilience_first_packet_after_six_idle_minutes, 3,
+         "A tunnel that was idle carries the first packet of both ends at once") {
+  constexpr Duration kRoundTrip = 130ms;
+  SimClient& client = connected(lab, with(ResilienceMode::Auto, {.delay = kRoundTrip / 2}));
+  const FlowOptions one{.interval = 6min, .packet_size = 200};
+  Flow& up = lab.stream(client.inner(), lab.internet(), one);
+  Flow& down = lab.stream(lab.internet(), client.inner(), one);
+  lab.run(6min + 2 * kRoundTrip);
+  for (const Flow* flow : {&up, &down}) {
+    EXPECT_EQ(flow->sent(), 1u);
+    EXPECT_EQ(flow->arrived(), 1u);
+  }
+  EXPECT_EQ(client.dials(), 1u) << "the tunnel lives on";
+  lab.finish();
+}
+
 // ---- no harm ----------------------------------------------------------------------------------
 
 // Megabit per second that arrive of more than a link without loss carries, from the fifth second

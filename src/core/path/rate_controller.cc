@@ -17,6 +17,7 @@ constexpr double kOpenGain = 1.5;
 constexpr double kOpenRateMin = 250'000;  // bytes per second
 constexpr double kGrowth = 1.1;           // a probe has found more when so much more arrives
 constexpr double kArrivesWhole = 0.9;
+constexpr double kArrivesHalf = 0.6;  // or so
 constexpr double kPacketSize = 1200;
 constexpr double kUsed = 0.9;  // of the rate: QUIC's controller lets us send so much
 constexpr double kArrivesAll = 0.95;
@@ -106,6 +107,7 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   rounds_over_ = queue_ > threshold() ? rounds_over_ + 1 : 0;
   constexpr double kManyBytes = 200 * kPacketSize;
   rounds_less_ = arrives_less() ? rounds_less_ + (offered_bytes_ > kManyBytes ? 2 : 1) : 0;
+  rounds_far_less_ = arrived_ < offered_ * kArrivesHalf ? rounds_far_less_ + 1 : 0;
   noise_ -= std::max(noise_ / kNoiseRounds, (noise_ - queue_) / 4);
   on_round(now, limited, backlogged);
 }
@@ -135,7 +137,7 @@ void RateController::on_drained(Instant now) {
   }
   // What is left is the path's own. Where it does not fall it was no queue of ours: the rate was
   // not found yet, or may be too low now, which is found out at once.
-  noise_ = queue_;
+  if (!arrives_less()) noise_ = queue_;
   if (overflowed || falls) {
     enter(now, State::Cruise);
   } else if (drained_from_ == State::Open) {
@@ -146,6 +148,13 @@ void RateController::on_drained(Instant now) {
 }
 
 void RateController::on_round(Instant now, bool limited, bool backlogged) {
+  if (state_ != State::Open && rounds_far_less_ >= 2 && queue_ > queue_target_) {
+    // The path has become much slower, and what counts as its rate is from before.
+    bandwidth_ = arrived_;
+    rounds_far_less_ = 0;
+    enter(now, State::Drain);
+    return;
+  }
   switch (state_) {
     case State::Open:
       bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);

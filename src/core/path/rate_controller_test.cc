@@ -26,45 +26,61 @@ TEST(RateController, a_link_without_queue_is_not_limited) {
   EXPECT_EQ(controller.rate(), std::nullopt);
 }
 
-// A bottleneck of 1 MB/s with a queue of its own, to which somebody would send 1.5 MB/s.
-TEST(RateController, finds_the_rate_of_the_bottleneck_and_keeps_its_queue_short) {
-  RateController controller(15ms);
-  constexpr double kCapacity = 20'000;  // bytes in 20 ms
-  double queue = 0;
+// A bottleneck with a queue of 100 kB, to which somebody would send 1.5 MB/s.
+struct Bottleneck {
+  double bytes_per_second = 1e6;
+  double waiting = 0;
   double carried = 0;
   Instant now{1s};
-  for (int i = 0; i < 1500; ++i, now += 20ms) {
-    double arrived = std::min(queue, kCapacity);
-    queue -= arrived;
+
+  // 20 ms; how long the last byte waits at the end.
+  Duration step(RateController& controller) {
+    const double capacity = bytes_per_second / 50;
+    const double before = std::min(waiting, capacity);
+    waiting -= before;
     bool refused = false;
-    for (int ms = 0; ms < 20; ++ms) {
-      for (int packet = 0; packet < 3; ++packet) {
-        const Instant at = now + ms * 1ms;
-        if (!controller.may_send(at)) {
-          refused = true;
-          break;
-        }
-        controller.on_sent(at, 500);
-        queue += 500;
-      }
+    for (int packet = 0; packet < 60 && !refused; ++packet) {
+      const Instant at = now + packet / 3 * 1ms;
+      refused = !controller.may_send(at);
+      if (refused) continue;
+      controller.on_sent(at, 500);
+      waiting = std::min(waiting + 500, 100e3);
     }
-    const double more = std::min(queue, kCapacity - arrived);
-    queue -= more;
-    arrived += more;
-    if (i >= 500) carried += arrived;
-    const auto waits = Duration(20ms) * static_cast<int64_t>(queue) / int64_t{20'000};
+    const double more = std::min(waiting, capacity - before);
+    waiting -= more;
+    carried += before + more;
+    const auto waits = Duration(static_cast<int64_t>(waiting / bytes_per_second * 1e9));
     controller.on_sample(now, {.rtt = 40ms + waits,
                                .delay_min = 20ms + waits,
-                               .delivered = static_cast<uint64_t>(arrived),
+                               .delivered = static_cast<uint64_t>(before + more),
                                .span = 20ms,
                                .limited = refused,
                                .backlogged = true});
-    if (i >= 500) {
-      EXPECT_LT(waits, 150ms) << i;
-    }
+    now += 20ms;
+    return waits;
   }
+};
+
+TEST(RateController, finds_the_rate_of_the_bottleneck_and_keeps_its_queue_short) {
+  RateController controller(15ms);
+  Bottleneck link;
+  for (int i = 0; i < 500; ++i) link.step(controller);
+  link.carried = 0;
+  for (int i = 0; i < 1000; ++i) EXPECT_LT(link.step(controller), 150ms) << i;
   EXPECT_TRUE(controller.rate());
-  EXPECT_GT(carried, 0.7 * 1000 * kCapacity);
+  EXPECT_GT(link.carried, 0.7 * 20 * 1e6);
+}
+
+TEST(RateController, finds_a_tenth_of_the_rate_within_a_second) {
+  RateController controller(15ms);
+  Bottleneck link;
+  for (int i = 0; i < 500; ++i) link.step(controller);
+  link.bytes_per_second = 100'000;
+  for (int i = 0; i < 50; ++i) link.step(controller);
+  ASSERT_TRUE(controller.rate());
+  EXPECT_LT(*controller.rate(), 120'000);
+  for (int i = 0; i < 200; ++i) link.step(controller);
+  for (int i = 0; i < 200; ++i) EXPECT_LT(link.step(controller), 200ms) << i;
 }
 
 // The path's delay walks by tens of milliseconds, and what is sent leaves at once: not our queue.

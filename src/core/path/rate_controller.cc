@@ -8,6 +8,7 @@ namespace masque {
 
 namespace {
 
+// What is sent above or below the bandwidth, as shares of it.
 constexpr double kProbeExcessMin = 0.03;
 constexpr double kProbeExcessMax = 0.25;
 constexpr double kDrainExcessMin = 0.1;
@@ -15,19 +16,20 @@ constexpr double kDrainExcessMax = 0.3;
 constexpr double kCruiseGain = 0.98;
 constexpr double kOpenGain = 1.5;
 constexpr double kOpenRateMin = 250'000;  // bytes per second
-constexpr double kGrowth = 1.1;           // a probe has found more when so much more arrives
-constexpr double kArrivesWhole = 0.9;
-constexpr double kArrivesHalf = 0.6;  // or so
-constexpr double kPacketSize = 1200;
-constexpr double kUsed = 0.9;  // of the rate: QUIC's controller lets us send so much
+constexpr double kRateMin = 10'000;       // the same: a path so slow still gets its reports
+constexpr double kGrowth = 1.1;           // from round to round: nothing is full yet
+// Shares of what was sent a round trip before that arrive.
+constexpr double kComesFromQueue = 1.05;  // it had been waiting
 constexpr double kArrivesAll = 0.95;
+constexpr double kArrivesWhole = 0.9;
 constexpr double kArrivesPartly = 0.85;  // jitter moves so much from one round to the next
-constexpr double kRateMin = 10'000;      // bytes per second: a path so slow still gets its reports
+constexpr double kArrivesHalf = 0.6;     // or so
+constexpr double kUsed = 0.9;            // of the rate: QUIC's controller lets us send so much
+constexpr double kPacketSize = 1200;
 constexpr int kDrainRounds = 2;
 constexpr int kDrainRoundsMax = 8;
-constexpr double kComesFromQueue = 1.05;  // more arrives than was sent: it had been waiting
-constexpr uint32_t kRoundsSure = 8;       // that a delay is a queue, although all arrives as fast
-constexpr int64_t kNoiseRounds = 200;     // noise is forgotten within as many
+constexpr uint32_t kRoundsSure = 8;    // that a delay is a queue, although all arrives as fast
+constexpr int64_t kNoiseRounds = 200;  // noise is forgotten within as many
 constexpr Duration kOpenAfter = 10s;
 constexpr double kBurstTime = 0.002;
 constexpr double kBurstMin = 12'000;
@@ -61,7 +63,6 @@ void RateController::enter(Instant now, State state) {
   limited_in_round_ = false;
   backlogged_in_round_ = true;
   rounds_over_ = 0;
-  rounds_less_ = 0;
   if (state == State::Probe) queue_at_probe_ = queue_;
   if (state == State::Drain) {
     queue_at_drain_ = queue_;
@@ -105,8 +106,6 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   limited_in_round_ = false;
   backlogged_in_round_ = true;
   rounds_over_ = queue_ > threshold() ? rounds_over_ + 1 : 0;
-  constexpr double kManyBytes = 200 * kPacketSize;
-  rounds_less_ = arrives_less() ? rounds_less_ + (offered_bytes_ > kManyBytes ? 2 : 1) : 0;
   rounds_far_less_ = arrived_ < offered_ * kArrivesHalf ? rounds_far_less_ + 1 : 0;
   noise_ -= std::max(noise_ / kNoiseRounds, (noise_ - queue_) / 4);
   on_round(now, limited, backlogged);

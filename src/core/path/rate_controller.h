@@ -104,9 +104,7 @@ class RateController {
   uint64_t round_bytes_ = 0;
   Duration round_span_{};
   uint32_t rounds_over_ = 0;
-  uint32_t rounds_far_less_ = 0;
-  uint32_t rounds_less_ =
-      0;  // in which less arrived than was sent; one of many packets counts twice
+  uint32_t rounds_far_less_ = 0;  // in which next to nothing of what was sent arrived
   // A queue overflowed: that we drain is certain to be right.
   enum class Evidence : uint8_t { Delay, Overflow } evidence_ = Evidence::Delay;
   Duration probe_every_ = kProbeEveryMin;

@@ -60,9 +60,9 @@ struct Case {
   enum class Repeat : uint8_t { Once, Twice } repeat = Repeat::Once;
 };
 
-// Sanitizers make a run fifteen times as long. `kSeedsTwice`: of each scenario, so many run twice
-// and must repeat bit by bit.
-#ifdef MASQUE_SANITIZED
+// Sanitizers and counters of coverage make a run up to fifteen times as long. `kSeedsTwice`: of
+// each scenario, so many run twice and must repeat bit by bit.
+#ifdef MASQUE_SLOW_BUILD
 constexpr size_t kSeedFactor = 1;
 constexpr size_t kSeedsTwice = 1;
 #else

@@ -31,7 +31,7 @@
 namespace masque {
 namespace {
 
-#ifdef MASQUE_SANITIZED
+#ifdef MASQUE_SLOW_BUILD
 constexpr uint64_t kSeeds = 60;
 #else
 constexpr uint64_t kSeeds = 500;

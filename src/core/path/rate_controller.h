@@ -14,7 +14,8 @@
 // less than the path carries, and a delay that grows is not its doing.
 // Queue: the delay above the lowest of the last seconds, measured at the fastest packet of each
 // report, so that jitter does not count. Paths move that delay by tens of milliseconds too. So it
-// counts when less arrives than was sent a round trip before, or when it lasts; and what is left of
+// counts when it lasts for two rounds, and in Open, where none of it may be ours, only when also
+// less arrives than was sent a round trip before, or when it lasts for eight; and what is left of
 // it after a drain, when no more arrives than is sent, is the path's own (noise) from then on.
 // Nor is a path slower because less arrives, where as little was sent: QUIC's controller may have
 // held back. While more arrives with each round nothing is full yet, whatever the delay says.

@@ -113,24 +113,21 @@ class Run {
     const uint32_t far = (operation & 0x20) != 0 ? in_.u32() : in_.u8();
     const PathHeader header{.kind = kind,
                             .coded = (operation & 0x10) != 0,
-                            .sequence = static_cast<uint32_t>(sender_.next_sequence()) + far,
+                            .sequence = sender_.next_sequence() + far,
                             .symbol = in_.u8(),
-                            .stamp = PathStamp::of(now_) - in_.u16()};
-    write_path_header(header, MutableBytes(room_).subspan<kPathPrefixSize, kPathHeaderSize>());
+                            .stamp = (PathStamp::of(now_) - in_.u16()) % PathStamp::kModulus};
     size_t size = kFront;
     if (kind == PathPacketKind::Repair) {
       const RepairParameters parameters{.code = static_cast<ErasureCode>(1 + in_.u8() % 3),
                                         .traffic_class = static_cast<TrafficClass>(in_.u8() & 1),
                                         .count = in_.u8(),
                                         .key = in_.u16()};
-      write_repair_parameters(parameters,
-                              MutableBytes(room_).subspan<kFront, kRepairParametersSize>());
+      const auto written = MutableBytes(room_).subspan<kFront, kRepairParametersSize>();
+      write_repair_parameters(parameters, written);
       const Bytes symbol = in_.take(in_.u8());
       size += kRepairParametersSize;
       std::ranges::copy(symbol, room_.begin() + static_cast<ptrdiff_t>(size));
-      const Bytes head =
-          Bytes(room_).subspan(kPathPrefixSize, kPathHeaderSize + kRepairParametersSize);
-      const uint64_t tag = send_keys_->tag(head, symbol);
+      const uint64_t tag = send_keys_->tag(bound_repair(header, written), symbol);
       size += symbol.size();
       store_be32(&room_[size], static_cast<uint32_t>(tag >> 32));
       store_be32(&room_[size + 4], static_cast<uint32_t>(tag));
@@ -138,7 +135,7 @@ class Run {
     } else if (kind == PathPacketKind::Control) {
       const Bytes message = in_.take(in_.u8());
       const size_t sealed = message.size() + PathProtection::kSealOverhead;
-      send_keys_->seal(Bytes(room_).first(kFront), message,
+      send_keys_->seal(bound_control(header, room_), message,
                        MutableBytes(room_).subspan(kFront, sealed));
       size += sealed;
     } else {
@@ -147,9 +144,7 @@ class Run {
       size += content.size();
     }
     size = std::max(size, kFront + PathProtection::kSampleSize);
-    apply_path_mask(
-        *send_keys_, MutableBytes(room_).first(size),
-        kind == PathPacketKind::Repair ? MaskExtent::HeaderAndParameters : MaskExtent::Header);
+    write_path_header(*send_keys_, header, MutableBytes(room_).first(size));
     return MutableBytes(room_).first(size);
   }
 

@@ -2,10 +2,6 @@
 // Packets of somebody on the wire without keys, one trick at a time (faults.md G, P1, P3): what was
 // seen, cut, changed, sent again, from another place in time. The genuine packets come as well, and
 // what is made of them must not change.
-//
-// The DISABLED_ ones show what is open (docs/roadmap.md): source headers are masked by a linear
-// stream and checked by a CRC, measures count replayed sources, repairs and requests have no memory
-// of what came before.
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -37,6 +33,16 @@ std::vector<uint64_t> genuine(const PathPair& pair) {
   for (const uint64_t number : pair.delivered) {
     if (number < pair.sent && std::ranges::find(out, number) == out.end()) out.push_back(number);
   }
+  return out;
+}
+
+// The same of those that are as they were sent.
+std::vector<uint64_t> genuine_unchanged(const PathPair& pair) {
+  std::vector<uint64_t> out;
+  for (size_t i = 0; i < pair.delivered.size(); ++i) {
+    if (!pair.changed_ones.contains(i)) out.push_back(pair.delivered[i]);
+  }
+  std::ranges::sort(out);
   return out;
 }
 
@@ -140,6 +146,9 @@ TEST(HostilePackets, repairs_of_another_connection) {
               std::span<uint8_t, kMaskSize> out) override {
       sums_.mask(sample, out);  // even if the masks agreed
     }
+    uint32_t check(std::span<const uint8_t, kBlockSize> block) override {
+      return sums_.check(block);  // and the checks
+    }
     uint64_t tag(Bytes first, Bytes second) override { return sums_.tag(first, second) + 1; }
     bool seal(Bytes associated, Bytes plain, MutableBytes out) override {
       const bool sealed = sums_.seal(associated, plain, out);
@@ -180,22 +189,24 @@ TEST(HostilePackets, repairs_of_another_connection) {
   EXPECT_EQ(p.receiver.counters().forged, 100u);
 }
 
-TEST(HostilePackets, one_place_far_away_is_not_believed) {
-  for (unsigned bit = 11; bit < 20; ++bit) {
+// Somebody who is faster than the link, with the contents changed where no sample is taken: each of
+// them comes first and takes its place.
+TEST(HostilePackets, forged_copies_do_not_take_the_place_of_what_they_forge) {
+  for (const bool in_order : {true, false}) {
     PathPair p;
-    for (int i = 0; i < 10; ++i) p.arrive(p.wrap());
-    PathSender elsewhere({.mode = ResilienceMode::Auto}, p.send_keys);
-    Packet quic = quic_packet(1'000'000, 100);
-    Packet far(quic.size() + kPathHeaderSize);
-    for (uint64_t i = 0; i <= (uint64_t{1} << bit); ++i) {  // counts its packets
-      std::ranges::copy(quic, far.begin() + kPathHeaderSize);
-      elsewhere.wrap(p.now, TrafficClass::Bulk, far, quic.size());
+    p.arrive(p.wrap());
+    if (!in_order) p.wrap();  // what follows is held
+    for (int i = 0; i < 20; ++i) {
+      const Packet packet = p.wrap();
+      Packet changed = packet;
+      changed[kContentAt + 4] ^= 0x10;
+      p.arrive(changed);
+      p.arrive(packet);
     }
-    p.arrive(far);
-    for (int i = 0; i < 10; ++i) p.arrive(p.wrap());
-    EXPECT_EQ(p.delivered, count_up(20)) << bit;
-    EXPECT_EQ(p.receiver.counters().damaged, 1u) << bit;
-    EXPECT_EQ(p.receiver.counters().abandoned, 0u) << bit;
+    p.advance(500ms);
+    std::vector<uint64_t> wanted = count_up(p.sent);
+    if (!in_order) wanted.erase(wanted.begin() + 1);
+    EXPECT_EQ(genuine_unchanged(p), wanted);
   }
 }
 
@@ -211,27 +222,16 @@ TEST(HostileOffers, longer_than_any_needs_to_be) {
 
 // ---- the header ---------------------------------------------------------------------------------
 
-// The check of the header is a CRC and its mask a stream of bits: both are linear, so that who
-// turns bits of the header can turn those of the check that go with them.
-uint8_t check_difference(uint64_t bits) {
-  uint8_t crc = 0;
-  for (int shift = 48; shift >= 0; shift -= 8) {
-    crc = static_cast<uint8_t>(crc ^ (bits >> shift));
-    for (int i = 0; i < 8; ++i)
-      crc = static_cast<uint8_t>((crc & 0x80) != 0 ? (crc << 1) ^ 0x07 : crc << 1);
-  }
-  return crc;
-}
+// One bit of the fields turned, for the price of one of the mask: the check is another one then.
 Packet with_header_changed(Packet packet, uint64_t bits) {
-  const uint64_t all = bits << 8 | check_difference(bits);
-  for (size_t i = 0; i < kPathHeaderSize; ++i)
-    packet[kPathPrefixSize + i] ^= static_cast<uint8_t>(all >> (56 - 8 * i));
+  for (size_t i = 0; i < kPathFieldsSize; ++i)
+    packet[kPathPrefixSize + i] ^= static_cast<uint8_t>(bits >> (48 - 8 * i));
   return packet;
 }
 constexpr unsigned kSequenceAt = PathHeader::kSymbolBits + PathHeader::kStampBits;
 constexpr unsigned kSymbolAt = PathHeader::kStampBits;
 
-TEST(HostilePackets, DISABLED_copies_with_another_sequence_do_not_move_the_order) {
+TEST(HostilePackets, copies_with_another_sequence_do_not_move_the_order) {
   for (unsigned bit = 0; bit < PathHeader::kSequenceBits; ++bit) {
     PathPair p;
     for (int i = 0; i < 200; ++i) {
@@ -247,7 +247,7 @@ TEST(HostilePackets, DISABLED_copies_with_another_sequence_do_not_move_the_order
   }
 }
 
-TEST(HostilePackets, DISABLED_copies_with_another_symbol_do_not_spoil_the_code) {
+TEST(HostilePackets, copies_with_another_symbol_do_not_spoil_the_code) {
   for (unsigned bit = 0; bit < PathHeader::kSymbolBits; ++bit) {
     PathPair p;
     p.sender.set_shares({.bulk = 0.5, .bulk_window = 16});
@@ -269,7 +269,7 @@ TEST(HostilePackets, DISABLED_copies_with_another_symbol_do_not_spoil_the_code) 
 // ---- from the past ------------------------------------------------------------------------------
 
 // Delays are measured of packets that come for the first time.
-TEST(HostilePackets, DISABLED_replayed_sources_do_not_change_what_is_measured) {
+TEST(HostilePackets, replayed_sources_do_not_change_what_is_measured) {
   PathPair p;
   std::vector<Packet> all;
   for (int i = 0; i < 100; ++i) {
@@ -285,11 +285,11 @@ TEST(HostilePackets, DISABLED_replayed_sources_do_not_change_what_is_measured) {
   EXPECT_EQ(p.receiver.hold_limit(p.now), hold);
   EXPECT_EQ(p.receiver.figures().received_bytes, bytes);
   EXPECT_EQ(p.receiver.figures().echo_stamp, echo);
-  EXPECT_EQ(p.delivered, count_up(100));
+  EXPECT_EQ(genuine(p), count_up(100));
 }
 
 // A source of half a modulus of the stamp ago: 17 s.
-TEST(HostilePackets, DISABLED_a_source_of_long_ago_does_not_move_the_clock) {
+TEST(HostilePackets, a_source_of_long_ago_does_not_move_the_clock) {
   PathPair p;
   const Packet old = p.wrap();
   p.arrive(old);
@@ -302,8 +302,30 @@ TEST(HostilePackets, DISABLED_a_source_of_long_ago_does_not_move_the_clock) {
   EXPECT_LE(p.receiver.delay_spread(p.now), 1ms);
 }
 
+// Somebody has what the link lost, and brings it when it counts as lost.
+TEST(HostilePackets, lost_packets_that_come_long_after_do_not_move_the_clock) {
+  PathPair p;
+  std::vector<Packet> lost;
+  for (int i = 0; i < 400; ++i) {
+    const Packet packet = p.wrap();
+    if (i % 10 == 5) {
+      lost.push_back(packet);
+    } else {
+      p.arrive(packet);
+    }
+    p.advance(1ms);
+  }
+  p.advance(1s);
+  const Duration hold = p.receiver.hold_limit(p.now);
+  p.arrive_all(lost);
+  p.arrive(p.wrap());
+  EXPECT_LE(p.receiver.delay_spread(p.now), 1ms);
+  EXPECT_LE(p.receiver.hold_limit(p.now), hold);
+  EXPECT_EQ(genuine_unchanged(p), count_up(401));
+}
+
 // faults.md G4: the symbols' numbers have wrapped, and an old repair fits the present again.
-TEST(HostilePackets, DISABLED_a_repair_of_another_generation_is_not_mixed_in) {
+TEST(HostilePackets, a_repair_of_another_generation_is_not_mixed_in) {
   PathPair p;
   p.sender.set_shares({.bulk = 0.25, .bulk_window = 16});
   std::vector<Packet> old;
@@ -327,13 +349,13 @@ TEST(HostilePackets, DISABLED_a_repair_of_another_generation_is_not_mixed_in) {
   }
   p.advance(200ms);
   p.arrive_all(p.repairs());
-  EXPECT_EQ(p.changed, 0u);
+  EXPECT_EQ(p.changed_ones.size(), 0u);
   EXPECT_GE(p.receiver.counters().recovered + 1, recovered_wanted);
   EXPECT_EQ(p.delivered.size(), p.sent);
 }
 
 // Repairs are counted by their keys: one of long ago says nothing about the link.
-TEST(HostilePackets, DISABLED_replayed_repairs_do_not_look_like_loss) {
+TEST(HostilePackets, replayed_repairs_do_not_look_like_loss) {
   PathPair p;
   p.sender.set_shares({.bulk = 1, .bulk_window = 8});
   SeededRng rng(8);
@@ -352,7 +374,7 @@ TEST(HostilePackets, DISABLED_replayed_repairs_do_not_look_like_loss) {
 // ---- what makes us send -------------------------------------------------------------------------
 
 // A request that was seen may be answered once: who sends it again gets nothing for it.
-TEST(HostilePackets, DISABLED_a_replayed_request_is_not_answered_again) {
+TEST(HostilePackets, a_replayed_request_is_not_answered_again) {
   class Nobody : public QuicPacketSink {
     void on_quic_packet(Instant, const PathArrival&, const DatagramOrigin&, MutableBytes) override {
     }
@@ -387,7 +409,8 @@ TEST(HostilePackets, DISABLED_a_replayed_request_is_not_answered_again) {
   };
   for (uint64_t n = 1; n <= 20; ++n) {
     PathReport report{.number = n, .received_bytes = n * 1000, .clock_us = n * 20'000};
-    report.classes[0] = {.settled = n * 100, .lost = n * 5, .loss_events = n * 5};
+    report.classes[0] = {
+        .settled = n * 100, .lost = n * 5, .loss_events = n * 5, .recovered = n * 5};
     Packet packet = message(report);
     layer.on_packet(now, {}, packet, nobody);
     for (int i = 0; i < 10; ++i) {

@@ -52,15 +52,14 @@ class LyingPeer : public QuicPacketSink {
     const PathId id = path_id_of(keys, kQuicId);
     std::ranges::copy(id, packet.begin() + 1);
     const MutableBytes all(packet);
-    write_path_header(header, all.subspan<kPathPrefixSize, kPathHeaderSize>());
-    write_repair_parameters(parameters, all.subspan<kFront, kRepairParametersSize>());
+    const auto written = all.subspan<kFront, kRepairParametersSize>();
+    write_repair_parameters(parameters, written);
     std::ranges::copy(symbol, packet.begin() + kFront + kRepairParametersSize);
-    const uint64_t tag =
-        keys.tag(all.subspan(kPathPrefixSize, kPathHeaderSize + kRepairParametersSize), symbol);
+    const uint64_t tag = keys.tag(bound_repair(header, written), symbol);
     uint8_t* place = packet.data() + packet.size() - kRepairTagSize;
     store_be32(place, static_cast<uint32_t>(tag >> 32));
     store_be32(place + 4, static_cast<uint32_t>(tag));
-    apply_path_mask(keys, all, MaskExtent::HeaderAndParameters);
+    write_path_header(keys, header, all);
     arrive(packet);
   }
   void arrive(Packet packet) { EXPECT_TRUE(victim.on_packet(now, {}, packet, *this)); }

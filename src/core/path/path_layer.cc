@@ -180,6 +180,7 @@ void PathLayer::on_report(Instant now, const PathReport& report) {
 
 void PathLayer::on_request(const PathRequest& request) {
   if (request.count == 0) return;
+  if (!requests_.accept(request.number) && !mutant("path.request.replay.remove")) return;
   to_resend_ = request;
   resent_ = 0;
 }

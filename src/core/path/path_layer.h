@@ -19,6 +19,7 @@
 #include "core/path/path_sender.h"
 #include "core/path/rate_controller.h"
 #include "core/path/redundancy.h"
+#include "core/path/replay_window.h"
 
 namespace masque {
 
@@ -104,6 +105,7 @@ class PathLayer {
   std::optional<PathReport> last_report_;
   StampDifference report_delay_;
   Duration rtt_{};
+  ReplayWindow requests_;
   std::optional<PathRequest> to_resend_;
   size_t resent_ = 0;
   bool refused_ = false;

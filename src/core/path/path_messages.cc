@@ -58,6 +58,7 @@ Result<PathReport> read_report(ByteReader& in) {
 
 Result<PathRequest> read_request(ByteReader& in) {
   PathRequest request;
+  TRY(request.number, in.varint());
   uint64_t at = 0;
   while (!in.empty()) {
     TRY(const uint64_t step, in.varint());
@@ -80,6 +81,7 @@ size_t write_path_message(const PathMessage& message, MutableBytes out) {
   } else {
     const auto& request = std::get<PathRequest>(message);
     writer.varint(kRequest);
+    writer.varint(request.number);
     uint64_t before = 0;
     for (size_t i = 0; i < request.count; ++i) {
       writer.varint(request.sequences[i] - before);

@@ -27,7 +27,7 @@ struct PathReport {
   static constexpr uint64_t kClockMax = uint64_t{1} << 50;  // 35 years
 
   uint64_t number = 0;
-  uint64_t received_bytes = 0;  // UDP payloads of path packets
+  uint64_t received_bytes = 0;  // UDP payloads of sources and repairs, each once
   uint64_t highest = 0;         // sequence after the last source heard of
   uint64_t clock_us = 0;        // the reporter's clock when the newest packet came
   uint32_t echo_stamp = 0;      // stamp of that packet
@@ -43,6 +43,7 @@ struct PathReport {
 // Send these sources again: they would still be in time.
 struct PathRequest {
   static constexpr size_t kSequencesMax = 32;
+  uint64_t number = 0;
   std::array<uint64_t, kSequencesMax> sequences{};  // ascending
   size_t count = 0;
   friend bool operator==(const PathRequest&, const PathRequest&) = default;

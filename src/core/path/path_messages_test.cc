@@ -33,7 +33,7 @@ std::vector<uint8_t> written(const PathMessage& message) {
 }
 
 PathRequest request_of(const std::vector<uint64_t>& sequences) {
-  PathRequest request;
+  PathRequest request{.number = 7};
   for (const uint64_t sequence : sequences) request.sequences[request.count++] = sequence;
   return request;
 }
@@ -42,7 +42,7 @@ PathRequest request_of(const std::vector<uint64_t>& sequences) {
 TEST(PathMessage, is_written_as_documented) {
   EXPECT_EQ(to_hex(written(example())),
             "01057bbd2ac0000000499602d28006789a40fa410044e203280201020043e8140f1301");
-  EXPECT_EQ(to_hex(written(request_of({10, 11, 1000}))), "020a0143dd");
+  EXPECT_EQ(to_hex(written(request_of({10, 11, 1000}))), "02070a0143dd");
 }
 
 TEST(PathMessage, a_report_is_read_as_it_was_written) {
@@ -65,7 +65,7 @@ TEST(PathMessage, a_report_is_read_as_it_was_written) {
 
 TEST(PathMessage, a_request_is_read_as_it_was_written) {
   EXPECT_TRUE(rc::check([] {
-    PathRequest request;
+    PathRequest request{.number = *rc::gen::inRange<uint64_t>(0, kVarintMax)};
     uint64_t at = *rc::gen::inRange<uint64_t>(0, uint64_t{1} << 40);
     const size_t count = *rc::gen::inRange<size_t>(0, PathRequest::kSequencesMax + 1);
     while (request.count < count) {
@@ -87,12 +87,12 @@ TEST(PathMessage, the_largest_ones_fit) {
   for (auto& its : report.classes)
     its = {kVarintMax, kVarintMax, kVarintMax, kVarintMax, kVarintMax};
   EXPECT_GT(written(report).size(), 100u);
-  PathRequest request;
+  PathRequest request{.number = kVarintMax};
   while (request.count < PathRequest::kSequencesMax) {
     request.sequences[request.count] = (uint64_t{1} << 40) * (request.count + 1);
     ++request.count;
   }
-  EXPECT_EQ(written(request).size(), 1 + 8 * PathRequest::kSequencesMax);
+  EXPECT_EQ(written(request).size(), 1 + 8 + 8 * PathRequest::kSequencesMax);
 }
 
 TEST(PathMessage, every_truncation_of_a_report_is_refused) {
@@ -102,14 +102,16 @@ TEST(PathMessage, every_truncation_of_a_report_is_refused) {
 }
 
 TEST(PathMessage, a_request_of_too_many_or_out_of_order_is_refused) {
-  std::vector<uint8_t> in(1 + PathRequest::kSequencesMax, 1);
+  std::vector<uint8_t> in(2 + PathRequest::kSequencesMax, 1);
   in[0] = 2;
   EXPECT_TRUE(read_path_message(in));
   in.push_back(1);
   EXPECT_FALSE(read_path_message(in));
-  EXPECT_FALSE(read_path_message(*from_hex("02 05 00")));
-  EXPECT_TRUE(read_path_message(*from_hex("02 00")));
-  EXPECT_FALSE(read_path_message(*from_hex("02 40")));
+  EXPECT_FALSE(read_path_message(*from_hex("02 01 05 00")));
+  EXPECT_TRUE(read_path_message(*from_hex("02 01 00")));
+  EXPECT_TRUE(read_path_message(*from_hex("02 01")));
+  EXPECT_FALSE(read_path_message(*from_hex("02 01 40")));
+  EXPECT_FALSE(read_path_message(*from_hex("02")));
 }
 
 TEST(PathMessage, values_that_cannot_be_are_refused) {

@@ -9,20 +9,20 @@ namespace masque {
 
 namespace {
 
-// CRC-8 with the polynomial x^8+x^2+x+1: finds every damage of up to 8 bits in a row.
-uint8_t check_of(uint64_t bits) {
-  uint8_t crc = 0xff;
-  for (int shift = 48; shift >= 0; shift -= 8) {
-    crc = static_cast<uint8_t>(crc ^ (bits >> shift));
-    for (int i = 0; i < 8; ++i) {
-      crc = static_cast<uint8_t>((crc & 0x80) != 0 ? (crc << 1) ^ 0x07 : crc << 1);
-    }
-  }
-  return crc;
-}
-
 constexpr uint64_t low_bits(uint64_t value, unsigned bits) {
   return value & ((uint64_t{1} << bits) - 1);
+}
+
+uint32_t check_of(PathProtection& protection, const BoundHeader& bound) {
+  std::array<uint8_t, PathProtection::kBlockSize> block{};
+  static_assert(std::tuple_size_v<BoundHeader> <= PathProtection::kBlockSize);
+  std::ranges::copy(bound, block.begin());
+  return protection.check(block);
+}
+
+// Sets or takes off: header in place, behind the prefix.
+void apply_mask(std::span<const uint8_t> mask, MutableBytes bytes) {
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(bytes[i] ^ mask[i]);
 }
 
 }  // namespace
@@ -49,30 +49,71 @@ uint64_t unwrap(uint64_t expected, uint64_t truncated, unsigned bits) {
   return value;
 }
 
-void write_path_header(const PathHeader& header, std::span<uint8_t, kPathHeaderSize> out) {
+BoundHeader bound_header(const PathHeader& header) {
   uint64_t bits = static_cast<uint64_t>(header.kind);
   bits = bits << 1 | (header.coded ? 1 : 0);
   bits = bits << PathHeader::kSequenceBits | low_bits(header.sequence, PathHeader::kSequenceBits);
   bits = bits << PathHeader::kSymbolBits | low_bits(header.symbol, PathHeader::kSymbolBits);
   bits = bits << PathHeader::kStampBits | low_bits(header.stamp, PathHeader::kStampBits);
+  BoundHeader out;
   store_be32(out.data(), static_cast<uint32_t>(bits >> 24));
-  store_be32(out.data() + 4, static_cast<uint32_t>(bits << 8) | check_of(bits));
+  store_be32(out.data() + 3, static_cast<uint32_t>(bits));
+  store_be32(out.data() + kPathFieldsSize, static_cast<uint32_t>(header.sequence >> 32));
+  store_be32(out.data() + kPathFieldsSize + 4, static_cast<uint32_t>(header.sequence));
+  return out;
 }
 
-std::optional<PathHeader> read_path_header(std::span<const uint8_t, kPathHeaderSize> in) {
-  const uint64_t whole = uint64_t{load_be32(in.data())} << 32 | load_be32(in.data() + 4);
-  uint64_t bits = whole >> 8;
-  if (check_of(bits) != static_cast<uint8_t>(whole) && !mutant("path.header.check.remove"))
-    return std::nullopt;
+BoundRepair bound_repair(const PathHeader& header,
+                         std::span<const uint8_t, kRepairParametersSize> parameters) {
+  BoundRepair out;
+  const auto end = std::ranges::copy(bound_header(header), out.begin()).out;
+  std::ranges::copy(parameters, end);
+  return out;
+}
+
+BoundControl bound_control(const PathHeader& header, Bytes packet) {
+  BoundControl out;
+  const auto end = std::ranges::copy(packet.first(kPathPrefixSize), out.begin()).out;
+  std::ranges::copy(bound_header(header), end);
+  return out;
+}
+
+void write_path_header(PathProtection& protection, const PathHeader& header, MutableBytes packet) {
+  const BoundHeader bound = bound_header(header);
+  const uint32_t check = check_of(protection, bound);
+  const MutableBytes out = packet.subspan(kPathPrefixSize);
+  std::ranges::copy(Bytes(bound).first(kPathFieldsSize), out.begin());
+  out[kPathFieldsSize] = static_cast<uint8_t>(check >> 16);
+  store_be16(&out[kPathFieldsSize + 1], static_cast<uint16_t>(check));
+  std::array<uint8_t, PathProtection::kMaskSize> mask;
+  protection.mask(packet.last<PathProtection::kSampleSize>(), mask);
+  const bool repair = header.kind == PathPacketKind::Repair;
+  apply_mask(mask, out.first(kPathHeaderSize + (repair ? kRepairParametersSize : 0)));
+}
+
+std::optional<PathHeader> read_path_header(PathProtection& protection, MutableBytes packet,
+                                           uint64_t expected_sequence) {
+  std::array<uint8_t, PathProtection::kMaskSize> mask;
+  protection.mask(packet.last<PathProtection::kSampleSize>(), mask);
+  const MutableBytes in = packet.subspan(kPathPrefixSize);
+  apply_mask(mask, in.first(kPathHeaderSize));
+  uint64_t bits = uint64_t{load_be32(in.data())} << 24 | load_be32(in.data() + 3) % (1u << 24);
+  const uint32_t check = load_be32(in.data() + kPathFieldsSize - 1) % (1u << 24);
   PathHeader header;
   header.stamp = static_cast<uint32_t>(low_bits(bits, PathHeader::kStampBits));
   bits >>= PathHeader::kStampBits;
   header.symbol = static_cast<uint32_t>(low_bits(bits, PathHeader::kSymbolBits));
   bits >>= PathHeader::kSymbolBits;
-  header.sequence = static_cast<uint32_t>(low_bits(bits, PathHeader::kSequenceBits));
+  header.sequence = unwrap(expected_sequence, bits, PathHeader::kSequenceBits);
   bits >>= PathHeader::kSequenceBits;
   header.coded = (bits & 1) != 0;
   header.kind = static_cast<PathPacketKind>(bits >> 1);
+  if (check_of(protection, bound_header(header)) != check && !mutant("path.header.check.remove"))
+    return std::nullopt;
+  if (header.kind == PathPacketKind::Repair) {
+    apply_mask(std::span(mask).subspan(kPathHeaderSize),
+               in.subspan(kPathHeaderSize, kRepairParametersSize));
+  }
   return header;
 }
 
@@ -92,16 +133,6 @@ std::optional<RepairParameters> read_repair_parameters(
                           .traffic_class = static_cast<TrafficClass>(in[0] >> 5 & 1),
                           .count = in[1],
                           .key = load_be16(in.data() + 2)};
-}
-
-void apply_path_mask(PathProtection& protection, MutableBytes packet, MaskExtent extent) {
-  std::array<uint8_t, PathProtection::kMaskSize> mask;
-  protection.mask(packet.last<PathProtection::kSampleSize>(), mask);
-  const size_t begin = extent == MaskExtent::Parameters ? kPathHeaderSize : 0;
-  const size_t end =
-      extent == MaskExtent::Header ? kPathHeaderSize : kPathHeaderSize + kRepairParametersSize;
-  uint8_t* header = packet.data() + kPathPrefixSize;
-  for (size_t i = begin; i < end; ++i) header[i] = static_cast<uint8_t>(header[i] ^ mask[i]);
 }
 
 }  // namespace masque

@@ -9,8 +9,8 @@
 //
 // All classes share one order, because QUIC above sees one packet number space: what overtakes
 // there looks like a loss. Each class has a code of its own. The hold follows what is measured:
-// the spread of delays (reordering), the time repairs take, and a round trip when asking again is
-// worth it.
+// how late packets come behind later ones (reordering), the time repairs take, and a round trip
+// when asking again is worth it.
 #pragma once
 
 #include <array>
@@ -46,13 +46,13 @@ class QuicPacketSink {
 struct PathReceiverCounters {
   uint64_t sources = 0;  // that came by themselves
   uint64_t repairs = 0;
-  uint64_t recovered = 0;  // brought back before they were passed over
-  uint64_t late = 0;       // came or were brought back after that
-  uint64_t abandoned = 0;  // passed over in the order
-  uint64_t duplicates = 0;
-  uint64_t held = 0;     // waited for an earlier one
-  uint64_t damaged = 0;  // the header's check does not fit, or the place is out of all range
-  uint64_t forged = 0;   // repairs and messages whose tag is wrong
+  uint64_t recovered = 0;   // brought back before they were passed over
+  uint64_t late = 0;        // came or were brought back after that
+  uint64_t abandoned = 0;   // passed over in the order
+  uint64_t duplicates = 0;  // handed on all the same, QUIC knows its packets
+  uint64_t held = 0;        // waited for an earlier one
+  uint64_t damaged = 0;     // the header's check does not fit, or what was recovered is no packet
+  uint64_t forged = 0;      // repairs and messages whose tag is wrong
   struct PerClass {
     uint64_t delivered = 0;  // to QUIC, late ones too
     uint64_t late = 0;       // of these: after they had been passed over
@@ -65,6 +65,7 @@ class PathReceiver {
   static constexpr size_t kOrderWindow = 2048;  // sequences whose state is kept
   static constexpr size_t kHeldMax = 1024;      // packets held at once
   static constexpr size_t kPacketMax = 1504;
+  static constexpr size_t kRecentTags = 1024;     // of repairs, to know them again
   static constexpr Duration kSettleTime = 150ms;  // after it a missing packet counts as lost
 
   PathReceiver(const PathSettings& settings, PathProtection& protection);
@@ -95,8 +96,8 @@ class PathReceiver {
     Instant known_at{};
     uint16_t slot = 0;
     State state = State::Missing;
-    bool arrived = false;    // by itself: neither repaired nor asked for again
-    bool requested = false;  // asked for again
+    bool came = false;       // neither repaired nor missing
+    bool requested = false;  // asked for again, so that it does not count as having arrived
     TrafficClass traffic_class = TrafficClass::Bulk;
   };
   struct Slot {
@@ -116,11 +117,16 @@ class PathReceiver {
   struct Code {
     std::unique_ptr<ErasureDecoder> decoder;
     uint64_t expected_symbol = 0;
-    uint16_t last_key = 0;   // of the newest repair
-    uint64_t keys_seen = 0;  // bit n: the repair n before it came; 0: there was none
+    uint16_t last_key = 0;       // of the newest repair
+    uint64_t keys_seen = 0;      // bit n: the repair n before it came; 0: there was none
+    uint64_t newest_repair = 0;  // its sequence
   };
 
   Entry& entry(uint64_t sequence) { return order_[sequence % kOrderWindow]; }
+  // What a repair may say of sources beyond the newest; a source so far beyond begins a new order.
+  static constexpr uint64_t kJumpMax = kOrderWindow / 2;
+  static constexpr Duration kHoldMargin = 4ms;
+
   Code& code(TrafficClass c) { return codes_[static_cast<size_t>(c)]; }
   Code& code_with_decoder(TrafficClass c);
   PathReceiverCounters::PerClass& counts_of(TrafficClass c) {
@@ -131,24 +137,30 @@ class PathReceiver {
   }
   void on_source(Instant now, const PathArrival& arrival, const PathHeader& header,
                  MutableBytes packet, Bytes connection_id, QuicPacketSink& sink);
-  void on_repair(Instant now, const PathHeader& header, MutableBytes packet);
-  std::optional<PathMessage> on_control(MutableBytes packet);
-  void count_repair(const RepairParameters& parameters);
+  void on_repair(Instant now, const PathArrival& arrival, const PathHeader& header,
+                 MutableBytes packet);
+  std::optional<PathMessage> on_control(const PathHeader& header, MutableBytes packet);
+  bool count_repair(const PathHeader& header, const RepairParameters& parameters);
+  bool first_with(uint64_t tag);
   void accept(Instant now, const PathArrival& arrival, const Source& source, QuicPacketSink& sink);
   void take_recovered(Instant now, const PathArrival& arrival, Bytes connection_id,
                       QuicPacketSink& sink);
-  bool plausible(uint64_t sequence);
-  bool was_requested(uint64_t sequence);
+  bool comes_first(uint64_t sequence);
+  bool in_time(Instant now, uint64_t sequence);
+  void measure(Instant now, const PathArrival& arrival, const PathHeader& header,
+               const Source& source, size_t size);
   void hear_of(Instant now, uint64_t end);
   void hold(Instant now, const PathArrival& arrival, const Source& source);
   void deliver(Instant now, const PathArrival& arrival, const Source& source, QuicPacketSink& sink);
+  void hand_on_copy(Instant now, const PathArrival& arrival, const Source& source,
+                    QuicPacketSink& sink);
   void drain(Instant now, QuicPacketSink& sink);
   void release_slot(uint16_t slot);
   void pass_over();
   void settle(Instant now);
   Instant hole_deadline(Instant now);
-  Duration relative_delay(Instant now, uint32_t stamp) {
-    return stamp_difference_.unwrap((PathStamp::of(now) - stamp) & (PathStamp::kModulus - 1));
+  static uint32_t elapsed_stamp(Instant now, uint32_t stamp) {
+    return (PathStamp::of(now) - stamp) & (PathStamp::kModulus - 1);
   }
   // What asking for packets again is good for.
   enum class Asking : uint8_t {
@@ -157,6 +169,8 @@ class PathReceiver {
     Late,    // too late for the order, and early enough for QUIC to take its back-off back
   };
   Asking asking(Instant now) const;
+  Duration reordering(Instant now);
+  Duration hold_margin() const;
   Duration request_wait(Instant now);
   Duration answer_wait(Instant now);
   bool is_missing(uint64_t sequence);
@@ -181,12 +195,14 @@ class PathReceiver {
   double requests_left_ = 8;
   size_t held_ = 0;
   size_t held_realtime_ = 0;
-  std::optional<uint64_t> outlier_;  // a place far off: believed when a second one agrees
+  std::vector<uint64_t> recent_tags_;
+  uint64_t requests_made_ = 0;
   enum class Fate : uint8_t { Arrived, Lost } last_fate_ = Fate::Arrived;
   TrafficClass last_class_ = TrafficClass::Bulk;
 
   StampDifference stamp_difference_;
   WindowedRange<Duration> delays_{1s};
+  WindowedRange<Duration> lateness_{5s};  // behind later ones, of those that came by themselves
   WindowedRange<Duration> recovery_times_{2s};
   std::optional<Instant> coded_at_;  // the last coded source or repair
   Duration rtt_{};

@@ -28,7 +28,7 @@ TEST(PathReceiver, hands_on_in_order_what_comes_in_order) {
   PathPair p;
   for (int i = 0; i < 100; ++i) p.arrive(p.wrap());
   EXPECT_EQ(p.delivered, count_up(100));
-  EXPECT_EQ(p.changed, 0u);
+  EXPECT_EQ(p.changed_ones.size(), 0u);
   EXPECT_EQ(p.receiver.counters().held, 0u);
 }
 
@@ -40,11 +40,14 @@ TEST(PathReceiver, puts_reordered_packets_in_order) {
   EXPECT_EQ(p.receiver.counters().held, 1u);
 }
 
-TEST(PathReceiver, each_packet_at_most_once) {
+// A copy may be the genuine one: QUIC knows its packets by their numbers.
+TEST(PathReceiver, copies_go_at_once_and_do_not_move_the_order) {
   PathPair p;
   const Packet a = p.wrap(), b = p.wrap(), c = p.wrap();
-  p.arrive_all({a, a, c, c, b, a, b, c});
-  EXPECT_THAT(p.delivered, ElementsAre(0, 1, 2));
+  p.arrive_all({a, a, c, c});
+  EXPECT_THAT(p.delivered, ElementsAre(0, 0));  // what is held needs no copy
+  p.arrive_all({b, a, b, c});
+  EXPECT_THAT(p.delivered, ElementsAre(0, 0, 1, 2, 0, 1, 2));
   EXPECT_EQ(p.receiver.counters().duplicates, 5u);
 }
 
@@ -147,18 +150,43 @@ TEST(PathReceiver, delays_stay_right_when_the_stamp_wraps) {
   }
 }
 
+// A queue that fills and empties moves delays by 20 ms and keeps the order: who waited so long for
+// each hole would pass every loss of it on late.
+TEST(PathReceiver, where_nothing_overtakes_a_hole_is_given_up_at_once) {
+  PathPair p;
+  for (int i = 0; i < 600; ++i) {
+    const Instant sent_at = p.now;
+    const Packet packet = p.wrap();
+    p.now += Duration(1ms) * (i % 40 < 20 ? i % 20 : 20 - i % 20);
+    p.arrive(packet);
+    p.now = sent_at + 1ms;  // the next leaves before this one is there
+  }
+  EXPECT_GT(p.receiver.delay_spread(p.now), 15ms);
+  EXPECT_LE(p.receiver.hold_limit(p.now), 5ms);
+}
+
+TEST(PathReceiver, where_packets_overtake_a_hole_is_waited_for_as_long_as_they_do) {
+  PathPair p;
+  for (int i = 0; i < 200; ++i) {
+    const Packet a = p.wrap(), b = p.wrap();
+    p.advance(30ms);  // both take so long at least
+    p.arrive(b);
+    p.advance(8ms);
+    p.arrive(a);
+  }
+  EXPECT_GE(p.receiver.hold_limit(p.now), 10ms);
+  EXPECT_LE(p.receiver.hold_limit(p.now), 16ms);
+}
+
 // ---- large jumps ------------------------------------------------------------------------------
 
-TEST(PathReceiver, one_place_far_off_is_damage_and_two_are_a_jump) {
+TEST(PathReceiver, a_gap_longer_than_the_order_begins_a_new_one) {
   PathPair p;
   p.arrive(p.wrap());
   for (int i = 0; i < 5000; ++i) p.wrap();
-  p.arrive(p.wrap());
-  EXPECT_THAT(p.delivered, ElementsAre(0));
-  EXPECT_EQ(p.receiver.counters().damaged, 1u);
-  p.arrive(p.wrap());
-  p.arrive(p.wrap());
-  EXPECT_THAT(p.delivered, ElementsAre(0, 5002, 5003));
+  for (int i = 0; i < 3; ++i) p.arrive(p.wrap());
+  EXPECT_THAT(p.delivered, ElementsAre(0, 5001, 5002, 5003));
+  EXPECT_EQ(p.receiver.counters().damaged, 0u);
 }
 
 TEST(PathReceiver, a_jump_hands_on_what_is_held) {
@@ -169,7 +197,7 @@ TEST(PathReceiver, a_jump_hands_on_what_is_held) {
   for (int i = 0; i < 3000; ++i) p.wrap();
   p.arrive(p.wrap());
   p.arrive(p.wrap());
-  EXPECT_THAT(p.delivered, ElementsAre(0, 2, 3004));
+  EXPECT_THAT(p.delivered, ElementsAre(0, 2, 3003, 3004));
 }
 
 // What was on its way before the jump has no place in the order: it must neither wait for ever nor
@@ -182,11 +210,11 @@ TEST(PathReceiver, what_comes_late_after_a_jump_is_handed_on_at_once) {
   p.arrive(p.wrap());
   p.arrive(p.wrap());
   p.arrive_all(late);
-  EXPECT_EQ(p.delivered.size(), 21u);
+  EXPECT_EQ(p.delivered.size(), 22u);
   EXPECT_EQ(p.receiver.counters().held, 0u);
   EXPECT_EQ(p.receiver.next_timeout(p.now), std::nullopt);
   p.arrive_all(late);
-  EXPECT_EQ(p.delivered.size(), 21u);
+  EXPECT_EQ(p.delivered.size(), 42u);  // as often as they come: QUIC knows them
 }
 
 TEST(PathReceiver, sequences_go_on_when_their_20_bits_wrap) {
@@ -231,7 +259,7 @@ TEST(PathReceiver, sizes_out_of_range_are_damage) {
 
 // ---- any link ---------------------------------------------------------------------------------
 
-TEST(PathReceiver, any_link_delivers_unchanged_and_at_most_once) {
+TEST(PathReceiver, any_link_delivers_unchanged_what_comes) {
   EXPECT_TRUE(rc::check([] {
     PathPair p;
     p.sender.set_shares({.bulk = 0.3, .realtime = 1, .bulk_window = 32});
@@ -257,8 +285,11 @@ TEST(PathReceiver, any_link_delivers_unchanged_and_at_most_once) {
       p.advance(Duration(1ms) * static_cast<int64_t>(rng.below(4)));
     }
     p.advance(500ms);
-    RC_ASSERT(p.changed == 0u);
-    RC_ASSERT(std::set(p.delivered.begin(), p.delivered.end()).size() == p.delivered.size());
+    RC_ASSERT(p.changed_ones.size() == 0u);
+    const PathReceiverCounters& seen = p.receiver.counters();
+    RC_ASSERT(p.delivered.size() <= seen.sources + seen.recovered + seen.late);
+    RC_ASSERT(p.delivered.size() - std::set(p.delivered.begin(), p.delivered.end()).size() <=
+              seen.duplicates + seen.recovered + seen.late);
     RC_ASSERT(p.receiver.next_timeout(p.now) == std::nullopt);
   }));
 }

@@ -42,9 +42,8 @@ void PathSender::wrap(Instant now, TrafficClass traffic_class, MutableBytes room
     path_id_ = path_id_of(protection_, quic_id);
   }
   const Bytes rest = packet.subspan(kPathPrefixSize + kPathHeaderSize);
-  PathHeader header{.kind = source_kind(traffic_class),
-                    .sequence = static_cast<uint32_t>(next_sequence_),
-                    .stamp = PathStamp::of(now)};
+  PathHeader header{
+      .kind = source_kind(traffic_class), .sequence = next_sequence_, .stamp = PathStamp::of(now)};
   if (share(traffic_class) > 0 && rest.size() >= PathProtection::kSampleSize) {
     header.coded = true;
     const auto head = symbol_head({.first_byte = first_byte,
@@ -59,8 +58,7 @@ void PathSender::wrap(Instant now, TrafficClass traffic_class, MutableBytes room
   ++counters.sources;
   counters.source_bytes += packet.size();
   write_prefix(first_byte, packet);
-  write_path_header(header, packet.subspan<kPathPrefixSize, kPathHeaderSize>());
-  apply_path_mask(protection_, packet, MaskExtent::Header);
+  write_path_header(protection_, header, packet);
 }
 
 uint32_t PathSender::keep(Instant now, TrafficClass traffic_class, Bytes head, Bytes rest) {
@@ -190,21 +188,20 @@ size_t PathSender::write_repair(Instant now, TrafficClass traffic_class, const R
   const MutableBytes packet = room.first(kFront + length + kRepairTagSize);
   noise_ = static_cast<uint8_t>(noise_ * 5 + 0x33);
   write_prefix(static_cast<uint8_t>(0x40 | (noise_ & 0x3f)), packet);
-  write_path_header({.kind = PathPacketKind::Repair,
-                     .sequence = static_cast<uint32_t>(next_sequence_),
-                     .symbol = id.first,
-                     .stamp = PathStamp::of(now)},
-                    packet.subspan<kPathPrefixSize, kPathHeaderSize>());
+  const PathHeader header{.kind = PathPacketKind::Repair,
+                          .sequence = next_sequence_,
+                          .symbol = id.first,
+                          .stamp = PathStamp::of(now)};
+  const auto parameters =
+      packet.subspan<kPathPrefixSize + kPathHeaderSize, kRepairParametersSize>();
   write_repair_parameters(
       {.code = id.code, .traffic_class = traffic_class, .count = id.count, .key = id.key},
-      packet.subspan<kPathPrefixSize + kPathHeaderSize, kRepairParametersSize>());
-  const uint64_t tag =
-      protection_.tag(packet.subspan(kPathPrefixSize, kPathHeaderSize + kRepairParametersSize),
-                      symbol.first(length));
+      parameters);
+  const uint64_t tag = protection_.tag(bound_repair(header, parameters), symbol.first(length));
   uint8_t* place = packet.data() + kFront + length;
   store_be32(place, static_cast<uint32_t>(tag >> 32));
   store_be32(place + 4, static_cast<uint32_t>(tag));
-  apply_path_mask(protection_, packet, MaskExtent::HeaderAndParameters);
+  write_path_header(protection_, header, packet);
   PathSenderCounters& counters = counters_[static_cast<size_t>(traffic_class)];
   ++counters.repairs;
   counters.repair_bytes += packet.size();
@@ -254,14 +251,14 @@ size_t PathSender::resend(Instant now, uint64_t sequence, MutableBytes room) {
     if (!symbol || room.size() < size) return 0;
     const MutableBytes packet = room.first(size);
     write_prefix(symbol->first_byte, packet);
-    write_path_header({.kind = source_kind(c),
+    std::ranges::copy(symbol->rest, packet.begin() + kPathPrefixSize + kPathHeaderSize);
+    write_path_header(protection_,
+                      {.kind = source_kind(c),
                        .coded = true,
-                       .sequence = static_cast<uint32_t>(sequence),
+                       .sequence = sequence,
                        .symbol = *esi,
                        .stamp = symbol->stamp},
-                      packet.subspan<kPathPrefixSize, kPathHeaderSize>());
-    std::ranges::copy(symbol->rest, packet.begin() + kPathPrefixSize + kPathHeaderSize);
-    apply_path_mask(protection_, packet, MaskExtent::Header);
+                      packet);
     ++counters_[static_cast<size_t>(c)].resent;
     return size;
   }
@@ -275,12 +272,10 @@ size_t PathSender::write_control(Instant now, Bytes message, MutableBytes room, 
   if (room.size() < size || next_sequence_ == 0) return 0;
   const MutableBytes packet = room.first(size);
   write_prefix(static_cast<uint8_t>(0x40 | (noise & 0x3f)), packet);
-  write_path_header({.kind = PathPacketKind::Control,
-                     .sequence = static_cast<uint32_t>(next_sequence_),
-                     .stamp = PathStamp::of(now)},
-                    packet.subspan<kPathPrefixSize, kPathHeaderSize>());
-  if (!protection_.seal(packet.first(kFront), message, packet.subspan(kFront))) return 0;
-  apply_path_mask(protection_, packet, MaskExtent::Header);
+  const PathHeader header{
+      .kind = PathPacketKind::Control, .sequence = next_sequence_, .stamp = PathStamp::of(now)};
+  if (!protection_.seal(bound_control(header, packet), message, packet.subspan(kFront))) return 0;
+  write_path_header(protection_, header, packet);
   return size;
 }
 

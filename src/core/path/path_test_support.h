@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "core/path/path_receiver.h"
@@ -22,6 +23,9 @@ class SumProtection final : public PathProtection {
       sum = sum * 0x9e3779b97f4a7c15 + 1;
       byte = static_cast<uint8_t>(sum >> 56);
     }
+  }
+  uint32_t check(std::span<const uint8_t, kBlockSize> block) override {
+    return static_cast<uint32_t>(sum_of(11, block) >> 40);
   }
   uint64_t tag(Bytes first, Bytes second) override { return sum_of(sum_of(9, first), second); }
   bool seal(Bytes associated, Bytes plain, MutableBytes out) override {
@@ -98,7 +102,9 @@ class PathPair : public QuicPacketSink {
     const uint64_t number = load_be32(packet.data() + kPathPrefixSize);
     delivered.push_back(number);
     origins.push_back(origin);
-    if (!std::ranges::equal(packet, quic_packet(number, packet.size()))) ++changed;
+    if (!std::ranges::equal(packet, quic_packet(number, packet.size()))) {
+      changed_ones.insert(delivered.size() - 1);
+    }
   }
 
   Instant now{10s};
@@ -108,7 +114,7 @@ class PathPair : public QuicPacketSink {
   uint64_t sent = 0;
   std::vector<uint64_t> delivered;
   std::vector<DatagramOrigin> origins;
-  size_t changed = 0;  // delivered, but not as it was sent
+  std::set<size_t> changed_ones;  // of those delivered: not as they were sent
 };
 
 }  // namespace masque::testing

@@ -23,21 +23,21 @@ using MacContext = std::unique_ptr<EVP_MAC_CTX, Freer<EVP_MAC_CTX, EVP_MAC_CTX_f
 constexpr size_t kMaskKeySize = 16;
 constexpr size_t kSealKeySize = 32;
 constexpr size_t kTagKeySize = 16;
-static_assert(kMaskKeySize + kSealKeySize + kTagKeySize == PathProtection::kSecretSize);
+constexpr size_t kCheckKeySize = 16;
+static_assert(kMaskKeySize + kSealKeySize + kTagKeySize + kCheckKeySize ==
+              PathProtection::kSecretSize);
 
 int as_int(size_t size) { return static_cast<int>(size); }
 
 class OpensslPathProtection final : public PathProtection {
  public:
   bool set_up(Bytes secret) {
-    mask_.reset(EVP_CIPHER_CTX_new());
+    mask_ = block_cipher(secret.first(kMaskKeySize));
+    check_ = block_cipher(secret.last(kCheckKeySize));
     seal_.reset(EVP_CIPHER_CTX_new());
     siv_.reset(EVP_CIPHER_fetch(nullptr, "AES-128-SIV", nullptr));
     const Mac mac(EVP_MAC_fetch(nullptr, "CMAC", nullptr));
-    if (!mask_ || !seal_ || !siv_ || !mac) return false;
-    if (EVP_EncryptInit_ex2(mask_.get(), EVP_aes_128_ecb(), secret.data(), nullptr, nullptr) != 1)
-      return false;
-    EVP_CIPHER_CTX_set_padding(mask_.get(), 0);
+    if (!mask_ || !check_ || !seal_ || !siv_ || !mac) return false;
     std::ranges::copy(secret.subspan(kMaskKeySize, kSealKeySize), seal_key_.begin());
     tag_.reset(EVP_MAC_CTX_new(mac.get()));
     char name[] = "AES-128-CBC";
@@ -52,6 +52,13 @@ class OpensslPathProtection final : public PathProtection {
             std::span<uint8_t, kMaskSize> out) override {
     int length = 0;
     EVP_EncryptUpdate(mask_.get(), out.data(), &length, sample.data(), kSampleSize);
+  }
+
+  uint32_t check(std::span<const uint8_t, kBlockSize> block) override {
+    std::array<uint8_t, kBlockSize> out{};
+    int length = 0;
+    EVP_EncryptUpdate(check_.get(), out.data(), &length, block.data(), kBlockSize);
+    return load_be32(out.data()) >> 8;
   }
 
   uint64_t tag(Bytes first, Bytes second) override {
@@ -96,7 +103,18 @@ class OpensslPathProtection final : public PathProtection {
   }
 
  private:
+  // Null when OpenSSL refuses.
+  static CipherContext block_cipher(Bytes key) {
+    CipherContext out(EVP_CIPHER_CTX_new());
+    if (!out ||
+        EVP_EncryptInit_ex2(out.get(), EVP_aes_128_ecb(), key.data(), nullptr, nullptr) != 1)
+      return nullptr;
+    EVP_CIPHER_CTX_set_padding(out.get(), 0);
+    return out;
+  }
+
   CipherContext mask_;
+  CipherContext check_;
   CipherContext seal_;
   Cipher siv_;
   MacContext tag_;

@@ -16,7 +16,9 @@ namespace masque {
 namespace {
 
 constexpr std::string_view kHeader = "# masque-vpn server keys: secret, see docs/operating.md\n";
-constexpr std::string_view kNames[] = {"stateless_reset", "address_token", "session_ticket"};
+constexpr std::string_view kName = "stateless_reset";
+// Of earlier files; nothing uses them.
+constexpr std::string_view kFormerNames[] = {"address_token", "session_ticket"};
 
 std::optional<ServerKeys::Key> parse_hex(std::string_view text) {
   ServerKeys::Key key{};
@@ -29,35 +31,36 @@ std::optional<ServerKeys::Key> parse_hex(std::string_view text) {
   return key;
 }
 
-// "name = hex" in the order of kNames, exactly as write_keys() wrote it.
+// Takes the line "name = hex" off the text.
+std::optional<ServerKeys::Key> take_key(std::string_view& text, std::string_view name) {
+  const std::string start = std::format("{} = ", name);
+  const size_t end = text.find('\n');
+  if (!text.starts_with(start) || end == std::string_view::npos) return std::nullopt;
+  const auto key = parse_hex(text.substr(start.size(), end - start.size()));
+  if (!key && !mutant("server_keys.damaged.remove")) return std::nullopt;
+  text.remove_prefix(end + 1);
+  return key.value_or(ServerKeys::Key{});
+}
+
+// Exactly as format_keys() wrote it, or an earlier version.
 std::optional<ServerKeys> parse_keys(std::string_view text) {
-  ServerKeys keys;
-  ServerKeys::Key* const members[] = {&keys.stateless_reset, &keys.address_token,
-                                      &keys.session_ticket};
   if (!text.starts_with(kHeader)) return std::nullopt;
   text.remove_prefix(kHeader.size());
-  for (size_t i = 0; i < std::size(kNames); ++i) {
-    const std::string start = std::format("{} = ", kNames[i]);
-    const size_t end = text.find('\n');
-    if (!text.starts_with(start) || end == std::string_view::npos) return std::nullopt;
-    const auto key = parse_hex(text.substr(start.size(), end - start.size()));
-    if (!key && !mutant("server_keys.damaged.remove")) return std::nullopt;
-    *members[i] = *key;
-    text.remove_prefix(end + 1);
+  const auto key = take_key(text, kName);
+  if (!key) return std::nullopt;
+  if (!text.empty()) {
+    for (const std::string_view name : kFormerNames) {
+      if (!take_key(text, name)) return std::nullopt;
+    }
   }
-  return text.empty() ? std::optional(keys) : std::nullopt;
+  return text.empty() ? std::optional(ServerKeys{.stateless_reset = *key}) : std::nullopt;
 }
 
 std::string format_keys(const ServerKeys& keys) {
   std::string out(kHeader);
-  const ServerKeys::Key* const members[] = {&keys.stateless_reset, &keys.address_token,
-                                            &keys.session_ticket};
-  for (size_t i = 0; i < std::size(kNames); ++i) {
-    out += std::format("{} = ", kNames[i]);
-    for (const uint8_t byte : *members[i]) out += std::format("{:02x}", byte);
-    out += '\n';
-  }
-  return out;
+  out += std::format("{} = ", kName);
+  for (const uint8_t byte : keys.stateless_reset) out += std::format("{:02x}", byte);
+  return out + '\n';
 }
 
 }  // namespace
@@ -74,8 +77,7 @@ Result<ServerKeys, SysError> ServerKeys::load_or_create(const std::string& path,
     log_warn("keys.replaced", {{"file", path}, {"reason", file.error().message()}});
   }
   ServerKeys keys;
-  for (Key* key : {&keys.stateless_reset, &keys.address_token, &keys.session_ticket})
-    rng.fill(*key);
+  rng.fill(keys.stateless_reset);
   TRY_VOID(replace_file(path, format_keys(keys), 0600));
   return keys;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys that must survive a restart, so that clients of a killed server get a stateless reset and
-// their address tokens and session tickets stay good: STATE_DIR/server.keys, mode 0600. A missing
-// or damaged file is replaced by new keys with one warning; clients then recover by idle timeout
-// (faults.md A3).
+// The secret that must survive a restart, so that clients of a killed server get a stateless reset
+// and their address tokens stay good: STATE_DIR/server.keys, mode 0600. Where the file is missing
+// it is made; one that is damaged or that others could read is replaced, with one warning. Clients
+// then recover by idle timeout (faults.md A3).
 #pragma once
 
 #include <array>
@@ -18,9 +18,9 @@ constexpr size_t kServerKeyBytes = 32;
 
 struct ServerKeys {
   using Key = std::array<uint8_t, kServerKeyBytes>;
-  Key stateless_reset{};  // RFC 9000 10.3.2: static key
-  Key address_token{};    // Retry and NEW_TOKEN, RFC 9000 8.1
-  Key session_ticket{};   // TLS tickets
+  // RFC 9000 10.3.2: static key; also of Retry and NEW_TOKEN tokens (8.1), by a derivation of its
+  // own.
+  Key stateless_reset{};
 
   static Result<ServerKeys, SysError> load_or_create(const std::string& path, Rng& rng);
 };

@@ -15,13 +15,26 @@ TEST(ServerKeysTest, are_made_once_and_kept) {
   SeededRng rng(1);
   const auto first = ServerKeys::load_or_create(dir.file("server.keys"), rng);
   ASSERT_TRUE(first);
-  EXPECT_NE(first->stateless_reset, first->address_token);
-  EXPECT_NE(first->address_token, first->session_ticket);
+  EXPECT_NE(first->stateless_reset, ServerKeys::Key{});
   EXPECT_EQ(read_text_file(dir.file("server.keys"))->mode, 0600u);
   const auto again = ServerKeys::load_or_create(dir.file("server.keys"), rng);
   EXPECT_EQ(again->stateless_reset, first->stateless_reset);
-  EXPECT_EQ(again->address_token, first->address_token);
-  EXPECT_EQ(again->session_ticket, first->session_ticket);
+}
+
+TEST(ServerKeysTest, those_of_an_earlier_version_are_taken) {
+  const Temporary dir;
+  SeededRng rng(1);
+  const auto first = ServerKeys::load_or_create(dir.file("server.keys"), rng);
+  const std::string others = "address_token = " + std::string(64, 'a') +
+                             "\nsession_ticket = " + std::string(64, 'b') + "\n";
+  const std::string earlier = dir.read("server.keys") + others;
+  dir.write("server.keys", earlier);
+  EXPECT_EQ(ServerKeys::load_or_create(dir.file("server.keys"), rng)->stateless_reset,
+            first->stateless_reset);
+  EXPECT_EQ(dir.read("server.keys"), earlier);
+  dir.write("server.keys", earlier.substr(0, earlier.size() - 1));
+  EXPECT_NE(ServerKeys::load_or_create(dir.file("server.keys"), rng)->stateless_reset,
+            first->stateless_reset);
 }
 
 // faults.md A3: truncated at every length, or with a byte changed, new keys come and nothing

@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "core/tunnel/counters.h"
 #include "service/cli/context.h"
 #include "service/cli/parser.h"
 #include "service/config/key_reference.h"
@@ -610,6 +611,42 @@ TEST(Documentation, names_every_log_event) {
     }
   }
   EXPECT_GT(events, 20u) << "the search itself works";
+}
+
+// The members of an object, and of those in it.
+void expect_members(const Json& object, std::string_view manual) {
+  for (const auto& [member, value] : object.items()) {
+    EXPECT_TRUE(manual.contains("`" + member + "`")) << member;
+    if (value.is_object()) expect_members(value, manual);
+  }
+}
+
+TEST(Documentation, names_every_member_of_the_status) {
+  const auto manual = read_text_file(std::string(MASQUE_SOURCE_DIR) + "/docs/operating.md");
+  ASSERT_TRUE(manual);
+  const auto part = [&](std::string_view from, std::string_view to) {
+    const size_t begin = manual->text.find(from), end = manual->text.find(to, begin);
+    EXPECT_NE(end, std::string::npos) << from;
+    return manual->text.substr(begin, end - begin);
+  };
+  ServiceStatus client{.session = SessionStatus{}};
+  ServiceStatus server{.role = ServiceRole::Server, .sessions = {SessionStatus{}}};
+  server.sessions[0].path.resilience = ResilienceStatus{.rate = 1.0};
+  for (const ServiceStatus& status : {client, server}) {
+    Json json = Json::parse(status_to_json(status));
+    Json session = status.role == ServiceRole::Server ? json["sessions"][0] : Json::object();
+    const Json resilience = session.value("resilience", Json::object());
+    session.erase("resilience");
+    const std::string common = part("## Status", "`drops` of `counters`");
+    expect_members(json, common);
+    expect_members(session, common);
+    expect_members(resilience, part("`resilience` has `mode`", "### Watch"));
+  }
+  const std::string drops = part("`drops` of `counters`", "`resilience` has `mode`");
+  for (size_t i = 0; i < kDropReasons; ++i) {
+    const std::string reason(to_string(static_cast<DropReason>(i)));
+    EXPECT_THAT(drops, HasSubstr("| `" + reason + "` |"));
+  }
 }
 
 TEST(Documentation, names_every_command_option_and_exit_code) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,6 +55,7 @@ constexpr uint32_t kMtuAutomatic = 0;
 struct ServerConfig {
   std::string file;     // this file, absolute: what a reload reads again
   ConfigValues values;  // what stands in it
+  ConfigPlaces places;
 
   SocketAddress listen;      // listen_addr; ":4433" is [::]:4433, which takes IPv4 too
   std::string server_name;   // the name clients ask for: SNI and :authority
@@ -110,6 +112,7 @@ struct ServerConfig {
 struct ClientConfig {
   std::string file;
   ConfigValues values;
+  ConfigPlaces places;
 
   std::string server_host;  // server_addr: a name or an address
   uint16_t server_port = 443;
@@ -149,14 +152,32 @@ struct ClientConfig {
 
 template <class Config>
 struct Loaded {
-  std::optional<Config> config;       // set when there are no errors
-  std::vector<ConfigError> errors;    // exit code 78
-  std::vector<ConfigError> warnings;  // unsafe values and values without effect
+  std::optional<Config> config;          // set when there are no errors
+  std::vector<ConfigError> errors;       // exit code 78
+  std::vector<ConfigError> warnings;     // unsafe values and values without effect
+  std::vector<ConfigError> tolerated{};  // load_server_config_for(): faults of what is not needed
 };
+
+// A fault of a value that shows only when it is used, told like those of load_*_config().
+template <class Config>
+ConfigError fault_of(const Config& config, std::string_view key, std::string text) {
+  const auto found = config.places.find(key);
+  const Place place = found == config.places.end() ? Place{} : found->second;
+  return {.file = config.file,
+          .line = place.line,
+          .column = place.column,
+          .key = std::string(key),
+          .text = std::move(text)};
+}
 
 // Reads the file, the PEM files it names and checks all of it. Also used again for a reload.
 Loaded<ServerConfig> load_server_config(const std::string& path);
 Loaded<ClientConfig> load_client_config(const std::string& path);
+// For commands that must work whatever else is wrong, such as a certificate that has expired. Only
+// the keys `needed` are sure, any other may have its default; a fault is tolerated that cannot
+// change what they mean.
+Loaded<ServerConfig> load_server_config_for(const std::string& path,
+                                            std::span<const std::string_view> needed);
 // The same for a text that is said to come from `path` (tests, fuzzing).
 Loaded<ServerConfig> parse_server_config(std::string_view text, const std::string& path);
 Loaded<ClientConfig> parse_client_config(std::string_view text, const std::string& path);

@@ -135,6 +135,14 @@ ConfigValues ConfigReader::values() const {
   return out;
 }
 
+ConfigPlaces ConfigReader::places() const {
+  ConfigPlaces out;
+  for (const auto& [key, form] : known_) {
+    if (const ConfigNode* found = node(key)) out.emplace(key, found->place);
+  }
+  return out;
+}
+
 std::optional<Place> ConfigReader::place(std::string_view key) {
   const auto* node = find(key);
   return node == nullptr ? std::nullopt : std::optional(node->place);

@@ -87,6 +87,7 @@ class ConfigReader {
   // The file that a key names holds this: other contents are another value.
   void note_contents(std::string_view key, std::string digest);
   ConfigValues values() const;  // of the keys that were asked for
+  ConfigPlaces places() const;
 
   const std::string& path() const { return path_; }
   std::set<std::string, std::less<>> known_keys() const;

@@ -305,14 +305,33 @@ ServerConfig read_server(ConfigReader& reader) {
   return config;
 }
 
-Loaded<ServerConfig> parse(std::string_view text, const std::string& path, const FileText* file) {
+Loaded<ServerConfig> parse(std::string_view text, const std::string& path, const FileText* file,
+                           const Blocks& blocks = every_fault) {
   return parse_with<ServerConfig>(
       text, path, {.read = read_client_keys, .belongs = "it belongs into a client's configuration"},
       [file](ConfigReader& reader) {
         ServerConfig config = read_server(reader);
         check_file_secrecy(reader, file);
         return config;
-      });
+      },
+      blocks);
+}
+
+// Whether the fault of one key may change what another means: the same table, or a key or table
+// that is meant for it, in the wrong place or misspelt.
+bool concerns(const std::string& faulty, std::string_view needed) {
+  const auto is_near = [](std::string_view word, std::string_view meant) {
+    return word == meant || nearest(word, {std::string(meant)});
+  };
+  const auto split = [](std::string_view key) {
+    const size_t dot = key.find('.');
+    if (dot == std::string_view::npos) return std::pair(std::string_view(), key);
+    return std::pair(key.substr(0, dot), key.substr(dot + 1));
+  };
+  const auto [table, leaf] = split(faulty);
+  const auto [needed_table, needed_leaf] = split(needed);
+  const std::string_view top = table.empty() ? leaf : table;
+  return is_near(leaf, needed_leaf) || (!needed_table.empty() && is_near(top, needed_table));
 }
 
 }  // namespace
@@ -324,7 +343,21 @@ Loaded<ServerConfig> parse_server_config(std::string_view text, const std::strin
 }
 
 Loaded<ServerConfig> load_server_config(const std::string& path) {
-  return load_with<ServerConfig>(path, parse);
+  return load_with<ServerConfig>(path, [](auto&&... file) { return parse(file...); });
+}
+
+Loaded<ServerConfig> load_server_config_for(const std::string& path,
+                                            std::span<const std::string_view> needed) {
+  const auto parse_for = [&](std::string_view text, const std::string& absolute,
+                             const FileText* file) {
+    const bool of_a_client = config_kind(text) == ConfigKind::Client;
+    return parse(text, absolute, file, [&](const ConfigError& fault) {
+      return of_a_client || std::ranges::any_of(needed, [&](std::string_view key) {
+               return concerns(fault.key, key);
+             });
+    });
+  };
+  return load_with<ServerConfig>(path, parse_for);
 }
 
 }  // namespace masque

@@ -17,6 +17,9 @@ namespace masque {
 // one that names a file to read has the file's digest beside its path.
 using ConfigValues = std::map<std::string, std::string, std::less<>>;
 
+// Where the value of each key stands that is in the file.
+using ConfigPlaces = std::map<std::string, Place, std::less<>>;
+
 // One line, the same for the same value; empty for an empty string.
 std::string value_text(const ConfigNode& node);
 

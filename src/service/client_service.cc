@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <format>
 
 #include "base/log.h"
@@ -69,10 +70,12 @@ std::expected<void, StartError> ClientService::make_tls() {
   if (!config_.key_log_file.empty()) {
     const mode_t former = ::umask(0077);
     key_log_.open(config_.key_log_file, std::ios::app);
+    const SysError why{.code = errno, .operation = "cannot write " + config_.key_log_file};
     ::umask(former);
-    if (!key_log_)
-      return start_failed(kExitConfiguration,
-                          "key_log_file cannot be written: " + config_.key_log_file);
+    if (!key_log_) {
+      return start_failed(fault_of(config_, "key_log_file",
+                                   why.message() + "; name another file, or remove the line"));
+    }
     log_warn("tls.key_log",
              {{"file", config_.key_log_file}, {"why", "whoever reads it can read the tunnel"}});
     options.key_log = [this](std::string_view line) { key_log_ << line << '\n' << std::flush; };
@@ -141,7 +144,7 @@ TunnelClientConfig ClientService::tunnel_config() const {
 
 std::expected<void, StartError> ClientService::start_tunnel() {
   auto client = TunnelClient::create(tunnel_config(), rng_);
-  if (!client) return start_failed(kExitConfiguration, config_.file + ": " + client.error());
+  if (!client) return start_failed(fault_of(config_, "http.uri_template", client.error()));
   client_ = std::move(*client);
   ClientWorker::Options options{.host = config_.server_host, .port = config_.server_port};
   options.mark = interface_->mark();

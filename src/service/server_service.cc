@@ -145,9 +145,10 @@ std::expected<void, StartError> ServerService::open_sockets() {
               address.to_string(), config_.file));
     }
     if (socket.error().code == EADDRNOTAVAIL) {
-      return start_failed(kExitConfiguration,
-                          std::format("{}: listen_addr: {} is not an address of this machine",
-                                      config_.file, address.address.to_string()));
+      return start_failed(
+          fault_of(config_, "listen_addr",
+                   std::format("{} is not an address of this machine: name one that is, or [::]",
+                               address.address.to_string())));
     }
     return start_failed(socket.error());
   }

@@ -22,6 +22,10 @@ std::unexpected<StartError> start_failed(const StoreError& error) {
   return start_failed(exit_code_of(error), error.text);
 }
 
+std::unexpected<StartError> start_failed(const ConfigError& error) {
+  return start_failed(kExitConfiguration, error.message());
+}
+
 int exit_code_of(const StoreError& error) {
   using Kind = StoreError::Kind;
   switch (error.kind) {

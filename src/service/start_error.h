@@ -19,6 +19,7 @@ std::unexpected<StartError> start_failed(int exit_code, std::string text);
 // EPERM and EACCES are refusals (77), everything else a failure.
 std::unexpected<StartError> start_failed(const SysError& error);
 std::unexpected<StartError> start_failed(const StoreError& error);
+std::unexpected<StartError> start_failed(const ConfigError& error);  // 78
 
 // 75: locked or no room; 78: a file that is not, or no longer, a database of this version.
 int exit_code_of(const StoreError& error);

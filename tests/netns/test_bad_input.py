@@ -56,6 +56,15 @@ def refusal(client: Client | Gateway, exit_code: int, *words: str) -> str:
     return line
 
 
+def place_of(program: Client | Gateway, key: str) -> str:
+    """FILE:LINE:COLUMN: KEY: of a key's value, as a pattern."""
+    for number, line in enumerate(program.config.read_text().splitlines(), 1):
+        if re.match(rf"{key} *=", line):
+            column = len(line[:line.index("=") + 1]) + 2
+            return re.escape(f"{program.config}:{number}:{column}: {key}: ")
+    raise AssertionError(f"{key} is not in {program.config}")
+
+
 # ---- certificates -------------------------------------------------------------------------------
 
 def issue(directory: Path, names: list[str], days: int, stem: str) -> tuple[Path, Path, Path]:
@@ -227,8 +236,16 @@ def test_port_in_use(net):
 
 def test_an_address_of_another_machine(net):
     before = network_state(net.gateway_ns)
-    refusal(second_gateway(net, "address", "203.0.113.9:4433"), CONFIGURATION, "203.0.113.9")
+    gateway = second_gateway(net, "address", "203.0.113.9:4433")
+    refusal(gateway, CONFIGURATION, place_of(gateway, "listen_addr"),
+            "203.0.113.9 is not an address of this machine: name one that is")
     assert network_state(net.gateway_ns) == before
+
+
+def test_a_key_log_that_cannot_be_written(net, client):
+    client.configure("", key_log_file=str(net.lab.dir))
+    refusal(client, CONFIGURATION, place_of(client, "key_log_file"), str(net.lab.dir),
+            "Is a directory", "name another file")
 
 
 def test_the_same_gateway_twice(net):

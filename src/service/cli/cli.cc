@@ -6,6 +6,7 @@
 #include "host/control_socket.h"
 #include "service/cli/context.h"
 #include "service/cli/parser.h"
+#include "service/standard_output.h"
 
 namespace masque {
 
@@ -31,18 +32,16 @@ struct Dispatcher {
   int operator()(const ServerOptions& o) const { return command_server(cli, o); }
   int operator()(const ClientOptions& o) const { return command_client(cli, o); }
   int operator()(const CompletionOptions& o) const {
-    cli.out(completion_script(command_model(), o.shell));
-    return kExitDone;
+    return cli.answer(completion_script(command_model(), o.shell));
   }
   int operator()(const ManOptions& o) const {
-    cli.out(o.page == "config" ? config_man_page() : man_page(command_model()));
-    return kExitDone;
+    return cli.answer(o.page == "config" ? config_man_page() : man_page(command_model()));
   }
 };
 
-void write_to(FILE* file, std::string_view text) {
-  fwrite(text.data(), 1, text.size(), file);
-  fflush(file);
+void write_error(std::string_view text) {
+  fwrite(text.data(), 1, text.size(), stderr);
+  fflush(stderr);
 }
 
 }  // namespace
@@ -50,8 +49,8 @@ void write_to(FILE* file, std::string_view text) {
 CliHooks system_hooks() {
   return {.run_server = {},
           .run_client = {},
-          .out = [](std::string_view text) { write_to(stdout, text); },
-          .err = [](std::string_view text) { write_to(stderr, text); },
+          .out = write_standard_output,
+          .err = write_error,
           .control = control_call,
           .shares_network =
               [](const std::string& socket) {
@@ -62,11 +61,12 @@ CliHooks system_hooks() {
 
 int cli_main(int argc, const char* const* argv, const CliHooks& hooks) {
   const auto parsed = parse_command_line(argc, argv);
+  const CliContext cli(hooks);
   if (const auto* answer = std::get_if<ParserAnswer>(&parsed)) {
-    (answer->exit_code == kExitDone ? hooks.out : hooks.err)(answer->text);
+    if (answer->exit_code == kExitDone) return cli.answer(answer->text);
+    cli.err(answer->text);
     return answer->exit_code;
   }
-  const CliContext cli(hooks);
   return std::visit(Dispatcher{cli}, std::get<Command>(parsed));
 }
 

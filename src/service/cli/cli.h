@@ -19,7 +19,7 @@ namespace masque {
 struct CliHooks {
   std::function<int(const ServerConfig&)> run_server;
   std::function<int(const ClientConfig&)> run_client;
-  std::function<void(std::string_view)> out;
+  std::function<Result<void, SysError>(std::string_view)> out;
   std::function<void(std::string_view)> err;
   // One request line to a control socket, one reply line back: host/control_socket.h's
   // control_call.

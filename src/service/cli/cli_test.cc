@@ -17,69 +17,15 @@
 #include "service/config/settings.h"
 #include "service/pki/certificate.h"
 #include "service/status_json.h"
-#include "service/testing/temporary.h"
+#include "service/testing/cli_fixture.h"
 
 namespace masque {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::Temporary;
 
-class CliTest : public ::testing::Test {
- protected:
-  CliTest() {
-    setenv("MASQUE_VPN_RUNTIME_DIR", dir.file("run").c_str(), 1);
-    hooks.out = [this](std::string_view text) { out += text; };
-    hooks.err = [this](std::string_view text) { err += text; };
-    hooks.run_server = [this](const ServerConfig& config) {
-      ran = config.file;
-      return 0;
-    };
-    hooks.run_client = [this](const ClientConfig& config) {
-      ran = config.file;
-      return kExitRefused;
-    };
-    hooks.control = [this](const std::string& socket, std::string_view line,
-                           Duration) -> Result<std::string, SysError> {
-      asked.emplace_back(socket, line);
-      const auto found = instances.find(socket);
-      if (found == instances.end())
-        return std::unexpected(SysError{.code = ENOENT, .operation = "connect " + socket});
-      return found->second;
-    };
-    hooks.shares_network = [this](const std::string& socket) { return in_this_network == socket; };
-  }
-  void TearDown() override { unsetenv("MASQUE_VPN_RUNTIME_DIR"); }
-
-  int run(std::vector<std::string> arguments) {
-    out.clear();
-    err.clear();
-    arguments.insert(arguments.begin(), "masque-vpn");
-    std::vector<const char*> argv;
-    argv.reserve(arguments.size());
-    for (const auto& argument : arguments) argv.push_back(argument.c_str());
-    return cli_main(static_cast<int>(argv.size()), argv.data(), hooks);
-  }
-  int init(std::vector<std::string> more = {}) {
-    std::vector<std::string> arguments = {"init",   dir.file("gw"), "--listen", "192.0.2.1:4433",
-                                          "--name", "vpn.example",  "--pool",   "10.8.0.0/24",
-                                          "--pool", "fd00:8::/64"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return run(arguments);
-  }
-  std::string toml() { return dir.file("gw/server.toml"); }
-  int add(const std::string& name) {
-    return run({"user", "add", name, "-c", toml(), "-o", dir.file(name + ".toml")});
-  }
-
-  Temporary dir;
-  CliHooks hooks;
-  std::string out, err, ran;
-  std::vector<std::pair<std::string, std::string>> asked;
-  std::map<std::string, std::string> instances;  // socket -> reply
-  std::string in_this_network;                   // a socket
-};
+using CliTest = testing::CliFixture;
 
 TEST_F(CliTest, init_makes_a_gateway_that_loads) {
   ASSERT_EQ(init(), kExitDone) << err;
@@ -444,6 +390,8 @@ TEST_F(CliTest, a_configured_socket_is_asked) {
   dir.write("gw/server.toml", dir.read("gw/server.toml") + "\n[control]\nsocket = \"own.sock\"\n");
   instances[dir.file("gw/own.sock")] = control_ok(status(ServiceState::Listening));
   EXPECT_EQ(run({"status", "-c", toml()}), kExitDone) << err;
+  std::filesystem::remove(dir.file("gw/server.crt"));
+  EXPECT_EQ(run({"status", "-c", toml()}), kExitDone) << "whatever else is wrong: " << err;
 }
 
 TEST_F(CliTest, session_commands_ask_the_server) {

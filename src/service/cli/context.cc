@@ -31,7 +31,8 @@ std::string control_socket_of(const std::string& path) {
     const auto client = load_client_config(path);
     return client.config ? client.config->control_socket : default_control_socket(path);
   }
-  const auto server = load_server_config(path);
+  constexpr std::string_view kNeeded[] = {"control.socket"};
+  const auto server = load_server_config_for(path, kNeeded);
   return server.config ? server.config->control_socket : default_control_socket(path);
 }
 
@@ -62,6 +63,11 @@ std::string format_fault(const ConfigError& fault, std::string_view kind) {
                      fault.text);
 }
 
+int CliContext::answer(std::string_view text) const {
+  const auto written = hooks_.out(text);
+  return written ? kExitDone : fail(kExitFailed, written.error().message());
+}
+
 int CliContext::fail(int exit_code, std::string_view text) const {
   err(std::format("masque-vpn: {}\n", text));
   return exit_code;
@@ -85,6 +91,14 @@ void CliContext::report(const std::vector<ConfigError>& faults, std::string_view
 std::optional<ServerConfig> CliContext::server_config(const std::string& path) const {
   auto loaded = load_server_config(path);
   report(loaded.errors, "error");
+  return std::move(loaded.config);
+}
+
+std::optional<ServerConfig> CliContext::server_config(
+    const std::string& path, std::span<const std::string_view> needed) const {
+  auto loaded = load_server_config_for(path, needed);
+  report(loaded.errors, "error");
+  report(loaded.tolerated, "warning");
   return std::move(loaded.config);
 }
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,7 +24,8 @@ class CliContext {
  public:
   explicit CliContext(const CliHooks& hooks) : hooks_(hooks) {}
 
-  void out(std::string_view text) const { hooks_.out(text); }
+  // What the command answers; kExitDone, or kExitFailed when it could not be written, told.
+  [[nodiscard]] int answer(std::string_view text) const;
   void err(std::string_view text) const { hooks_.err(text); }
   // One line "masque-vpn: text" and the exit code.
   int fail(int exit_code, std::string_view text) const;
@@ -38,8 +40,10 @@ class CliContext {
     report(loaded.errors, "error");
     return std::move(loaded.config);
   }
-  // The server's configuration, silent about warnings, and its database.
+  // The server's configuration, silent about warnings; with `needed`, as load_server_config_for().
   std::optional<ServerConfig> server_config(const std::string& path) const;
+  std::optional<ServerConfig> server_config(const std::string& path,
+                                            std::span<const std::string_view> needed) const;
 
   // Sends to a running instance. Result::error is an exit code; the fault has been told.
   std::expected<ControlReply, int> ask(const std::string& socket,

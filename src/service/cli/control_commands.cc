@@ -54,7 +54,8 @@ int request_sessions(const CliContext& cli, const InstanceOptions& instance,
 int command_status(const CliContext& cli, const StatusOptions& options) {
   const auto status = ask_status(cli, options.instance, CliContext::Wanted::Any);
   if (!status) return status.error();
-  cli.out(options.json ? *status + "\n" : status_to_text(*status));
+  const int told = cli.answer(options.json ? *status + "\n" : status_to_text(*status));
+  if (told != kExitDone) return told;
   const auto state = state_of(*status);
   return state == "connected" || state == "listening" ? kExitDone : kExitNotConnected;
 }
@@ -98,10 +99,7 @@ int command_session_list(const CliContext& cli, const SessionListOptions& option
                     "this is a client: it has no list of sessions, use `masque-vpn status`");
   }
   const Json& sessions = (*status)["sessions"];
-  if (options.json) {
-    cli.out(dump_json(sessions) + "\n");
-    return kExitDone;
-  }
+  if (options.json) return cli.answer(dump_json(sessions) + "\n");
   std::vector<std::vector<std::string>> rows = {{"USER", "PEER", "ADDRESSES", "ROUTES"}};
   const auto cell = [](const Json& session, const char* key) -> std::string {
     if (!session.contains(key)) return "-";
@@ -117,8 +115,7 @@ int command_session_list(const CliContext& cli, const SessionListOptions& option
     rows.push_back({cell(session, "user"), cell(session, "peer"), cell(session, "addresses"),
                     cell(session, "routes")});
   }
-  cli.out(text_table(rows));
-  return kExitDone;
+  return cli.answer(text_table(rows));
 }
 
 }  // namespace masque

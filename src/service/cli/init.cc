@@ -162,7 +162,8 @@ int command_init(const CliContext& cli, const InitOptions& options) {
       there ? move_into(temporary->path(), directory) : temporary->rename_to(directory);
   if (!placed) return cli.fail(kExitFailed, placed.error().message());
 
-  cli.out(std::format("{}/server.toml\n", options.directory));
+  const int told = cli.answer(std::format("{}/server.toml\n", options.directory));
+  if (told != kExitDone) return told;
   cli.err(std::format(
       "Made a CA, a server certificate for {}, the configuration and the database in {}.\n"
       "Next: masque-vpn user add NAME -c {}/server.toml --endpoint ADDR:PORT\n"

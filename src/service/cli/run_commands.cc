@@ -15,8 +15,7 @@ namespace {
 template <class Config>
 int check(const CliContext& cli, const std::string& path, Loaded<Config> loaded) {
   if (!cli.accept(std::move(loaded))) return kExitConfiguration;
-  cli.out(std::format("{}: ok\n", path));
-  return kExitDone;
+  return cli.answer(std::format("{}: ok\n", path));
 }
 
 std::optional<LogLevel> log_level(std::string_view name) {

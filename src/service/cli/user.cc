@@ -5,6 +5,7 @@
 #include <ctime>
 #include <filesystem>
 #include <format>
+#include <span>
 
 #include "core/capsule/capsule.h"
 #include "host/clock.h"
@@ -24,11 +25,21 @@ struct Server {
   std::unique_ptr<Store> store;
 };
 
-// Configuration and database; the error is an exit code, told.
-std::expected<Server, int> open_server(const CliContext& cli, const std::string& path) {
-  auto config = cli.server_config(path);
+// What says where the users are and whom to tell: a user is revoked whatever else is wrong.
+constexpr std::string_view kOfUsers[] = {"state.database", "api_server.database_path",
+                                         "control.socket"};
+constexpr std::string_view kOfPolicies[] = {"state.database", "api_server.database_path",
+                                            "control.socket", "assign_cidr"};
+constexpr std::string_view kOfTokens[] = {"state.database", "api_server.database_path",
+                                          "control.socket", "auth.mode"};
+
+// Configuration, of which only the needed keys are sure, and database; the error is an exit code,
+// told.
+std::expected<Server, int> open_server(const CliContext& cli, const std::string& path,
+                                       std::span<const std::string_view> needed) {
+  auto config = cli.server_config(path, needed);
   if (!config) return std::unexpected(kExitConfiguration);
-  auto store = Store::open(config->database, Store::Open::CreateOrExisting);
+  auto store = Store::open(config->database, Store::Open::Existing);
   if (!store) return std::unexpected(cli.fail(store.error()));
   return Server{.config = std::move(*config), .store = std::move(*store)};
 }
@@ -97,20 +108,14 @@ std::expected<void, int> apply(const CliContext& cli, const ServerConfig& config
 }
 
 // Where the profile dials. A port that is not given is the one the server listens on, not 443.
-std::string endpoint_of(const CliContext& cli, const ServerConfig& config,
-                        const UserAddOptions& options) {
+std::string endpoint_of(const ServerConfig& config, const UserAddOptions& options) {
   if (!options.endpoint.empty()) {
     const auto given = parse_host_and_port(options.endpoint);
     if (!given || given->port) return options.endpoint;  // no endpoint: told when it is checked
     return host_and_port(given->host, config.listen.port);
   }
   if (!config.listen.address.is_any()) return config.listen.to_string();
-  const std::string endpoint = host_and_port(config.server_name, config.listen.port);
-  cli.err(std::format(
-      "The profile dials {} (server_name): if clients reach the server elsewhere, say so with "
-      "--endpoint ADDR:PORT\n",
-      endpoint));
-  return endpoint;
+  return host_and_port(config.server_name, config.listen.port);
 }
 
 std::expected<Identity, int> issue_identity(const CliContext& cli, const ServerConfig& config,
@@ -207,75 +212,109 @@ Json user_json(const User& user) {
 
 }  // namespace
 
-int command_user_add(const CliContext& cli, const UserAddOptions& options) {
-  if (const auto named = check_name(cli, options.user); !named) return named.error();
-  const auto server = open_server(cli, options.config);
-  if (!server) return server.error();
-  const ServerConfig& config = server->config;
+namespace {
+
+struct NewUser {
+  User user;
+  std::string profile;
+};
+
+// After all checks, with nothing written yet.
+std::expected<NewUser, int> make_user(const CliContext& cli, const ServerConfig& config,
+                                      const UserAddOptions& options) {
   if (!options.tun_name.empty() && !is_interface_name(options.tun_name)) {
-    return cli.fail(kExitUsage, std::format("--tun-name: \"{}\" is not the name of an interface",
-                                            options.tun_name));
+    return std::unexpected(cli.fail(
+        kExitUsage,
+        std::format("--tun-name: \"{}\" is not the name of an interface", options.tun_name)));
   }
   UserPolicy policy;
-  if (const auto applied = apply(cli, config, options.policy, policy); !applied)
-    return applied.error();
-  if (const auto known = server->store->user(options.user); known && !known->revoked) {
-    return cli.fail(
-        kExitFailed,
-        std::format("user {} exists already: revoke it first to issue a new key", options.user));
-  }
-  const auto identity = issue_identity(cli, config, options);
-  if (!identity) return identity.error();
-  const std::string text =
-      profile_toml(config, options, endpoint_of(cli, config, options), *identity, policy);
-
+  TRY_VOID(apply(cli, config, options.policy, policy));
+  TRY(const Identity identity, issue_identity(cli, config, options));
+  std::string profile =
+      profile_toml(config, options, endpoint_of(config, options), identity, policy);
   // The same checks that the client will make: an endpoint that is no endpoint ends here.
-  const auto checked = parse_client_config(text, options.user + ".toml");
+  const auto checked = parse_client_config(profile, options.user + ".toml");
   for (const auto& fault : checked.errors) {
     cli.err(std::format("masque-vpn: user add: {}: {}\n",
                         fault.key == "server_addr" ? "--endpoint" : fault.key, fault.text));
   }
-  if (!checked.config) return kExitUsage;
+  if (!checked.config) return std::unexpected(kExitUsage);
+  return NewUser{.user = {.name = options.user,
+                          .fingerprint = identity.fingerprint,
+                          .token_hash = {},
+                          .created = unix_now(),
+                          .revoked = {},
+                          .policy = std::move(policy)},
+                 .profile = std::move(profile)};
+}
 
-  // The file first: a user in the database whose only key was lost would be of no use.
-  const std::string output = options.output.empty() ? options.user + ".toml" : options.output;
-  const bool to_stdout = output == "-";
-  if (!to_stdout) {
-    if (const auto made = write_new_file(output, text, 0600); !made) {
-      const bool exists = made.error().code == EEXIST;
-      return cli.fail(kExitFailed,
-                      exists
-                          ? std::format("{} exists already and is not overwritten: choose another "
-                                        "file with -o",
-                                        output)
-                          : made.error().message());
+std::expected<void, int> write_profile(const CliContext& cli, const std::string& path,
+                                       const std::string& text) {
+  const auto made = write_new_file(path, text, 0600);
+  if (made) return {};
+  if (made.error().code != EEXIST)
+    return std::unexpected(cli.fail(kExitFailed, made.error().message()));
+  return std::unexpected(cli.fail(
+      kExitFailed,
+      std::format("{} exists already and is not overwritten: choose another file with -o", path)));
+}
+
+// A database is made only for a user that is there to be added.
+StoreResult<void> store_user(StoreResult<std::unique_ptr<Store>> store, const std::string& database,
+                             const User& user) {
+  if (!store) store = Store::open(database, Store::Open::CreateOrExisting);
+  if (!store) return std::unexpected(store.error());
+  return (*store)->add_user(user);
+}
+
+}  // namespace
+
+int command_user_add(const CliContext& cli, const UserAddOptions& options) {
+  if (const auto named = check_name(cli, options.user); !named) return named.error();
+  const auto config = cli.server_config(options.config);
+  if (!config) return kExitConfiguration;
+  const auto made = make_user(cli, *config, options);
+  if (!made) return made.error();
+  auto store = Store::open(config->database, Store::Open::Existing);
+  if (!store && store.error().kind != StoreError::Kind::Missing) return cli.fail(store.error());
+  if (store) {
+    if (const auto known = (*store)->user(options.user); known && !known->revoked) {
+      return cli.fail(
+          kExitFailed,
+          std::format("user {} exists already: revoke it first to issue a new key", options.user));
     }
   }
-  const User user{.name = options.user,
-                  .fingerprint = identity->fingerprint,
-                  .token_hash = {},
-                  .created = unix_now(),
-                  .revoked = {},
-                  .policy = policy};
-  if (const auto added = server->store->add_user(user); !added) {
+  // The profile first: a user in the database whose only key was lost would be of no use.
+  const std::string output = options.output.empty() ? options.user + ".toml" : options.output;
+  const bool to_stdout = output == "-";
+  if (to_stdout) {
+    if (const int told = cli.answer(made->profile); told != kExitDone) return told;
+  } else if (const auto written = write_profile(cli, output, made->profile); !written) {
+    return written.error();
+  }
+  if (const auto added = store_user(std::move(store), config->database, made->user); !added) {
     if (!to_stdout) (void)sys::unlink(output);
     return cli.fail(added.error());
   }
-  tell_changed(cli, config, options.user);
-  cli.out(to_stdout ? text : output + "\n");
-  return kExitDone;
+  tell_changed(cli, *config, options.user);
+  if (options.endpoint.empty() && config->listen.address.is_any()) {
+    cli.err(std::format(
+        "The profile dials {} (server_name): if clients reach the server elsewhere, say so with "
+        "--endpoint ADDR:PORT\n",
+        endpoint_of(*config, options)));
+  }
+  return to_stdout ? kExitDone : cli.answer(output + "\n");
 }
 
 int command_user_list(const CliContext& cli, const UserListOptions& options) {
-  const auto server = open_server(cli, options.config);
+  const auto server = open_server(cli, options.config, kOfUsers);
   if (!server) return server.error();
   const auto users = server->store->users();
   if (!users) return cli.fail(users.error());
   if (options.json) {
     Json list = Json::array();
     for (const auto& user : *users) list.push_back(user_json(user));
-    cli.out(dump_json(list) + "\n");
-    return kExitDone;
+    return cli.answer(dump_json(list) + "\n");
   }
   std::vector<std::vector<std::string>> rows = {{"USER", "STATE", "CREATED", "TOKEN", "ADDRESSES",
                                                  "ALLOWED", "ROUTES", "SUBNETS", "CLIENTS"}};
@@ -286,12 +325,11 @@ int command_user_list(const CliContext& cli, const UserListOptions& options) {
                     joined(user.policy.allowed), joined(user.policy.routes),
                     joined(user.policy.site_subnets), reach ? "yes" : "no"});
   }
-  cli.out(text_table(rows));
-  return kExitDone;
+  return cli.answer(text_table(rows));
 }
 
 int command_user_revoke(const CliContext& cli, const UserRevokeOptions& options) {
-  const auto server = open_server(cli, options.config);
+  const auto server = open_server(cli, options.config, kOfUsers);
   if (!server) return server.error();
   if (const auto revoked = server->store->revoke_user(options.user, unix_now()); !revoked) {
     return cli.fail(revoked.error());
@@ -316,7 +354,7 @@ int command_user_revoke(const CliContext& cli, const UserRevokeOptions& options)
 }
 
 int command_user_set(const CliContext& cli, const UserSetOptions& options) {
-  const auto server = open_server(cli, options.config);
+  const auto server = open_server(cli, options.config, kOfPolicies);
   if (!server) return server.error();
   const auto user = server->store->user(options.user);
   if (!user) return cli.fail(user.error());
@@ -330,14 +368,17 @@ int command_user_set(const CliContext& cli, const UserSetOptions& options) {
 }
 
 int command_user_token(const CliContext& cli, const UserTokenOptions& options) {
-  const auto server = open_server(cli, options.config);
+  const auto server = open_server(cli, options.config, kOfTokens);
   if (!server) return server.error();
+  const auto user = server->store->user(options.user);
+  if (!user) return cli.fail(user.error());
   const std::string token = make_token();
   if (token.empty()) return cli.fail(kExitFailed, "no random numbers to be had");
+  // Printed first: the old token goes only for one that somebody has.
+  if (const int told = cli.answer(token + "\n"); told != kExitDone) return told;
   if (const auto set = server->store->set_token_hash(options.user, sha256_hex(token)); !set)
     return cli.fail(set.error());
   tell_changed(cli, server->config, options.user);
-  cli.out(token + "\n");
   if (server->config.auth_mode == ServerConfig::AuthMode::Certificate) {
     cli.err(
         "This server admits certificates only: set [auth] mode = \"certificate-or-token\" to admit "

@@ -3,6 +3,7 @@
 // question is a connection of its own, so that a restart of the service needs nothing else.
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstdlib>
 #include <format>
 
@@ -43,13 +44,16 @@ class Watch {
     screen_ = cli_.hooks().watch_screen(options_.json ? WatchOutput::Lines : WatchOutput::InPlace);
     Instant next = screen_->now();
     watcher_.on_status(next, first);
-    if (screen_->size()) draw();
+    if (screen_->size()) (void)draw();
     while (true) {
       // After a stop of the machine no intervals are made up for.
       next = std::max(next + interval_, screen_->now());
       if (!wait(next)) return kExitDone;
       ask();
-      if (!draw()) return kExitDone;
+      const auto drawn = draw();
+      if (drawn) continue;
+      if (drawn.error().code == EPIPE) return kExitDone;  // nobody reads any more
+      return cli_.fail(kExitFailed, drawn.error().message());
     }
   }
 
@@ -60,7 +64,7 @@ class Watch {
         case WatchScreen::Event::Time:
           return true;
         case WatchScreen::Event::Resized:
-          draw();
+          (void)draw();
           break;
         case WatchScreen::Event::End:
           return false;
@@ -93,7 +97,7 @@ class Watch {
     if (!screen_->size()) cli_.err(std::format("masque-vpn: {}\n", text));
   }
 
-  bool draw() {
+  Result<void, SysError> draw() {
     const Instant now = screen_->now();
     if (options_.json) return screen_->write(draw_json(watcher_, now, screen_->wall_clock()));
     const auto size = screen_->size();

@@ -33,9 +33,10 @@ class WatchCommandTest : public ::testing::Test {
     Instant now() override { return test_.now; }
     std::string wall_clock() override { return "2026-01-31T12:00:00.123Z"; }
     std::optional<Size> size() override { return size_; }
-    bool write(std::string_view text) override {
+    Result<void, SysError> write(std::string_view text) override {
       test_.shown.emplace_back(text);
-      return !test_.reader_gone;
+      if (test_.write_error == 0) return {};
+      return std::unexpected(SysError{.code = test_.write_error, .operation = "write"});
     }
     Event wait_until(Instant deadline) override {
       if (test_.steps.empty()) return Event::End;
@@ -52,7 +53,10 @@ class WatchCommandTest : public ::testing::Test {
   };
 
   WatchCommandTest() {
-    hooks.out = [this](std::string_view text) { out += text; };
+    hooks.out = [this](std::string_view text) -> Result<void, SysError> {
+      out += text;
+      return {};
+    };
     hooks.err = [this](std::string_view text) { err += text; };
     hooks.control = [this](const std::string& socket, std::string_view,
                            Duration) -> Result<std::string, SysError> {
@@ -84,7 +88,7 @@ class WatchCommandTest : public ::testing::Test {
   std::vector<std::string> shown;
   Instant now{10s};
   bool terminal = true;
-  bool reader_gone = false;
+  int write_error = 0;
 };
 
 std::string answer(uint64_t bytes_sent, uint32_t pid = 7,
@@ -168,9 +172,18 @@ TEST_F(WatchCommandTest, writes_objects) {
 TEST_F(WatchCommandTest, ends_when_nobody_reads) {
   reply = answer(0);
   steps = {{.reply = answer(0)}, {.reply = answer(0)}};
-  reader_gone = true;
+  write_error = EPIPE;
   EXPECT_EQ(run({"--json"}), kExitDone);
   EXPECT_EQ(shown.size(), 1u);
+}
+
+TEST_F(WatchCommandTest, fails_when_nothing_can_be_written) {
+  reply = answer(0);
+  steps = {{.reply = answer(0)}, {.reply = answer(0)}};
+  write_error = ENOSPC;
+  EXPECT_EQ(run({"--json"}), kExitFailed);
+  EXPECT_EQ(shown.size(), 1u);
+  EXPECT_EQ(err, "masque-vpn: write: No space left on device\n");
 }
 
 TEST_F(WatchCommandTest, wants_an_instance_at_its_start) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/watch/watch_screen.h"
 
-#include <cstdio>
 #include <format>
 
 #include "host/clock.h"
 #include "host/system.h"
 #include "host/terminal.h"
+#include "service/standard_output.h"
 
 namespace masque {
 
@@ -25,8 +25,8 @@ class SystemScreen : public WatchScreen {
 class LineScreen final : public SystemScreen {
  public:
   std::optional<Size> size() override { return std::nullopt; }
-  bool write(std::string_view text) override {
-    return fwrite(text.data(), 1, text.size(), stdout) == text.size() && fflush(stdout) == 0;
+  Result<void, SysError> write(std::string_view text) override {
+    return write_standard_output(text);
   }
   Event wait_until(Instant deadline) override {
     sys::sleep(std::max<Duration>(deadline - monotonic_now(), 0ns));
@@ -41,9 +41,9 @@ class TerminalScreen final : public SystemScreen {
     const Terminal::Size size = terminal_->size();
     return Size{.columns = size.columns, .rows = size.rows};
   }
-  bool write(std::string_view text) override {
+  Result<void, SysError> write(std::string_view text) override {
     terminal_->write(text);
-    return true;
+    return {};
   }
   Event wait_until(Instant deadline) override {
     switch (terminal_->wait_until(deadline)) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
 #include "base/time.h"
 
 namespace masque {
@@ -24,8 +25,7 @@ class WatchScreen {
   virtual std::string wall_clock() = 0;  // "2026-01-31T12:00:00.123Z"
   // nullopt: no terminal, to be written to line by line.
   virtual std::optional<Size> size() = 0;
-  // False: nobody reads any more.
-  virtual bool write(std::string_view text) = 0;
+  virtual Result<void, SysError> write(std::string_view text) = 0;
   virtual Event wait_until(Instant deadline) = 0;
 };
 

@@ -13,6 +13,7 @@
 #include "core/ip/packet.h"
 #include "host/clock.h"
 #include "service/exit_code.h"
+#include "service/remedy.h"
 #include "service/startup.h"
 #include "service/status_builder.h"
 
@@ -292,16 +293,15 @@ void ClientService::on_state(const ClientStateChanged& change) {
   if (state_ == ServiceState::Draining) return;
   state_ = was_connected_ ? ServiceState::Reconnecting : ServiceState::Connecting;
   if (change.reason.empty()) return;
-  last_error_ = change.reason;
-  log_warn("client.not_connected", {{"why", change.reason}, {"status", change.status}});
-  notifier_.status("not connected: " + change.reason);
-  if (change.status == 401 || change.status == 403) return give_up(kExitRefused, change.reason);
+  const auto& closed = worker_->last_close();
+  last_error_ = with_remedy(change.reason, remedy_of(change, closed, config_));
+  log_warn("client.not_connected", {{"why", last_error_}, {"status", change.status}});
+  notifier_.status("not connected: " + last_error_);
+  if (change.status == 401 || change.status == 403) return give_up(kExitRefused, last_error_);
   if (was_connected_) return;
-  if (is_passing(change.status)) return give_up(kExitLater, change.reason);
-  if (change.status >= 300) return give_up(kExitRefused, change.reason);
-  if (const auto& closed = worker_->last_close()) {
-    if (const int code = hopeless(*closed); code != 0) give_up(code, change.reason);
-  }
+  if (is_passing(change.status)) return give_up(kExitLater, last_error_);
+  if (change.status >= 300) return give_up(kExitRefused, last_error_);
+  if (const int code = closed ? hopeless(*closed) : 0; code != 0) give_up(code, last_error_);
 }
 
 void ClientService::apply_interface() {

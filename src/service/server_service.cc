@@ -12,6 +12,7 @@
 #include "service/exit_code.h"
 #include "service/files.h"
 #include "service/policy_builder.h"
+#include "service/remedy.h"
 #include "service/startup.h"
 #include "service/status_builder.h"
 
@@ -301,9 +302,10 @@ void ServerService::on_event(GatewayEvent event) {
                                        {"session", unproven->session},
                                        {"why", "it answers no IPv6 pings"}});
   } else if (const auto* refused = std::get_if<RequestRefused>(&event)) {
-    log_info(
-        "request.refused",
-        {{"client", refused->identity}, {"status", refused->status}, {"why", refused->detail}});
+    log_info("request.refused",
+             {{"client", refused->identity},
+              {"status", refused->status},
+              {"why", with_remedy(refused->detail, remedy_of(refused->shortage))}});
   } else if (const auto* lease = std::get_if<LeaseChanged>(&event)) {
     store_lease(*lease);
   } else if (const auto* routes = std::get_if<KernelRoutesChanged>(&event)) {

@@ -31,6 +31,9 @@ class TestCa {
   TestCa& operator=(const TestCa&) = delete;
 
   std::string pem() const { return to_pem(certificate_); }
+  Identity itself() const {
+    return {.certificate_pem = to_pem(certificate_), .key_pem = key_to_pem(key_)};
+  }
   // `names`: an OpenSSL subjectAltName value, "DNS:vpn.example". Negative days: expired already.
   Identity issue(const std::string& common_name, const std::string& names, const char* usage,
                  long days = 30) const {

@@ -50,7 +50,7 @@ class LyingTls final : public TlsContext {
     }
     PeerCertificate peer_certificate() const override { return inner_->peer_certificate(); }
     std::string cipher() const override { return inner_->cipher(); }
-    std::string failure() const override { return inner_->failure(); }
+    TlsFailure failure() const override { return inner_->failure(); }
     bool export_key(std::string_view label, MutableBytes out) const override {
       return inner_->export_key(label, out);
     }

@@ -239,26 +239,32 @@ struct Refusal {
   const char* name;
   std::function<void(PairOptions&)> arrange;
   const char* text;  // in the client's or server's reason
+  CertificateFault fault;
 };
 
 // proves: W12, Q7
 TEST(Transport, tls_refuses_wrong_peers_with_a_reason) {
-  static const testing::TestCa stranger("another CA");
+  static const testing::TestCa stranger("another CA"), namesake;
   const Refusal cases[] = {
       {"wrong name", [](PairOptions& o) { o.server_identity = ca().server("other.example"); },
-       "hostname mismatch"},
+       "hostname mismatch", CertificateFault::OtherName},
       {"expired",
        [](PairOptions& o) {
          o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "serverAuth", -1);
        },
-       "expired"},
+       "expired", CertificateFault::Expired},
       {"other CA", [](PairOptions& o) { o.server_identity = stranger.server("vpn.example"); },
-       "unable to get local issuer"},
+       "unable to get local issuer", CertificateFault::Untrusted},
+      {"other CA of that name",
+       [](PairOptions& o) { o.server_identity = namesake.server("vpn.example"); },
+       "signature failure", CertificateFault::Untrusted},
+      {"signed by itself", [](PairOptions& o) { o.server_identity = stranger.itself(); },
+       "self-signed", CertificateFault::Untrusted},
       {"server certificate of a client",
        [](PairOptions& o) {
          o.server_identity = ca().issue("vpn.example", "DNS:vpn.example", "clientAuth");
        },
-       "purpose"},
+       "purpose", CertificateFault::Other},
   };
   for (const Refusal& refusal : cases) {
     SCOPED_TRACE(refusal.name);
@@ -269,6 +275,7 @@ TEST(Transport, tls_refuses_wrong_peers_with_a_reason) {
     ASSERT_TRUE(pair.client->quic().close_reason());
     EXPECT_EQ(pair.client->quic().close_reason()->cause, CloseReason::Cause::Tls);
     EXPECT_THAT(pair.client->quic().close_reason()->text, HasSubstr(refusal.text));
+    EXPECT_EQ(pair.client->quic().close_reason()->certificate, refusal.fault);
   }
 }
 

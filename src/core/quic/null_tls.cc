@@ -183,7 +183,7 @@ class NullSession final : public TlsSession {
             .fingerprint = null_tls_fingerprint(*peer_name_)};
   }
   std::string cipher() const override { return "NULL_WITH_NULL_NULL scripted"; }
-  std::string failure() const override { return failure_; }
+  TlsFailure failure() const override { return {.text = failure_}; }
 
   bool export_key(std::string_view label, MutableBytes out) const override {
     if (!complete_) return false;

@@ -219,7 +219,9 @@ void QuicConnection::Impl::fail(int library_error) {
     reason.cause = CloseReason::Cause::Tls;
     constexpr uint64_t kCryptoError = 0x100;  // RFC 9001 4.8
     reason.code = kCryptoError | ngtcp2_conn_get_tls_alert(connection);
-    reason.text = tls->failure();
+    TlsFailure failure = tls->failure();
+    reason.text = std::move(failure.text);
+    reason.certificate = failure.certificate;
   }
   queue_close(std::move(reason));
 }

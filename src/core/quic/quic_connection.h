@@ -76,6 +76,7 @@ struct CloseReason {
   bool application = false;  // `code` is an HTTP/3 error, not a transport error
   uint64_t code = 0;
   std::string text;
+  CertificateFault certificate = CertificateFault::None;  // of Cause::Tls
 };
 
 struct QuicStats {

@@ -31,6 +31,21 @@ struct PeerCertificate {
   std::array<uint8_t, 32> fingerprint{};  // SHA-256 of the SubjectPublicKeyInfo: renewal keeps it
 };
 
+// Why a handshake failed: words for a person, empty when TLS is not to blame, and what was wrong
+// with the peer's certificate, for those who know what to do about it.
+enum class CertificateFault : uint8_t {
+  None,
+  Untrusted,  // no chain to a CA that we trust
+  OtherName,  // good, but not for the name we asked for
+  Expired,
+  NotYetValid,
+  Other,
+};
+struct TlsFailure {
+  std::string text;
+  CertificateFault certificate = CertificateFault::None;
+};
+
 class TlsSession {
  public:
   virtual ~TlsSession() = default;
@@ -41,8 +56,7 @@ class TlsSession {
   // Known once the handshake is complete.
   virtual PeerCertificate peer_certificate() const = 0;
   virtual std::string cipher() const = 0;  // "TLS_AES_128_GCM_SHA256 X25519MLKEM768"
-  // Why the handshake failed, in words for a person; empty when TLS is not to blame.
-  virtual std::string failure() const = 0;
+  virtual TlsFailure failure() const = 0;
   // Keying material bound to this connection (RFC 8446 7.5); false before the handshake is
   // complete.
   virtual bool export_key(std::string_view label, MutableBytes out) const = 0;

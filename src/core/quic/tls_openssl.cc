@@ -137,6 +137,27 @@ std::string common_name_of(X509* certificate) {
                                                                                  : std::string();
 }
 
+CertificateFault certificate_fault(long verify_result) {
+  switch (verify_result) {
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_CERT_SIGNATURE_FAILURE:  // another CA of the same name
+      return CertificateFault::Untrusted;
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+      return CertificateFault::OtherName;
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+      return CertificateFault::Expired;
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+      return CertificateFault::NotYetValid;
+    default:
+      return CertificateFault::Other;
+  }
+}
+
 class OpensslSession final : public TlsSession {
  public:
   enum class Role : uint8_t { Client, Server };
@@ -191,15 +212,13 @@ class OpensslSession final : public TlsSession {
     return std::format("{} {}", SSL_get_cipher_name(ssl_), group == nullptr ? "" : group);
   }
 
-  std::string failure() const override {
+  TlsFailure failure() const override {
     const long result = SSL_get_verify_result(ssl_);
-    if (result == X509_V_OK) {
-      const std::string reason = openssl_reason();
-      return "TLS handshake failed: " + reason;
-    }
+    if (result == X509_V_OK) return {.text = "TLS handshake failed: " + openssl_reason()};
     const char* whose =
         role_ == Role::Client ? "the server's certificate" : "the client's certificate";
-    return std::format("{} was refused: {}", whose, X509_verify_cert_error_string(result));
+    return {.text = std::format("{} was refused: {}", whose, X509_verify_cert_error_string(result)),
+            .certificate = certificate_fault(result)};
   }
 
   bool export_key(std::string_view label, MutableBytes out) const override {

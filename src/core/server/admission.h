@@ -21,10 +21,14 @@
 
 namespace masque {
 
+// What the gateway has too little of, for those who know where it is set.
+enum class Shortage : uint8_t { None, Sessions, Addresses };
+
 struct Refusal {
   unsigned status = 400;
   std::optional<ProxyError> error;  // of Proxy-Status
   std::string details;              // for the client's operator; no secrets
+  Shortage shortage = Shortage::None;
 };
 // The response to a refused request; `proxy` is our name in Proxy-Status.
 HeaderFields refusal_fields(const Refusal& refusal, std::string_view proxy);

@@ -38,6 +38,7 @@
 #include "core/path/path_settings.h"
 #include "core/quic/transmit_target.h"
 #include "core/server/address_pool.h"
+#include "core/server/admission.h"
 #include "core/server/policy.h"
 #include "core/tunnel/counters.h"
 #include "core/tunnel/mtu_probe_policy.h"
@@ -127,6 +128,7 @@ struct RequestRefused {
   std::string identity;  // empty when unknown
   unsigned status = 0;
   std::string detail;
+  Shortage shortage = Shortage::None;
 };
 // After shut_down(): every client has been told, nothing more is to be sent.
 struct ShutDown {};

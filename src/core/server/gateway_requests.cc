@@ -76,17 +76,21 @@ void Gateway::Impl::refuse(HttpConnection& connection, StreamId stream, const Re
                            std::string_view identity) {
   ++totals.requests_refused;
   connection.respond(stream, refusal_fields(refusal, config.name), StreamEnd::Fin);
-  emit(RequestRefused{
-      .identity = std::string(identity), .status = refusal.status, .detail = refusal.details});
+  emit(RequestRefused{.identity = std::string(identity),
+                      .status = refusal.status,
+                      .detail = refusal.details,
+                      .shortage = refusal.shortage});
 }
 
 std::optional<Refusal> Gateway::Impl::shortage(HttpConnection& connection) const {
-  const auto busy = [](std::string details) {
-    return Refusal{
-        .status = 503, .error = ProxyError::ConnectionLimitReached, .details = std::move(details)};
+  const auto busy = [](std::string details, Shortage what = Shortage::None) {
+    return Refusal{.status = 503,
+                   .error = ProxyError::ConnectionLimitReached,
+                   .details = std::move(details),
+                   .shortage = what};
   };
   if (live >= config.sessions_max + (mutant("sessions.limit") ? 1 : 0))
-    return busy("too many sessions");
+    return busy("too many sessions", Shortage::Sessions);
   const auto state = connections.find(&connection);
   if (state != connections.end() && !state->second.cannot.empty()) {
     return Refusal{
@@ -195,7 +199,8 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
     return refuse(connection, stream,
                   {.status = 503,
                    .error = ProxyError::ConnectionLimitReached,
-                   .details = "the address pool is exhausted"},
+                   .details = "the address pool is exhausted: the gateway needs a larger one",
+                   .shortage = Shortage::Addresses},
                   admitted.identity);
   }
   Session& session = make_session(connection, stream, admitted);

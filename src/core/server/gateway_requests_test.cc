@@ -97,6 +97,7 @@ TEST(GatewayRequests, faults_b1_an_exhausted_pool_is_503_and_others_live) {
   EXPECT_THAT(bert.response(kStream, "proxy-status"), testing::HasSubstr("exhausted"));
   EXPECT_EQ(w.gateway.session_count(), 1u);
   EXPECT_EQ(w.gateway.counters().pool_exhausted, 1u);
+  EXPECT_EQ(w.events<RequestRefused>().back().shortage, Shortage::Addresses);
 }
 
 TEST(GatewayRequests, faults_b2_the_newest_session_of_an_identity_wins) {

@@ -101,7 +101,8 @@ def wait_for(predicate: Callable[[], T], limit: float, what: str,
 
 
 def _run(argv: Sequence[str], limit: float, **options: Any) -> subprocess.CompletedProcess[str]:
-    """To its end, or to ours: an interruption leaves no command behind that still makes things."""
+    """To its end, or to ours: an interruption leaves no command behind that still makes things.
+    One that does not end within `limit` seconds is killed, and has failed."""
     process = None
     try:
         with as_a_whole():
@@ -110,10 +111,12 @@ def _run(argv: Sequence[str], limit: float, **options: Any) -> subprocess.Comple
                 argv, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, start_new_session=True, **options)
         out, err = process.communicate(timeout=limit)
-    except BaseException:
+    except BaseException as error:
         if process:
             process.kill()
             process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise LabError(f"{shlex.join(argv)}: did not end within {limit:g} s") from error
         raise
     return subprocess.CompletedProcess(argv, process.returncode, out, err)
 

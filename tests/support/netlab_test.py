@@ -90,3 +90,12 @@ def test_the_limit_holds():
     with pytest.raises(LabError, match="a miracle"):
         wait_for(lambda: False, 0.3, "a miracle")
     assert time.monotonic() - started < 5
+
+
+def test_a_command_without_end_fails_as_any_other(pair):
+    _, a, _ = pair
+    started = time.monotonic()
+    for run in (a.run, a.try_run):
+        with pytest.raises(LabError, match=r"sleep 600: did not end within 0\.2 s"):
+            run(["sleep", "600"], limit=0.2)
+    assert time.monotonic() - started < 5

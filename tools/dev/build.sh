@@ -11,6 +11,7 @@ run() { (cd "$MASQUE_VPN_CHECKOUT" && run_on_platform "$@"); }
 build_preset() {
   local preset=$1
   shift
+  ensure_platform
   mkdir -p "$build_dir"
   exec 9>"$build_dir/.lock-$preset"
   flock -n 9 || {

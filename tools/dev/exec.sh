@@ -17,15 +17,19 @@ code_not_run=125 code_not_found=127
 # Directories that the root has its own of: what is below is not the caller's.
 own_dirs='^/(bin|boot|dev|etc|lib(32|64|x32)?|proc|sbin|sys|usr|var/(backups|cache|lib|log|mail|spool))(/|$)|^/(var)?$'
 
-# Makes the platform ready and sets root ("" when native); the current directory is the same there.
-prepare_platform() {
-  if runs_natively; then
-    root=
-    ensure_native_packages
-    return
-  fi
+# Sets root ("" when native) and makes it, or installs the packages here. Takes minutes the first time:
+# to be called before a subshell needs it, so that whoever interrupts ./dev interrupts this.
+ensure_platform() {
+  root=
+  runs_natively && ensure_native_packages && return
   root=$(root_path)
   ensure_root "$root" || exit 1
+}
+
+# Makes the platform ready; the current directory is the same there.
+prepare_platform() {
+  ensure_platform
+  [[ -n $root ]] || return 0
   ensure_mounts "$root"
   share_directory "$root"
   copy_host_files "$root"

@@ -21,11 +21,15 @@ for_each_source() {
   )
 }
 
-format_sources() { for_each_source clang-format-19 --style=file -i; }
+format_sources() {
+  ensure_platform
+  for_each_source clang-format-19 --style=file -i
+}
 
 # Names the files that are not formatted; fails when there are any.
 check_format() {
   local wrong
+  ensure_platform
   say "checking the format"
   # shellcheck disable=SC2016  # for the inner shell
   wrong=$(for_each_source sh -c 'clang-format-19 --style=file --dry-run -Werror "$0" 2>/dev/null || echo "$0"')

@@ -15,3 +15,5 @@ for root in "$cache_dir"/root-*; do
   [[ ! -d $root ]] || remove_root "$root"
 done
 rm -rf --one-file-system "$cache_dir"/{debs,shared} "$cache_dir"/{*.lock,*.log}
+# This machine's apt is asked again.
+rm -f "$native_stamps"/*.not-here

@@ -55,9 +55,9 @@ class Program:
         self.verb = verb
         self.process: Process | None = None
 
-    def start(self) -> Process:
+    def start(self, env: dict[str, str] | None = None) -> Process:
         self.process = self.namespace.start([PROGRAM, self.verb, "-c", self.config],
-                                            name=f"{self.verb}-{self.namespace.name}")
+                                            name=f"{self.verb}-{self.namespace.name}", env=env)
         return self.process
 
     def run(self, *words: str | os.PathLike[str], limit: float = 60) -> str:
@@ -138,8 +138,8 @@ class Gateway(Program):
                             *options])
         return profile
 
-    def start(self) -> Process:
-        process = super().start()
+    def start(self, env: dict[str, str] | None = None) -> Process:
+        process = super().start(env)
         wait_for(self.status, START_LIMIT_S, "the gateway to answer status", [process])
         return process
 

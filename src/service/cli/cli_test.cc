@@ -62,6 +62,19 @@ TEST_F(CliTest, init_overwrites_nothing) {
   EXPECT_EQ(dir.read("gw/ca.key"), before);
 }
 
+TEST_F(CliTest, init_overwrites_no_single_file) {
+  for (const std::string name :
+       {"ca.crt", "ca.key", "server.crt", "server.key", "state.db", "server.keys", "server.toml"}) {
+    std::filesystem::remove_all(dir.file("gw"));
+    dir.write("gw/" + name, "mine");
+    EXPECT_EQ(init(), kExitFailed) << name;
+    EXPECT_THAT(err, HasSubstr(dir.file("gw/" + name) + " exists already"));
+    EXPECT_EQ(dir.read("gw/" + name), "mine");
+    for (const auto& entry : std::filesystem::directory_iterator(dir.file("gw")))
+      EXPECT_EQ(entry.path().filename(), name) << "nothing else is made";
+  }
+}
+
 TEST_F(CliTest, init_works_in_a_directory_that_is_there) {
   dir.write("gw/lost+found", "");
   ASSERT_EQ(init(), kExitDone) << err;

@@ -92,11 +92,13 @@ def test_everything_holds_and_nothing_stays(directory):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(directory, moment, number):
     demo = Running(directory)
+    said = ""
     for line in demo.process.stderr:
+        said += line
         if moment in line:
             break
     else:
-        raise AssertionError(f"the demo never said {moment!r}")
+        raise AssertionError(f"the demo never said {moment!r} but\n{said}")
     demo.process.send_signal(number)
     assert demo.end()[2] == 130
     demo.leaves_nothing()

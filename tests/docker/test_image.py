@@ -10,6 +10,8 @@ Needs root and Docker (label docker). MASQUE_DOCKER_DIR keeps the base image and
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -19,10 +21,9 @@ import pytest
 from engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE = ROOT / "packaging/docker/compose.yaml"
+PACKAGING = ROOT / "packaging/docker"
 DIRECTORY = Path(os.environ.get("MASQUE_DOCKER_DIR", "/tmp/masque-vpn-docker-test"))
 BASE, IMAGE, DEPENDENCIES = "masque-vpn-base", "masque-vpn", "masque-vpn-dependencies"
-CONFIG = "/etc/masque-vpn/gateway/server.toml"
 
 
 def context() -> bytes:
@@ -73,16 +74,23 @@ def compose(engine, tmp_path):
     """`docker compose` with the product's file in a directory of its own, and nothing left of it afterwards."""
     directory = tmp_path / "compose"
     directory.mkdir()
-    (directory / "client.toml").touch()
-    (directory / ".env").write_text("MASQUE_VPN_NAME=gateway\n")
+    shutil.copy(PACKAGING / "compose.yaml", directory)
+    example = (PACKAGING / "env.example").read_text()
+    (directory / ".env").write_text(re.sub("^MASQUE_VPN_NAME=.*", "MASQUE_VPN_NAME=gateway", example, flags=re.MULTILINE))
 
     def call(*arguments, **options):
-        return engine.call("docker-compose", "--project-name=mv", f"--file={COMPOSE}", f"--project-directory={directory}",
-                           *arguments, **options)
+        return engine.call("docker", "compose", *arguments, cwd=directory, **options)
 
     call.directory = directory
     yield call
     call("down", "--volumes", "--timeout=10", check=False, timeout=120)
+
+
+def documented_commands() -> list[str]:
+    """The commands of compose.yaml's first comment, in their order."""
+    text = re.match("(?:#.*\n)*", (PACKAGING / "compose.yaml").read_text())[0]
+    lines = re.sub(r"\\\n#\s*", "", text)
+    return [command.strip() for command in re.findall(r"docker compose [^(\n]*", lines)]
 
 
 def wait_healthy(engine, container, seconds=60):
@@ -99,17 +107,21 @@ def wait_healthy(engine, container, seconds=60):
 
 
 def test_two_containers_ping_each_other(engine, compose):
-    compose("up", "--detach", "--no-build", "gateway", timeout=120)
+    start_gateway, add_user, start_client = documented_commands()
+
+    def type_in(command):
+        """As an operator does, in the directory of the file."""
+        engine.call("bash", "-c", command, cwd=compose.directory, timeout=120)
+
+    type_in(start_gateway)
     gateway = compose("ps", "--quiet", "gateway").stdout.strip()
     wait_healthy(engine, gateway)
 
-    profile = compose("exec", "-T", "gateway", "masque-vpn", "user", "add", "alice", "-c", CONFIG,
-                      "--endpoint", "gateway:443", "-o", "-").stdout
-    (compose.directory / "client.toml").write_text(profile)
+    type_in(add_user)
     # The program in the container is no root: it must be able to read its profile.
     os.chown(compose.directory / "client.toml", 10484, 10484)
     (compose.directory / "client.toml").chmod(0o600)
-    compose("up", "--detach", "--no-build", "client", timeout=120)
+    type_in(start_client)
     client = compose("ps", "--quiet", "client").stdout.strip()
     wait_healthy(engine, client)
 

@@ -68,6 +68,7 @@ void RateController::enter(Instant now, State state) {
     queue_at_drain_ = queue_;
     drain_excess_ = std::clamp(ratio(queue_ - noise_, round()), kDrainExcessMin, kDrainExcessMax);
     evidence_ = Evidence::Delay;
+    queue_came_out_ = false;
   }
 }
 
@@ -84,6 +85,7 @@ void RateController::on_sample(Instant now, const Sample& sample) {
     bandwidth_ = arrivals_.high(now).value_or(bandwidth_);
     enter(now, State::Drain);
     evidence_ = Evidence::Overflow;
+    proven_ = bandwidth_;
     return;
   }
   sent_.mark(now);
@@ -124,6 +126,25 @@ void RateController::begin_probe(Instant now) {
   enter(now, State::Probe);
 }
 
+bool RateController::comes_from_queue() const {
+  const double packets = std::max(1.0, offered_bytes_ / kPacketSize);
+  return arrived_ > offered_ * (kComesFromQueue + 0.5 / std::sqrt(packets));
+}
+
+// A delay out of which nothing came was the path's own, and what was taken for the path's rate is
+// only what we had sent.
+bool RateController::take_false_alarm(Instant now) {
+  if (evidence_ == Evidence::Overflow || queue_came_out_) return false;
+  if (proven_ > 0 && proven_ < bandwidth_ * 1.1) return false;
+  if (proven_ > 0) {
+    bandwidth_ = proven_;
+    enter(now, State::Cruise);
+  } else {
+    enter(now, State::Open);
+  }
+  return true;
+}
+
 // As long as it was to take, and the queue is still there.
 void RateController::on_drained(Instant now) {
   const bool overflowed = evidence_ == Evidence::Overflow;
@@ -137,6 +158,7 @@ void RateController::on_drained(Instant now) {
   // What is left is the path's own. Where it does not fall it was no queue of ours: the rate was
   // not found yet, or may be too low now, which is found out at once.
   if (!arrives_less()) noise_ = queue_;
+  if (take_false_alarm(now)) return;
   if (overflowed || falls) {
     enter(now, State::Cruise);
   } else if (drained_from_ == State::Open) {
@@ -165,8 +187,12 @@ void RateController::on_round(Instant now, bool limited, bool backlogged) {
       }
       break;
     case State::Drain:
+      if (comes_from_queue()) {
+        queue_came_out_ = true;
+        proven_ = arrived_;
+      }
       if (queue_ <= noise_ + queue_target_ / 3) {
-        enter(now, State::Cruise);
+        if (!take_false_alarm(now)) enter(now, State::Cruise);
       } else if (now - state_since_ > kDrainRoundsMax * round() ||
                  (now - state_since_ > kDrainRounds * round() &&
                   arrived_ < offered_ * kComesFromQueue)) {

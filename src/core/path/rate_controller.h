@@ -17,6 +17,8 @@
 // counts when it lasts for two rounds, and in Open, where none of it may be ours, only when also
 // less arrives than was sent a round trip before, or when it lasts for eight; and what is left of
 // it after a drain, when no more arrives than is sent, is the path's own (noise) from then on.
+// A drain out of which nothing came was a false alarm: what last came out of a queue is the rate
+// then, or none is known.
 // Nor is a path slower because less arrives, where as little was sent: QUIC's controller may have
 // held back. While more arrives with each round nothing is full yet, whatever the delay says.
 // Overload: far more is lost than the link loses, so that a queue overflows.
@@ -71,6 +73,8 @@ class RateController {
   void on_drained(Instant now);
   void begin_probe(Instant now);
   bool arrives_less() const;
+  bool comes_from_queue() const;
+  bool take_false_alarm(Instant now);
   void refill(Instant now);
   Duration threshold() const { return queue_target_ + noise_; }
   Duration round() const { return std::clamp(rtt_, kRoundMin, kRoundMax); }
@@ -111,6 +115,8 @@ class RateController {
   Duration probe_every_ = kProbeEveryMin;
   double bucket_ = 0;
   Instant filled_at_{};
+  double proven_ = 0;            // what came out of a queue, when it last did; 0: never
+  bool queue_came_out_ = false;  // of this drain
   bool refused_ = false;
   bool limited_in_round_ = false;
   bool backlogged_in_round_ = true;  // all the time

@@ -152,6 +152,53 @@ TEST(RateController, beside_a_call_a_flow_finds_its_rate_step_by_step) {
   EXPECT_EQ(controller.rate(), std::nullopt);
 }
 
+// The delay of the path walked up and down while few packets told of it.
+TEST(RateController, a_drain_out_of_which_nothing_comes_was_a_false_alarm) {
+  for (const bool known : {false, true}) {
+    RateController controller(15ms);
+    Instant now{1s};
+    const auto round = [&](Duration queue, uint64_t sent, uint64_t arrived,
+                           bool overloaded = false) {
+      controller.on_sent(now, sent / 50);
+      auto next = sample(queue, arrived);
+      next.rtt = 40ms;
+      next.limited = next.backlogged = true;
+      next.overloaded = overloaded;
+      controller.on_sample(now, next);
+      now += 20ms;
+    };
+    const auto until = [&](RateController::State state, Duration queue, uint64_t bytes) {
+      for (int i = 0; i < 400 && controller.state() != state; ++i) round(queue, bytes, bytes);
+      return controller.state() == state;
+    };
+    if (known) {  // 4 MB/s, from before the flow became small
+      for (int i = 0; i < 50; ++i) round(2ms, 4'000'000, 4'000'000);
+      round(2ms, 4'000'000, 4'000'000, true);
+      ASSERT_TRUE(until(RateController::State::Cruise, 1ms, 3'000'000));
+      for (int i = 0; i < 600; ++i) {
+        auto next = sample(1ms, 1'000'000);
+        controller.on_sent(now, 20'000);
+        controller.on_sample(now, next);
+        now += 20ms;
+      }
+      ASSERT_EQ(controller.state(), RateController::State::Open);
+    }
+    for (int i = 0; i < 20; ++i) round(2ms, 1'000'000, 1'000'000);
+    for (int i = 0; i < 40 && controller.state() == RateController::State::Open; ++i) {
+      round(50ms, 1'000'000, i < 20 ? 700'000 : 1'000'000);
+    }
+    ASSERT_EQ(controller.state(), RateController::State::Drain) << known;
+    for (int i = 0; i < 10 && controller.state() == RateController::State::Drain; ++i)
+      round(1ms, 800'000, 800'000);
+    if (known) {
+      ASSERT_EQ(controller.state(), RateController::State::Cruise);
+      EXPECT_GT(*controller.rate(), 3'500'000);
+    } else {
+      EXPECT_EQ(controller.state(), RateController::State::Open);
+    }
+  }
+}
+
 // It is a queue of our own as long as more comes out of it than we put in, however long that takes.
 TEST(RateController, a_drain_lasts_as_long_as_more_arrives_than_is_sent) {
   RateController controller(15ms);

@@ -38,6 +38,20 @@ TEST(Nat, the_ruleset_masquerades_each_family_and_replaces_a_stale_table) {
   EXPECT_FALSE(text.contains("maxseg"));
 }
 
+TEST(Nat, named_interfaces_are_the_only_ones_where_packets_change_their_source) {
+  NatOptions options{
+      .tun_name = "vpn0",
+      .sources = {*IpPrefix::parse("10.8.0.0/24"), *IpPrefix::parse("2001:db8:8::/64")},
+      .interfaces = {"eth0"}};
+  const std::string one = nat_ruleset(options);
+  EXPECT_TRUE(one.contains("ip saddr { 10.8.0.0/24 } oifname { \"eth0\" } masquerade")) << one;
+  EXPECT_TRUE(one.contains("ip6 saddr { 2001:db8:8::/64 } oifname { \"eth0\" } masquerade")) << one;
+  EXPECT_FALSE(one.contains("!=")) << one;
+  options.interfaces = {"eth0", "a\" } masquerade"};
+  const std::string two = nat_ruleset(options);
+  EXPECT_TRUE(two.contains("oifname { \"eth0\", \"a____masquerade\" } masquerade")) << two;
+}
+
 TEST(Nat, a_name_cannot_leave_its_quotes) {
   const std::string text = nat_ruleset(
       {.tun_name = "a\" } ; flush ruleset", .sources = {*IpPrefix::parse("10.0.0.0/8")}});

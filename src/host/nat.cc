@@ -10,16 +10,26 @@
 namespace masque {
 namespace {
 
-// Traffic back into the tunnel and to this host itself keeps its source.
-std::string masquerade_rule(const char* family, const std::string& sources,
-                            const std::string& tun) {
+// What `oifname` is compared with: where packets leave. Traffic back into the tunnel and to this
+// host itself keeps its source.
+std::string leaving(const NatOptions& options) {
+  if (options.interfaces.empty() || mutant("nat.interfaces.remove"))
+    return std::format("!= {{ {}, \"lo\" }}", nft::quoted(options.tun_name));
+  std::string names;
+  for (const std::string& name : options.interfaces)
+    names += (names.empty() ? "" : ", ") + nft::quoted(name);
+  return std::format("{{ {} }}", names);
+}
+
+std::string masquerade_rule(const char* family, IpVersion version, const NatOptions& options) {
+  const std::string sources = nft::prefix_list(options.sources, version);
   if (sources.empty()) return {};
   if (mutant("nat.sources.remove"))
-    return std::format("    oifname != {{ {}, \"lo\" }} masquerade\n", tun);
+    return std::format("    oifname {} masquerade\n", leaving(options));
   if (mutant("nat.interface.remove"))
     return std::format("    {} saddr {{ {} }} masquerade\n", family, sources);
-  return std::format("    {} saddr {{ {} }} oifname != {{ {}, \"lo\" }} masquerade\n", family,
-                     sources, tun);
+  return std::format("    {} saddr {{ {} }} oifname {} masquerade\n", family, sources,
+                     leaving(options));
 }
 
 std::string clamp_chain(const std::string& tun) {
@@ -50,8 +60,8 @@ std::string nat_ruleset(const NatOptions& options) {
              "  }}\n"
              "{}"
              "}}\n",
-             table, masquerade_rule("ip", nft::prefix_list(options.sources, IpVersion::V4), tun),
-             masquerade_rule("ip6", nft::prefix_list(options.sources, IpVersion::V6), tun),
+             table, masquerade_rule("ip", IpVersion::V4, options),
+             masquerade_rule("ip6", IpVersion::V6, options),
              clamp ? clamp_chain(tun) : std::string());
 }
 

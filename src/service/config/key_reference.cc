@@ -24,7 +24,7 @@ constexpr KeyReference kServer[] = {
      "Networks that clients reach through the gateway, none inside another but for a default "
      "route"},
     {"nat.enabled", "false", "Masquerade packets of clients, in an nftables table of its own"},
-    {"nat.interfaces", "all but the tunnel", "Interfaces where masqueraded packets leave"},
+    {"nat.interfaces", "all but the tunnel", "Interfaces where packets are masqueraded"},
     {"network.ip_forwarding", "false", "Switch IP forwarding on while running"},
     {"auth.mode", "\"certificate\"", "What clients prove their identity by"},
     {"auth.unknown_users", "\"admit\"", "Certificates of the CA whose name is not in the database"},

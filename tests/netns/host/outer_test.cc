@@ -295,6 +295,44 @@ TEST_F(Outer, nat_hides_the_pool_and_answers_find_their_way_back) {
   EXPECT_EQ(std::system("test -z \"$(nft list tables)\""), 0);
 }
 
+// `nat.interfaces`: whoever has a second uplink names the one that needs NAT; the other one leads
+// to networks that know the way back to the pool.
+TEST_F(Outer, nat_changes_the_source_on_the_named_interfaces_alone) {
+  TunDevice office = make_uplink("office0", {"172.20.0.2/24", "2001:db8:20::2/64"});
+  TunDevice tun = make_tun("vpn0");
+  auto tunnel = TunnelInterface::start({.name = "vpn0"});
+  ASSERT_TRUE(tunnel);
+  ASSERT_TRUE(tunnel->apply(
+      {.addresses = {interface_address("10.8.0.1/32"), interface_address("2001:db8:8::1/128")},
+       .routes = {prefix("10.8.0.0/24"), prefix("2001:db8:8::/64")}}));
+  const auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6});
+  ASSERT_TRUE(forwarding) << forwarding.error().message();
+  NatOptions options{.tun_name = "vpn0",
+                     .sources = {prefix("10.8.0.0/24"), prefix("2001:db8:8::/64")},
+                     .interfaces = {"wan0"}};
+  auto nat = Nat::create(options);
+  ASSERT_TRUE(nat) << nat.error().message();
+  uint16_t port = 5000;  // another one each time: the kernel remembers what it did to a flow
+  const auto source_at = [&](TunDevice& uplink, const char* from, const char* to) -> std::string {
+    ++port;
+    if (!tun.write(udp_packet(address(from), address(to), port, 53))) return "not written";
+    const auto sent = read_packet(uplink, udp_to(53));
+    if (!sent) return "nothing came";
+    return parse_ip_packet(*sent)->source.to_string();
+  };
+  EXPECT_EQ(source_at(*wan_, "10.8.0.2", "203.0.113.9"), "192.0.2.2");
+  EXPECT_EQ(source_at(*wan_, "2001:db8:8::2", "2001:db8:abc::9"), "2001:db8:1::2");
+  EXPECT_EQ(source_at(office, "10.8.0.2", "172.20.0.9"), "10.8.0.2");
+  EXPECT_EQ(source_at(office, "2001:db8:8::2", "2001:db8:20::9"), "2001:db8:8::2");
+  options.interfaces = {"wan0", "office0"};
+  ASSERT_TRUE(nat->replace(options));
+  EXPECT_EQ(source_at(office, "10.8.0.2", "172.20.0.9"), "172.20.0.2");
+  options.interfaces = {};
+  ASSERT_TRUE(nat->replace(options));
+  EXPECT_EQ(source_at(office, "2001:db8:8::2", "2001:db8:20::9"), "2001:db8:20::2");
+  EXPECT_EQ(source_at(*wan_, "10.8.0.2", "203.0.113.9"), "192.0.2.2");
+}
+
 // An uplink that lives from router advertisements must not lose its default route.
 TEST_F(Outer, forwarding_keeps_router_advertisements_accepted) {
   const std::string file = "/proc/sys/net/ipv6/conf/wan0/accept_ra";

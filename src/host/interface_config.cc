@@ -69,7 +69,7 @@ TunnelInterface::TunnelInterface(TunnelInterfaceOptions options, uint32_t index,
     : options_(std::move(options)),
       index_(index),
       netlink_(std::move(netlink)),
-      return_path_(options_.name, options_.mark) {}
+      return_path_(options_.name, options_.mark, options_.note) {}
 
 TunnelInterface::TunnelInterface(TunnelInterface&& other) noexcept
     : options_(std::move(other.options_)),

@@ -16,8 +16,8 @@
 // IPv6: no link-local address, no router solicitations, no duplicate address detection: the tunnel
 // carries no chatter of its own. MTU below 1280: the kernel removes IPv6 from the interface.
 //
-// Rules outlive a crashed process (routes and addresses vanish with the TUN): start() removes those
-// of an earlier run with the same mark, remove() and the destructor remove ours.
+// Rules and settings outlive a crashed process (routes and addresses vanish with the TUN): start()
+// removes those of an earlier run with the same mark, remove() and the destructor remove ours.
 #pragma once
 
 #include <cstdint>
@@ -56,6 +56,7 @@ struct TunnelInterfaceOptions {
   // 0: from the interface's name, the same in every run.
   uint32_t mark = 0;           // of outer sockets, and the number of table T; see tunnel_mark()
   uint32_t rule_priority = 0;  // first of kRulePriorities priorities
+  std::string note;            // of the settings that return_path.h changes; see setting_changes.h
 };
 
 constexpr uint32_t kRulePriorities = 260;

@@ -75,6 +75,11 @@ Result<void, SysError> Nat::replace(const NatOptions& options) {
   return nft::run(nat_ruleset(options), std::format("set up NAT in nftables table {}", table_));
 }
 
+void Nat::remove_stale(const std::string& tun_name) {
+  // Without nftables in the kernel there is nothing stale either.
+  (void)nft::run(nft::removal(nat_table_name(tun_name)), "remove a stale nftables table");
+}
+
 Nat::Nat(Nat&& other) noexcept : table_(std::exchange(other.table_, {})) {}
 
 Nat::~Nat() {

@@ -26,6 +26,8 @@ class Nat {
   ~Nat();
   Nat(Nat&& other) noexcept;
   Nat& operator=(Nat&&) = delete;
+  // For a run that wants no NAT: what a killed one left goes.
+  static void remove_stale(const std::string& tun_name);
   // Replaces the rules in one transaction, for a reload.
   Result<void, SysError> replace(const NatOptions& options);
 

@@ -35,8 +35,8 @@ bool reads_as(const std::string& file, char value) {
 
 }  // namespace
 
-ReturnPath::ReturnPath(std::string tun_name, uint32_t mark)
-    : tun_name_(std::move(tun_name)), mark_(mark) {
+ReturnPath::ReturnPath(std::string tun_name, uint32_t mark, std::string note)
+    : tun_name_(std::move(tun_name)), mark_(mark), settings_(std::move(note)) {
   // Without nftables in the kernel there is nothing stale either.
   (void)nft::run(nft::removal(table_of(tun_name_)), "remove a stale nftables table");
 }
@@ -45,7 +45,7 @@ ReturnPath::ReturnPath(ReturnPath&& other) noexcept
     : tun_name_(std::move(other.tun_name_)),
       mark_(other.mark_),
       outer_(std::exchange(other.outer_, {})),
-      restore_src_valid_mark_(std::exchange(other.restore_src_valid_mark_, false)) {}
+      settings_(std::move(other.settings_)) {}
 
 ReturnPath::~ReturnPath() { (void)update({}); }
 
@@ -55,7 +55,7 @@ Result<void, SysError> ReturnPath::update(std::vector<IpAddress> outer) {
   const std::string table = table_of(tun_name_);
   if (outer.empty()) {
     TRY_VOID(nft::run(nft::removal(table), std::format("remove nftables table {}", table)));
-    if (std::exchange(restore_src_valid_mark_, false)) (void)sys::write_file(kSrcValidMark, "0");
+    settings_.put_back();
     outer_.clear();
     return {};
   }
@@ -73,11 +73,7 @@ Result<void, SysError> ReturnPath::update(std::vector<IpAddress> outer) {
                                                  table, rules),
                std::format("set up nftables table {}", table)));
   outer_ = std::move(outer);
-  if (reads_as(kSrcValidMark, '0')) {
-    TRY_VOID(sys::write_file(kSrcValidMark, "1"));
-    restore_src_valid_mark_ = true;
-  }
-  return {};
+  return settings_.change(kSrcValidMark, "1");
 }
 
 bool ReturnPath::kernel_filters_strictly() {

@@ -13,13 +13,15 @@
 
 #include "base/result.h"
 #include "core/ip/address.h"
+#include "host/setting_changes.h"
 
 namespace masque {
 
 class ReturnPath {
  public:
-  // Removes a stale table of an earlier run.
-  ReturnPath(std::string tun_name, uint32_t mark);
+  // Removes a stale table of an earlier run, and puts back the setting by its note
+  // (setting_changes.h).
+  ReturnPath(std::string tun_name, uint32_t mark, std::string note);
   ~ReturnPath();
   ReturnPath(ReturnPath&& other) noexcept;
   ReturnPath& operator=(ReturnPath&&) = delete;
@@ -35,7 +37,7 @@ class ReturnPath {
   std::string tun_name_;
   uint32_t mark_;
   std::vector<IpAddress> outer_;  // as the table has them
-  bool restore_src_valid_mark_ = false;
+  SettingChanges settings_;
 };
 
 }  // namespace masque

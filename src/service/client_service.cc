@@ -106,7 +106,8 @@ std::expected<void, StartError> ClientService::open_control() {
 }
 
 std::expected<void, StartError> ClientService::open_interface() {
-  TRY(ServiceInterface made, make_service_interface(config_.tun_name, config_.fwmark.value_or(0)));
+  TRY(ServiceInterface made,
+      make_service_interface(config_.tun_name, config_.fwmark.value_or(0), config_.control_socket));
   tun_.emplace(std::move(made.tun));
   interface_.emplace(std::move(made.interface));
   return {};

@@ -115,9 +115,13 @@ std::expected<std::unique_ptr<TlsContext>, StartError> ServerService::make_tls(
 }
 
 std::expected<void, StartError> ServerService::open_interface() {
-  TRY(ServiceInterface made, make_service_interface(config_.tun_name, 0));
+  TRY(ServiceInterface made,
+      make_service_interface(config_.tun_name, 0, config_.control_socket));
   tun_.emplace(std::move(made.tun));
   interface_.emplace(std::move(made.interface));
+  // What a killed run left behind goes also where this one wants nothing of the kind.
+  Nat::remove_stale(tun_->name());
+  IpForwarding::recall(config_.control_socket + ".forwarding");
   if (const auto done = apply_forwarding(); !done) return start_failed(done.error());
   if (const auto done = apply_nat(); !done) return start_failed(done.error());
   return {};

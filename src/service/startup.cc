@@ -24,11 +24,12 @@ std::expected<ServiceLoop, StartError> make_service_loop(std::function<void(int)
   return ServiceLoop{.loop = std::move(*loop), .resolver = std::move(*resolver)};
 }
 
-std::expected<ServiceInterface, StartError> make_service_interface(const std::string& name,
-                                                                   uint32_t mark) {
+std::expected<ServiceInterface, StartError> make_service_interface(
+    const std::string& name, uint32_t mark, const std::string& control_socket) {
   auto tun = TunDevice::open({.name = name});
   if (!tun) return start_failed(tun.error());
-  auto interface = TunnelInterface::start({.name = tun->name(), .mark = mark});
+  auto interface = TunnelInterface::start(
+      {.name = tun->name(), .mark = mark, .note = control_socket + ".return"});
   if (!interface) return start_failed(interface.error());
   return ServiceInterface{.tun = std::move(*tun), .interface = std::move(*interface)};
 }

@@ -36,7 +36,8 @@ struct ServiceInterface {
   TunDevice tun;
   TunnelInterface interface;
 };
-std::expected<ServiceInterface, StartError> make_service_interface(const std::string& name,
-                                                                   uint32_t mark);
+// What this instance changes of the host's settings is noted beside its control socket.
+std::expected<ServiceInterface, StartError> make_service_interface(
+    const std::string& name, uint32_t mark, const std::string& control_socket);
 
 }  // namespace masque

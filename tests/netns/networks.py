@@ -187,6 +187,10 @@ def network_state(where: Namespace) -> dict[str, str]:
         text = where.run(words)
         return re.sub(r" (expires|valid_lft|preferred_lft) \S+", "", text)
 
+    # As "sysctl -a" would, but for a host without one of them.
+    settings = ("for file in /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/src_valid_mark "
+                "/proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/*/accept_ra; "
+                "do echo $file $(cat $file); done")
     return {
         "links": "\n".join(re.findall(r"^\d+: (\S+):", where.ip("-o", "link", "show"), re.M)),
         # Without the interface numbers at the start of lines, which are never used again.
@@ -196,8 +200,7 @@ def network_state(where: Namespace) -> dict[str, str]:
         "rules": shown("ip", "rule", "show"),
         "rules6": shown("ip", "-6", "rule", "show"),
         "nftables": shown("nft", "list", "ruleset"),
-        "ip_forward": where.run(["cat", "/proc/sys/net/ipv4/ip_forward"]),
-        "forwarding": where.run(["cat", "/proc/sys/net/ipv6/conf/all/forwarding"]),
+        "settings": where.run(["sh", "-c", settings]),
     }
 
 

@@ -195,6 +195,16 @@ def restart_keys(process: Process, since: int) -> list[str]:
     return found[-1].split(", ") if found else []
 
 
+def settings_of(state: dict[str, str]) -> dict[str, str]:
+    return dict(line.split() for line in state["settings"].splitlines())
+
+
+def settings_are_back(net: Network, end: int) -> bool:
+    """All of the namespace's settings that were there before are as they were."""
+    now = settings_of(network_state((net.gateway_ns, net.client_ns)[end]))
+    return settings_of(net.before[end]).items() <= now.items()
+
+
 def test_a_reload_applies_nat_forwarding_and_mtu(net):
     gateway = net.gateway
     gateway.configure("nat", enabled=False)
@@ -203,8 +213,7 @@ def test_a_reload_applies_nat_forwarding_and_mtu(net):
     gateway.run("reload")
     state = network_state(net.gateway_ns)
     assert "masque" not in state["nftables"]
-    assert state["ip_forward"] == net.before[0]["ip_forward"]
-    assert state["forwarding"] == net.before[0]["forwarding"]
+    assert settings_are_back(net, 0)
     assert link_mtu(net.gateway_ns, GATEWAY_TUN) == 1300
     gateway.configure("nat", enabled=True)
     gateway.configure("network", ip_forwarding=True)
@@ -283,6 +292,53 @@ def test_damaged_server_keys_are_replaced(net):
     warnings = [line for line in net.gateway.process.err().splitlines() if " warn " in line]
     assert len([line for line in warnings if "key" in line]) == 1, warnings
     net.client.wait_connected(90)
+
+
+def test_a_killed_gateways_changes_go_with_the_next_that_wants_none(net):
+    """faults.md A1: NAT, forwarding and accept_ra, whatever the configuration says by then."""
+    gateway = net.gateway
+    whole = gateway.config.read_text()
+    gateway.process.kill()
+    left = network_state(net.gateway_ns)
+    assert "masquerade" in left["nftables"], "the positive control"
+    assert settings_of(left)["/proc/sys/net/ipv4/ip_forward"] == "1"
+    assert "2" in [value for file, value in settings_of(left).items() if "accept_ra" in file]
+    gateway.configure("nat", enabled=False)
+    gateway.configure("network", ip_forwarding=False)
+    gateway.start()
+    gateway.wait_state("listening")
+    assert "masque" not in network_state(net.gateway_ns)["nftables"]
+    assert settings_are_back(net, 0)
+    gateway.config.write_text(whole)
+    gateway.run("reload")
+    net.client.wait_connected(BACK_LIMIT_S)
+    same_as_before(net)
+
+
+def test_a_killed_full_tunnels_setting_goes_with_the_next_that_is_none(net):
+    setting = "/proc/sys/net/ipv4/conf/all/src_valid_mark"
+    server, profile = net.gateway.config.read_text(), net.client.config.read_text()
+    net.gateway.configure("", advertise_routes=["0.0.0.0/0", "::/0"])
+    net.gateway.run("reload")
+    net.client.stop()
+    net.client.configure("routes", accept_default=True)
+    net.client.start()
+    net.client.wait_connected()
+
+    def value() -> str:
+        return settings_of(network_state(net.client_ns))[setting]
+
+    wait_for(lambda: value() == "1", 10, "the full tunnel's setting")
+    net.client.process.kill()
+    assert value() == "1", "the positive control"
+    net.client.config.write_text(profile)
+    net.client.start()
+    net.client.wait_connected()
+    assert settings_are_back(net, 1)
+    net.gateway.config.write_text(server)
+    net.gateway.run("reload")
+    wait_for(lambda: net.client_ns.ping(INNER[4], wait=1).ok, 10, "the routes to come back")
+    same_as_before(net)
 
 
 def test_nothing_is_left_at_the_end(net):

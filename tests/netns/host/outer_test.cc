@@ -4,6 +4,7 @@
 //     wan0 (TUN, read by the test) 192.0.2.2/24 [this namespace] vpn0 (TUN, written by the
 //     test) 10.8.0.1/24
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -360,6 +361,59 @@ TEST_F(Outer, forwarding_of_a_crashed_run_is_put_back_by_the_next) {
   }
   EXPECT_FALSE(*IpForwarding::enabled(IpVersion::V4));
   EXPECT_FALSE(sys::read_file(note));
+}
+
+// faults.md A1: the next one may be told to forward nothing.
+TEST_F(Outer, forwarding_of_a_crashed_run_is_put_back_by_one_that_forwards_nothing) {
+  const std::string note = std::format("/tmp/masque-forwarding-{}", ::getpid());
+  const std::string accept_ra = "/proc/sys/net/ipv6/conf/wan0/accept_ra";
+  ASSERT_TRUE(sys::write_file("/proc/sys/net/ipv6/conf/all/forwarding", "1"));
+  ASSERT_TRUE(sys::write_file(accept_ra, "2"));
+  ASSERT_TRUE(sys::open(note, O_WRONLY | O_CREAT, 0600));
+  ASSERT_TRUE(sys::write_file(
+      note, std::format("{} 1 2\n{} 0 1\n", accept_ra, "/proc/sys/net/ipv6/conf/all/forwarding")));
+  IpForwarding::recall(note);
+  EXPECT_FALSE(*IpForwarding::enabled(IpVersion::V6));
+  EXPECT_EQ(*sys::read_file(accept_ra), "1\n");
+  EXPECT_FALSE(sys::read_file(note));
+}
+
+// faults.md A1: a full tunnel that was killed, and one after it that is not full.
+TEST_F(Outer, the_mark_setting_of_a_crashed_run_is_put_back_by_the_next) {
+  const std::string note = std::format("/tmp/masque-return-{}", ::getpid());
+  const std::string setting = "/proc/sys/net/ipv4/conf/all/src_valid_mark";
+  TunDevice tun = make_tun("vpn0");
+  const InterfaceState full{.addresses = {interface_address("10.8.0.2/32")},
+                            .routes = {prefix("0.0.0.0/0")},
+                            .outer = {address("198.51.100.1")}};
+  const auto killed = ::fork();
+  if (killed == 0) {
+    auto tunnel = TunnelInterface::start({.name = "vpn0", .note = note});
+    const bool done = tunnel && tunnel->apply(full);
+    ::_exit(done ? 0 : 1);  // without destructors
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(killed, &status, 0), killed);
+  ASSERT_EQ(status, 0);
+  ASSERT_EQ(*sys::read_file(setting), "1\n");
+  {
+    auto tunnel = TunnelInterface::start({.name = "vpn0", .note = note});
+    ASSERT_TRUE(tunnel);
+    EXPECT_EQ(*sys::read_file(setting), "0\n");
+    ASSERT_TRUE(tunnel->apply(full));
+    EXPECT_EQ(*sys::read_file(setting), "1\n");
+  }
+  EXPECT_EQ(*sys::read_file(setting), "0\n");
+  EXPECT_FALSE(sys::read_file(note));
+}
+
+TEST_F(Outer, nat_of_a_crashed_run_is_removed_by_one_without_nat) {
+  auto nat = Nat::create({.tun_name = "vpn0", .sources = {prefix("10.8.0.0/24")}});
+  ASSERT_TRUE(nat) << nat.error().message();
+  EXPECT_NE(std::system("test -z \"$(nft list tables)\""), 0);
+  Nat::remove_stale("vpn0");
+  EXPECT_EQ(std::system("test -z \"$(nft list tables)\""), 0);
+  Nat::remove_stale("vpn0");  // there is none
 }
 
 TEST_F(Outer, forwarding_that_was_on_stays_on) {

@@ -8,6 +8,7 @@ _masque_vpn() {
     --address|--allow|--client|--days|--endpoint|--interval|--listen|--name|--pool|--route|--subnet|--tun-name) return ;;
     --log-level) mapfile -t COMPREPLY < <(compgen -W 'trace debug info warn error off' -- "$cur"); return ;;
     --reach-clients) mapfile -t COMPREPLY < <(compgen -W 'yes no' -- "$cur"); return ;;
+    --reach-gateway) mapfile -t COMPREPLY < <(compgen -W 'no ping tunnel all' -- "$cur"); return ;;
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     longer=${path:+$path }${COMP_WORDS[i]}
@@ -24,10 +25,10 @@ _masque_vpn() {
     'reload') words='-h --help -c --config --socket' ;;
     'init') words='-h --help --listen --name --pool --route --tun-name' ;;
     'user') words='add list revoke set token -h --help' ;;
-    'user add') words='-h --help -c --config --endpoint --tun-name -o --output --days --allow --address --route --subnet --reach-clients' ;;
+    'user add') words='-h --help -c --config --endpoint --tun-name -o --output --days --allow --address --route --subnet --reach-clients --reach-gateway' ;;
     'user list') words='-h --help -c --config --json' ;;
     'user revoke') words='-h --help -c --config' ;;
-    'user set') words='-h --help -c --config --allow --address --route --subnet --reach-clients' ;;
+    'user set') words='-h --help -c --config --allow --address --route --subnet --reach-clients --reach-gateway' ;;
     'user token') words='-h --help -c --config' ;;
     'session') words='set list kick -h --help' ;;
     'session set') words='-h --help --address --route -c --config --socket' ;;

@@ -109,6 +109,7 @@ void ClientWorker::on_network() {
       case NetworkEvent::Kind::LinkRemoved:
       case NetworkEvent::Kind::AddressRemoved:
       case NetworkEvent::Kind::RouteRemoved:
+      case NetworkEvent::Kind::LocalRoutesChanged:
         return false;
     }
     return false;

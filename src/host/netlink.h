@@ -16,6 +16,7 @@
 namespace masque {
 
 constexpr uint32_t kMainTable = 254;
+constexpr uint32_t kLocalTable = 255;  // the kernel's own: what it takes for this host
 // Marks our routes and rules (rtm_protocol, FRA_PROTOCOL), so that stale ones can be told apart.
 constexpr uint8_t kRouteProtocol = 77;
 

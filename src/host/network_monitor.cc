@@ -43,8 +43,12 @@ std::optional<NetworkEvent> to_event(const nlmsghdr* message) {
     case RTM_NEWROUTE:
     case RTM_DELROUTE: {
       const auto route = parse_route(message);
-      if (!route || (route->table != kMainTable && route->table != kDefaultTable))
-        return std::nullopt;
+      if (!route) return std::nullopt;
+      if (route->table == kLocalTable)
+        return NetworkEvent{.kind = Kind::LocalRoutesChanged,
+                            .interface = route->interface,
+                            .destination = route->destination};
+      if (route->table != kMainTable && route->table != kDefaultTable) return std::nullopt;
       return NetworkEvent{
           .kind = message->nlmsg_type == RTM_NEWROUTE ? Kind::RouteChanged : Kind::RouteRemoved,
           .interface = route->interface,

@@ -23,7 +23,8 @@ struct NetworkEvent {
     AddressRemoved,
     RouteChanged,  // added or replaced; main and default tables only
     RouteRemoved,
-    Overrun,  // the kernel dropped events: look at everything again
+    LocalRoutesChanged,  // the local table: what the kernel takes for this host
+    Overrun,             // the kernel dropped events: look at everything again
   };
   Kind kind = Kind::Overrun;
   uint32_t interface = 0;

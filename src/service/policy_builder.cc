@@ -30,6 +30,8 @@ ClientPolicy policy_of(const User& user) {
       user.policy.reach_clients == ClientReach::Allow || mutant("builder.reach.remove")
           ? Permission::Allow
           : Permission::Deny;
+  out.reach_gateway =
+      mutant("builder.gateway.remove") ? GatewayReach::All : user.policy.reach_gateway;
   out.own_subnets = user.policy.site_subnets;
   out.fixed_addresses = user.policy.addresses;
   if (mutant("builder.fingerprint.remove")) return out;
@@ -40,7 +42,8 @@ ClientPolicy policy_of(const User& user) {
 }  // namespace
 
 std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config,
-                                                   const UserDirectory& users) {
+                                                   const UserDirectory& users,
+                                                   const std::vector<IpPrefix>& host) {
   auto out = std::make_unique<PolicySnapshot>();
   out->default_routes = config.routes;
   if (config.unknown_users == ServerConfig::UnknownUsers::Admit || mutant("builder.unknown.remove"))
@@ -53,9 +56,9 @@ std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config,
       out->tokens.push_back({.hash = *token, .identity = user.name});
     }
   }
-  // Clients must not reach the gateway by its outer address, where it trusts itself (RFC 9298 7).
-  if (!config.listen.address.is_any() && !mutant("builder.denied.remove"))
-    out->denied_destinations.push_back(IpPrefix::host(config.listen.address));
+  if (!mutant("builder.host.remove")) out->gateway_addresses = host;
+  if (!config.listen.address.is_any() && !mutant("builder.listen.remove"))
+    out->gateway_addresses.push_back(IpPrefix::host(config.listen.address));
   return out;
 }
 

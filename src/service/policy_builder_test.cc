@@ -33,7 +33,7 @@ ServerConfig config() {
 }
 
 std::unique_ptr<const PolicySnapshot> policy_of(User one, const ServerConfig& with = config()) {
-  return build_policy(with, UserDirectory({std::move(one)}));
+  return build_policy(with, UserDirectory({std::move(one)}), {});
 }
 
 Fingerprint as_fingerprint(std::string_view hex) {
@@ -48,7 +48,8 @@ TEST(PolicyBuilder, a_user_may_what_the_database_says_and_no_more) {
                  .addresses = {net("10.8.0.9/32")},
                  .routes = {net("198.51.100.0/24")},
                  .site_subnets = {net("192.168.7.0/24")},
-                 .reach_clients = ClientReach::Allow};
+                 .reach_clients = ClientReach::Allow,
+                 .reach_gateway = GatewayReach::Ping};
   const auto policy = policy_of(anna);
   const ClientPolicy* client = policy->find("anna");
   ASSERT_NE(client, nullptr);
@@ -58,6 +59,7 @@ TEST(PolicyBuilder, a_user_may_what_the_database_says_and_no_more) {
   EXPECT_EQ(client->fixed_addresses, std::vector{net("10.8.0.9/32")});
   EXPECT_EQ(client->own_subnets, std::vector{net("192.168.7.0/24")});
   EXPECT_EQ(client->reach_clients, Permission::Allow);
+  EXPECT_EQ(client->reach_gateway, GatewayReach::Ping);
   EXPECT_EQ(client->fingerprints, std::vector{as_fingerprint(kKey)});
   EXPECT_EQ(policy->identity_of(hash_token(as_bytes("mvpn_secret"))), "anna");
   EXPECT_FALSE(policy->identity_of(hash_token(as_bytes("mvpn_other"))));
@@ -68,6 +70,7 @@ TEST(PolicyBuilder, the_defaults_are_the_closed_ones) {
   const ClientPolicy* client = policy->find("anna");
   ASSERT_NE(client, nullptr);
   EXPECT_EQ(client->reach_clients, Permission::Deny);
+  EXPECT_EQ(client->reach_gateway, GatewayReach::Tunnel);
   EXPECT_TRUE(client->own_subnets.empty());
   EXPECT_FALSE(client->allowed_destinations);  // what is advertised to it
   EXPECT_EQ(policy->routes_for(*client), std::vector{net("10.8.0.0/24")});
@@ -92,12 +95,15 @@ TEST(PolicyBuilder, unknown_users_come_in_only_where_the_configuration_says_so) 
   EXPECT_EQ(policy->find("nobody")->reach_clients, Permission::Deny);
 }
 
-// RFC 9298 7: the gateway trusts itself by its outer address.
-TEST(PolicyBuilder, the_outer_address_is_nobodys_destination) {
-  EXPECT_EQ(policy_of(user("anna"))->denied_destinations, std::vector{net("192.0.2.1/32")});
+// RFC 9298 7: the gateway trusts itself by its own addresses.
+TEST(PolicyBuilder, the_hosts_addresses_are_the_gateways) {
+  const std::vector<IpPrefix> host{net("10.77.0.1/32"), net("2001:db8:2::2/128")};
+  const UserDirectory users({user("anna")});
+  EXPECT_EQ(build_policy(config(), users, host)->gateway_addresses,
+            (std::vector{net("10.77.0.1/32"), net("2001:db8:2::2/128"), net("192.0.2.1/32")}));
   ServerConfig anywhere = config();
   anywhere.listen = *SocketAddress::parse("0.0.0.0:4433");
-  EXPECT_TRUE(policy_of(user("anna"), anywhere)->denied_destinations.empty());
+  EXPECT_EQ(build_policy(anywhere, users, host)->gateway_addresses, host);
 }
 
 }  // namespace

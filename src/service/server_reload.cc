@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "host/privileges.h"
 #include "service/exit_code.h"
-#include "service/policy_builder.h"
 #include "service/server_service.h"
 #include "service/startup.h"
 
@@ -72,8 +71,7 @@ std::expected<void, StartError> ServerService::reload() {
   former_tls_.push_back(std::exchange(tls_, std::move(*tls)));
   worker_->set_tls(*tls_);
   if (const auto read = read_users(); !read) return start_failed(read.error());
-  worker_->with_gateway(
-      [this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
+  apply_policy();
   wanted_.mtu = interface_mtu();
   for (const auto& applied : {apply_interface(), apply_forwarding(), apply_nat()}) {
     if (applied) continue;

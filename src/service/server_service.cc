@@ -49,7 +49,9 @@ std::string join(const std::vector<IpPrefix>& prefixes) {
 
 }  // namespace
 
-ServerService::~ServerService() = default;
+ServerService::~ServerService() {
+  if (host_addresses_) loop_->remove(host_addresses_->fd());
+}
 
 std::expected<void, StartError> ServerService::start() {
   started_ = monotonic_now();
@@ -115,8 +117,7 @@ std::expected<std::unique_ptr<TlsContext>, StartError> ServerService::make_tls(
 }
 
 std::expected<void, StartError> ServerService::open_interface() {
-  TRY(ServiceInterface made,
-      make_service_interface(config_.tun_name, 0, config_.control_socket));
+  TRY(ServiceInterface made, make_service_interface(config_.tun_name, 0, config_.control_socket));
   tun_.emplace(std::move(made.tun));
   interface_.emplace(std::move(made.interface));
   // What a killed run left behind goes also where this one wants nothing of the kind.
@@ -124,7 +125,34 @@ std::expected<void, StartError> ServerService::open_interface() {
   IpForwarding::recall(config_.control_socket + ".forwarding");
   if (const auto done = apply_forwarding(); !done) return start_failed(done.error());
   if (const auto done = apply_nat(); !done) return start_failed(done.error());
+  return watch_host_addresses();
+}
+
+std::expected<void, StartError> ServerService::watch_host_addresses() {
+  auto addresses = HostAddresses::create(interface_->index());
+  if (!addresses) return start_failed(addresses.error());
+  host_addresses_.emplace(std::move(*addresses));
+  const auto watched = loop_->add(host_addresses_->fd(), EventLoop::kReadable,
+                                  [this](EventLoop::Ready) { on_host_addresses(); });
+  if (!watched) return start_failed(watched.error());
   return {};
+}
+
+void ServerService::on_host_addresses() {
+  const auto changed = host_addresses_->refresh();
+  if (!changed) {
+    log_error("addresses.unreadable", {{"error", changed.error().message()}});
+  } else if (*changed) {
+    apply_policy();
+  }
+}
+
+std::unique_ptr<const PolicySnapshot> ServerService::policy() const {
+  return build_policy(config_, users_, host_addresses_->prefixes());
+}
+
+void ServerService::apply_policy() {
+  worker_->with_gateway([this](Gateway& gateway) { gateway.set_policy(policy()); });
 }
 
 std::expected<void, StartError> ServerService::open_sockets() {
@@ -184,7 +212,7 @@ std::expected<void, StartError> ServerService::start_gateway() {
   gateway.classifier = config_.resilience.classifier;
   gateway.release = config_.resilience.release;
   gateway.sessions_max = config_.limits.clients_max;
-  gateway_ = std::make_unique<Gateway>(gateway, rng_, build_policy(config_, users_));
+  gateway_ = std::make_unique<Gateway>(gateway, rng_, policy());
 
   if (auto stored = store_->leases()) {
     for (const Lease& lease : *stored) leases_[lease.identity].push_back(lease.prefix);
@@ -386,15 +414,14 @@ std::string ServerService::answer(const ControlRequest& request) {
     const bool readable = read_users().has_value();
     worker_->with_gateway([&](Gateway& gateway) {
       count = gateway.revoke(revoke->user);
-      if (readable) gateway.set_policy(build_policy(config_, users_));
+      if (readable) gateway.set_policy(policy());
     });
     return control_sessions(count);
   }
   if (std::holds_alternative<UserChangedRequest>(request)) {
     if (const auto read = read_users(); !read)
       return control_error(read.error().text, exit_code_of(read.error()));
-    worker_->with_gateway(
-        [this](Gateway& gateway) { gateway.set_policy(build_policy(config_, users_)); });
+    apply_policy();
     return control_ok();
   }
   const auto done = reload();

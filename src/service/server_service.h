@@ -16,6 +16,7 @@
 #include "core/server/gateway.h"
 #include "host/control_socket.h"
 #include "host/event_loop.h"
+#include "host/host_addresses.h"
 #include "host/interface_config.h"
 #include "host/ip_forwarding.h"
 #include "host/nat.h"
@@ -47,10 +48,14 @@ class ServerService {
   std::expected<void, StartError> open_control();
   static std::expected<std::unique_ptr<TlsContext>, StartError> make_tls(
       const ServerConfig& config);
+  std::expected<void, StartError> watch_host_addresses();
+  void on_host_addresses();
   Result<void, SysError> apply_interface();
   Result<void, SysError> apply_forwarding();
   Result<void, SysError> apply_nat();
   uint32_t interface_mtu() const;
+  std::unique_ptr<const PolicySnapshot> policy() const;
+  void apply_policy();
   StoreResult<void> read_users();
   void store_lease(const LeaseChanged& lease);
   void forget_leases();
@@ -83,6 +88,7 @@ class ServerService {
   std::optional<TunDevice> tun_;
   std::optional<TunnelInterface> interface_;
   InterfaceState wanted_;
+  std::optional<HostAddresses> host_addresses_;
   std::optional<IpForwarding> forwarding_;
   std::optional<Nat> nat_;
   std::vector<UdpSocket> sockets_;

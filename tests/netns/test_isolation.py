@@ -74,6 +74,7 @@ def test_others_are_reached_all_the_same(net, family):
 
 @families
 def test_the_gateways_outer_address_is_no_destination_in_the_tunnel(net, family):
+    """Our client keeps it back; that the gateway does, too, is in test_enforcement.py."""
     address = GATEWAY_OUTER[family]
     net.clients[0].route(address, dev=CLIENT_TUN)
     try:
@@ -88,6 +89,41 @@ def test_the_gateways_outer_address_is_no_destination_in_the_tunnel(net, family)
 @families
 def test_the_gateway_answers_pings(net, family):
     assert net.clients[0].ping(GATEWAY_INNER[family]).ok
+
+
+PROHIBITED = {4: "filtered", 6: "rohibited"}  # as ping writes it
+
+
+@families
+def test_the_gateways_other_addresses_are_refused_and_can_be_allowed(net, family):
+    """Of the network that is behind it, which its clients reach: at once, without reconnecting."""
+    address = GATEWAY_OF_INNER[family]
+
+    def reached(client: int) -> list[str]:
+        # Not by UDP: an echo that listens on all addresses answers from another one.
+        answers = reachable(net, net.clients[client], address)
+        return [way for way in ("ping", "tcp") if answers[way]]
+
+    assert reached(0) == []
+    reply = net.clients[0].ping(address, wait=1)
+    assert re.search(PROHIBITED[family], reply.output), reply.output
+    net.gateway.run("user", "set", "alice", "--reach-gateway", "all")
+    assert reached(0) == ["ping", "tcp"]
+    assert reached(1) == [], "bob's policy is as it was"
+    net.gateway.run("user", "set", "alice", "--reach-gateway", "tunnel")
+    assert reached(0) == []
+    assert reachable(net, net.clients[0], GATEWAY_INNER[family]) == EVERYTHING
+
+
+@families
+def test_the_gateway_itself_by_ping_alone_or_not_at_all(net, family):
+    address = GATEWAY_INNER[family]
+    net.gateway.run("user", "set", "alice", "--reach-gateway", "ping")
+    assert reachable(net, net.clients[0], address) == {**NOTHING, "ping": True}
+    net.gateway.run("user", "set", "alice", "--reach-gateway", "no")
+    assert reachable(net, net.clients[0], address) == NOTHING
+    assert reachable(net, net.clients[0], INNER[family]) == EVERYTHING
+    net.gateway.run("user", "set", "alice", "--reach-gateway", "tunnel")
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "10.8.0.255", "255.255.255.255"])

@@ -109,7 +109,7 @@ GatewayConfig gateway_config() {
 
 std::unique_ptr<const PolicySnapshot> everybody() {
   PolicySnapshot out;
-  out.unknown_clients = ClientPolicy{.reach_gateway = Permission::Allow};
+  out.unknown_clients = ClientPolicy{.reach_gateway = GatewayReach::Tunnel};
   out.default_routes = {prefix("10.8.0.0/24"), prefix("198.51.100.0/24")};
   return std::make_unique<const PolicySnapshot>(std::move(out));
 }

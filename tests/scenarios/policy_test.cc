@@ -159,8 +159,8 @@ SCENARIO(destinations_that_nobody_may_reach, 3,
   PolicySnapshot policy;
   policy.unknown_clients = ClientPolicy{
       .allowed_destinations = std::vector{Lab::prefix("0.0.0.0/0"), Lab::prefix("::/0")},
-      .reach_gateway = Permission::Deny};
-  policy.denied_destinations = {Lab::prefix("192.0.2.0/24"), Lab::prefix("203.0.113.0/24")};
+      .reach_gateway = GatewayReach::None};
+  policy.gateway_addresses = {Lab::prefix("192.0.2.0/24"), Lab::prefix("203.0.113.0/24")};
   policy.default_routes = {Lab::prefix("0.0.0.0/0"), Lab::prefix("::/0")};
   lab.add_server({.policy = std::move(policy)});
   ClientSetup setup;

@@ -33,7 +33,7 @@ bool scope_is_prohibited(const Scope& scope, std::span<const IpAddress> resolved
 struct ClientRules {
   std::optional<RangeSet> allowed;  // nullopt: whatever is advertised
   Permission reach_clients = Permission::Deny;
-  Permission reach_gateway = Permission::Allow;
+  GatewayReach reach_gateway = GatewayReach::Tunnel;
   RangeSet own_subnets;
 
   static ClientRules of(const ClientPolicy& policy);

@@ -21,7 +21,7 @@ void Gateway::Impl::reserve_fixed_addresses() {
 
 void Gateway::Impl::set_policy(std::unique_ptr<const PolicySnapshot> snapshot) {
   policy = std::move(snapshot);
-  denied = RangeSet(policy->denied_destinations);
+  host_addresses = RangeSet(policy->gateway_addresses);
   reserve_fixed_addresses();
   for (size_t i = 0; i < slots.size(); ++i) {
     if (!slots[i]) continue;

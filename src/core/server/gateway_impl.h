@@ -65,9 +65,9 @@ struct Gateway::Impl {
     Scope scope;
     std::vector<IpAddress> resolved;  // of a scope that is a name
     ClientRules rules;
-    std::optional<IpAddress> outer;      // of ours, that it is connected to: never its destination
-    std::vector<IpPrefix> addresses;     // assigned and routed to it
-    std::vector<IpPrefix> site_subnets;  // advertised by it and routed to it
+    std::optional<IpAddress> outer;                        // of ours, that it is connected to
+    std::vector<IpPrefix> addresses;                       // assigned and routed to it
+    std::vector<IpPrefix> site_subnets;                    // advertised by it and routed to it
     std::optional<std::vector<IpPrefix>> routes_override;  // set_session
     bool touched = false;                                  // is in touched_
   };
@@ -142,7 +142,7 @@ struct Gateway::Impl {
   void give_up_waiting(HttpConnection& connection, StreamId stream);
   void open_session(HttpConnection& connection, StreamId stream, const Admitted& admitted,
                     std::vector<IpAddress> resolved);
-  RangeSet denied_to(const ClientPolicy& client, const HttpConnection& connection) const;
+  RangeSet gateway_denied_to(const ClientPolicy& client, const HttpConnection& connection) const;
   void take_fixed(const std::string& identity, std::span<const IpPrefix> prefixes);
   std::vector<IpPrefix> lease_for(const Admitted& admitted, const ClientPolicy& policy,
                                   std::span<const IpAddress> resolved);
@@ -180,19 +180,20 @@ struct Gateway::Impl {
   void on_tun_packet(const PacketSlices& packet);
   void flush_queue(Session& session);
   void on_inner_packet(Session& from, Bytes packet, const IpPacketView& view);
+  bool may_reach_gateway(const Session& from, const IpPacketView& view) const;
   std::optional<DropReason> check_policy(const Session& from, const IpPacketView& view,
                                          Session*& destination);
   void drop_from_tun(DropReason reason, const PacketSlices& packet, const IpPacketView& view);
   bool may_talk(const Session& a, const Session& b) const {
     if (mutant("clients.one_side")) return a.rules.reach_clients == Permission::Allow;
-    if (mutant("clients.wrong_field")) return a.rules.reach_gateway == Permission::Allow;
+    if (mutant("clients.wrong_field")) return a.rules.reach_gateway != GatewayReach::None;
     return a.rules.reach_clients == Permission::Allow && b.rules.reach_clients == Permission::Allow;
   }
 
   GatewayConfig config;
   Admission admission;
   std::unique_ptr<const PolicySnapshot> policy;
-  RangeSet denied;  // of the policy: nobody's destination
+  RangeSet host_addresses;  // of the policy: the gateway's own outside the tunnel
   AddressPool pool;
   uint64_t flow_seed;  // of this run
   RangeSet own;        // our inner addresses

@@ -75,18 +75,25 @@ void Gateway::Impl::on_inner_packet(Session& from, Bytes packet, const IpPacketV
   touch(*destination);
 }
 
+// Packets for an address of the gateway's host, inside the tunnel or outside it.
+bool Gateway::Impl::may_reach_gateway(const Session& from, const IpPacketView& view) const {
+  const GatewayReach reach = from.rules.reach_gateway;
+  const IpAddress& target = mutant("gateway.wrong_field") ? view.source : view.destination;
+  if (own.contains(target)) {
+    if (reach == GatewayReach::Ping && !mutant("gateway.ping.remove"))
+      return view.protocol == ip_protocol::icmp_of(view.version);
+    return reach != GatewayReach::None || mutant("gateway.reach.remove");
+  }
+  if (reach == GatewayReach::All || mutant("gateway.all.remove")) return true;
+  if (host_addresses.contains(target) && !mutant("gateway.host.remove")) return false;
+  return from.outer != target || mutant("gateway.outer.remove");
+}
+
 // Where a client's packet may go. `destination` stays null for the kernel.
 std::optional<DropReason> Gateway::Impl::check_policy(const Session& from, const IpPacketView& view,
                                                       Session*& destination) {
-  if (own.contains(mutant("gateway.wrong_field") ? view.source : view.destination)) {
-    if (from.rules.reach_gateway == Permission::Allow || mutant("gateway.reach.remove"))
-      return std::nullopt;
-    return DropReason::DestinationDenied;
-  }
-  if (denied.contains(view.destination) && !mutant("denied.remove"))
-    return DropReason::DestinationDenied;
-  if (from.outer == view.destination && !mutant("denied.outer.remove"))
-    return DropReason::DestinationDenied;
+  if (!may_reach_gateway(from, view)) return DropReason::DestinationDenied;
+  if (own.contains(view.destination)) return std::nullopt;
   if (from.rules.allowed && !from.rules.allowed->contains(view.destination) &&
       !mutant("allowed.remove")) {
     return DropReason::DestinationDenied;

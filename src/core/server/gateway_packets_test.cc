@@ -140,8 +140,8 @@ TEST(GatewayPackets, what_became_too_big_in_a_queue_is_answered_to_its_sender) {
 TEST(GatewayPackets, faults_c4_gateway_services_are_its_inner_addresses_only) {
   PolicySnapshot policy = GatewayWorld::default_policy();
   policy.default_routes = nets({"0.0.0.0/0", "::/0"});
-  policy.denied_destinations = nets({"198.51.100.7/32", "172.16.0.0/12"});
-  policy.clients["bert"].reach_gateway = Permission::Deny;
+  policy.gateway_addresses = nets({"198.51.100.7/32", "172.16.0.0/12"});
+  policy.clients["bert"].reach_gateway = GatewayReach::None;
   GatewayWorld w({}, policy);
   auto& anna = w.open("anna");
   auto& bert = w.open("bert");
@@ -161,6 +161,67 @@ TEST(GatewayPackets, faults_c4_gateway_services_are_its_inner_addresses_only) {
   EXPECT_EQ(w.tun.packets.size(), 2u);
   w.send(anna, make_packet("10.8.0.2", "203.0.113.1"));
   EXPECT_EQ(w.tun.packets.size(), 3u);
+}
+
+// proves: Z5
+TEST(GatewayPackets, faults_c4_each_level_of_reach_opens_what_it_says) {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.default_routes = nets({"0.0.0.0/0", "::/0"});
+  policy.gateway_addresses = nets({"198.51.100.7/32", "198.51.100.255/32", "2001:db8:7::7/128"});
+  struct Case {
+    GatewayReach reach;
+    bool ping, service, host;
+  };
+  for (const Case& test :
+       {Case{GatewayReach::None, false, false, false}, Case{GatewayReach::Ping, true, false, false},
+        Case{GatewayReach::Tunnel, true, true, false}, Case{GatewayReach::All, true, true, true}}) {
+    policy.clients["anna"].reach_gateway = test.reach;
+    GatewayWorld w({}, policy);
+    auto& anna = w.connect("anna");
+    anna.local = ip("203.0.113.9");
+    w.request(anna, kStream);
+    const auto passes = [&](const char* source, const char* target, uint8_t protocol) {
+      const size_t before = w.tun.packets.size();
+      w.packets(anna).clear();
+      w.send(anna, make_packet(source, target, {.protocol = protocol}));
+      const bool passed = w.tun.packets.size() > before;
+      // Refused by a policy, and said so: 3/13, or 1/1 of ICMPv6.
+      const bool v4 = std::string_view(source).find(':') == std::string_view::npos;
+      const auto prohibited = v4 ? std::pair(3, 13) : std::pair(1, 1);
+      if (!passed && protocol == 17) EXPECT_EQ(icmp_of(w.packets(anna).at(0)), prohibited);
+      return passed;
+    };
+    const auto name = to_string(test.reach);
+    EXPECT_EQ(passes("10.8.0.2", "10.8.0.1", 1), test.ping) << name;
+    EXPECT_EQ(passes("fd00:8::2", "fd00:8::1", 58), test.ping) << name;
+    EXPECT_EQ(passes("10.8.0.2", "10.8.0.1", 17), test.service) << name;
+    EXPECT_EQ(passes("fd00:8::2", "fd00:8::1", 17), test.service) << name;
+    for (const uint8_t protocol : {uint8_t{1}, uint8_t{17}}) {
+      EXPECT_EQ(passes("10.8.0.2", "198.51.100.7", protocol), test.host) << name;
+      EXPECT_EQ(passes("10.8.0.2", "198.51.100.255", protocol), test.host) << name;
+      EXPECT_EQ(passes("10.8.0.2", "203.0.113.9", protocol), test.host) << name << ": dialled";
+      EXPECT_TRUE(passes("10.8.0.2", "198.51.100.8", protocol)) << name << ": somebody else";
+    }
+    EXPECT_EQ(passes("fd00:8::2", "2001:db8:7::7", 17), test.host) << name;
+  }
+}
+
+// Addresses that the host gets are shut on live sessions, too, and those it loses are open.
+TEST(GatewayPackets, faults_c4_new_addresses_of_the_host_count_at_once) {
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  policy.default_routes = nets({"0.0.0.0/0"});
+  GatewayWorld w({}, policy);
+  auto& anna = w.open("anna");
+  w.send(anna, make_packet("10.8.0.2", "198.51.100.7"));
+  EXPECT_EQ(w.tun.packets.size(), 1u);
+  PolicySnapshot later = policy;
+  later.gateway_addresses = nets({"198.51.100.7/32"});
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(later));
+  w.send(anna, make_packet("10.8.0.2", "198.51.100.7"));
+  EXPECT_EQ(w.tun.packets.size(), 1u);
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(policy));
+  w.send(anna, make_packet("10.8.0.2", "198.51.100.7"));
+  EXPECT_EQ(w.tun.packets.size(), 2u);
 }
 
 // proves: Z5

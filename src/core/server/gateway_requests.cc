@@ -159,12 +159,13 @@ void Gateway::on_resolved(uint64_t ticket, const std::vector<IpAddress>& address
 }
 
 // What of the gateway itself the client may not reach (RFC 9298 7).
-RangeSet Gateway::Impl::denied_to(const ClientPolicy& client,
-                                  const HttpConnection& connection) const {
-  std::vector<IpPrefix> out = policy->denied_destinations;
+RangeSet Gateway::Impl::gateway_denied_to(const ClientPolicy& client,
+                                          const HttpConnection& connection) const {
+  if (client.reach_gateway == GatewayReach::All && !mutant("scope.all.negate")) return {};
+  std::vector<IpPrefix> out = policy->gateway_addresses;
   if (const auto outer = connection.local_address(); outer && !mutant("scope.outer.remove"))
     out.push_back(IpPrefix::host(*outer));
-  if (client.reach_gateway == Permission::Deny && !mutant("scope.inner.remove")) {
+  if (client.reach_gateway == GatewayReach::None && !mutant("scope.inner.remove")) {
     for (const IpAddress& address : pool.own_addresses()) out.push_back(IpPrefix::host(address));
   }
   return mutant("scope.denied.remove") ? RangeSet() : RangeSet(out);
@@ -174,7 +175,7 @@ void Gateway::Impl::open_session(HttpConnection& connection, StreamId stream,
                                  const Admitted& admitted, std::vector<IpAddress> resolved) {
   const ClientPolicy& client = *policy->find(admitted.identity);
   const auto scoped = routes_in_scope(policy->routes_for(client), admitted.scope, resolved);
-  if (scope_is_prohibited(admitted.scope, resolved, denied_to(client, connection))) {
+  if (scope_is_prohibited(admitted.scope, resolved, gateway_denied_to(client, connection))) {
     return refuse(connection, stream,
                   {.status = recommended_status(ProxyError::DestinationIpProhibited),
                    .error = ProxyError::DestinationIpProhibited,

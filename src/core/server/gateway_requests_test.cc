@@ -214,8 +214,9 @@ TEST(GatewayRequests, rfc9298_7_targets_that_nobody_may_reach) {
 TEST(GatewayRequests, rfc9298_7_targets_that_are_the_gateway_itself) {
   PolicySnapshot policy = GatewayWorld::default_policy();
   policy.default_routes = nets({"0.0.0.0/0", "::/0"});
-  policy.denied_destinations = nets({"198.51.100.0/25"});
-  policy.clients["bert"].reach_gateway = Permission::Deny;
+  policy.gateway_addresses = nets({"198.51.100.0/25"});
+  policy.clients["bert"].reach_gateway = GatewayReach::None;
+  policy.clients["carl"].reach_gateway = GatewayReach::All;
   GatewayWorld w({}, std::move(policy));
   const auto ask = [&](const char* who, std::string_view target,
                        const std::vector<IpAddress>& resolved = {}) {
@@ -239,6 +240,10 @@ TEST(GatewayRequests, rfc9298_7_targets_that_are_the_gateway_itself) {
   EXPECT_EQ(ask("anna", "10.8.0.1"), "");
   EXPECT_THAT(ask("bert", "10.8.0.1"), prohibited);
   EXPECT_THAT(ask("bert", "fd00%3A8%3A%3A1"), prohibited);
+  // All its addresses are for those whose policy says so.
+  EXPECT_EQ(ask("carl", "198.51.100.7"), "");
+  EXPECT_EQ(ask("carl", "203.0.113.9"), "");
+  EXPECT_THAT(ask("carl", "127.0.0.1"), prohibited);
 }
 
 // proves: S6, S7

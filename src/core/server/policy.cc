@@ -1,9 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/server/policy.h"
 
+#include <utility>
+
 #include "base/mutant.h"
 
 namespace masque {
+
+std::string_view to_string(GatewayReach reach) {
+  switch (reach) {
+    case GatewayReach::None:
+      return "no";
+    case GatewayReach::Ping:
+      return "ping";
+    case GatewayReach::Tunnel:
+      return "tunnel";
+    case GatewayReach::All:
+      return "all";
+  }
+  std::unreachable();
+}
+
+std::optional<GatewayReach> parse_gateway_reach(std::string_view text) {
+  for (const auto reach :
+       {GatewayReach::None, GatewayReach::Ping, GatewayReach::Tunnel, GatewayReach::All}) {
+    if (text == to_string(reach)) return reach;
+  }
+  return std::nullopt;
+}
 
 bool equal_constant_time(Bytes a, Bytes b) {
   if (a.size() != b.size()) return mutant("compare.length.negate");

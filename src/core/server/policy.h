@@ -18,6 +18,17 @@ namespace masque {
 
 enum class Permission : uint8_t { Deny, Allow };
 
+// What of the gateway itself a client may send to; each value allows what the one before does.
+enum class GatewayReach : uint8_t {
+  None,
+  Ping,    // its inner addresses, by ICMP alone
+  Tunnel,  // its inner addresses: ping, a DNS server, whatever listens there
+  All,     // every address of the host that is routed into the tunnel
+};
+// As the operator writes it: no, ping, tunnel, all.
+std::string_view to_string(GatewayReach reach);
+std::optional<GatewayReach> parse_gateway_reach(std::string_view text);
+
 using Fingerprint = std::array<uint8_t, 32>;  // SHA-256 of a certificate's SubjectPublicKeyInfo
 using TokenHash = std::array<uint8_t, 32>;    // SHA-256 of a bearer token; tokens are never stored
 
@@ -29,9 +40,7 @@ struct ClientPolicy {
   std::optional<std::vector<IpPrefix>> routes;
   // Traffic between two clients flows when both of them have this.
   Permission reach_clients = Permission::Deny;
-  // The gateway's own inner addresses (ping, DNS). Everything else of the gateway is always
-  // refused.
-  Permission reach_gateway = Permission::Allow;
+  GatewayReach reach_gateway = GatewayReach::Tunnel;
   // Site-to-site: the subnets this client may advertise to us and send from.
   std::vector<IpPrefix> own_subnets;
   // Instead of addresses from the pool, one family or both.
@@ -52,8 +61,10 @@ struct PolicySnapshot {
   std::optional<ClientPolicy> unknown_clients;
   std::vector<TokenEntry> tokens;
   std::vector<Fingerprint> revoked;
-  // Never a destination for any client: the gateway's own outer addresses and networks.
-  std::vector<IpPrefix> denied_destinations;
+  // What the gateway's host takes for itself outside the tunnel: its addresses, broadcast ones too.
+  // Who trusts the host would trust a client that reaches it there (RFC 9298 7), so only
+  // GatewayReach::All may.
+  std::vector<IpPrefix> gateway_addresses;
 
   // Null when the identity is unknown and unknown ones are refused. Disabled ones are returned.
   const ClientPolicy* find(std::string_view identity) const;

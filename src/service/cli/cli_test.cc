@@ -232,10 +232,10 @@ TEST_F(CliTest, user_names_and_options_are_checked) {
 TEST_F(CliTest, user_set_changes_what_is_given) {
   ASSERT_EQ(init(), kExitDone);
   ASSERT_EQ(add("anna"), kExitDone);
-  ASSERT_EQ(
-      run({"user", "set", "anna", "-c", toml(), "--allow", "10.1.0.0/16", "--allow", "fd00::/8",
-           "--address", "10.8.0.77/32", "--subnet", "192.168.7.0/24", "--reach-clients", "yes"}),
-      kExitDone)
+  ASSERT_EQ(run({"user", "set", "anna", "-c", toml(), "--allow", "10.1.0.0/16", "--allow",
+                 "fd00::/8", "--address", "10.8.0.77/32", "--subnet", "192.168.7.0/24",
+                 "--reach-clients", "yes", "--reach-gateway", "all"}),
+            kExitDone)
       << err;
   ASSERT_EQ(run({"user", "set", "anna", "-c", toml(), "--address", "none"}), kExitDone);
   ASSERT_EQ(run({"user", "list", "-c", toml(), "--json"}), kExitDone);
@@ -244,6 +244,7 @@ TEST_F(CliTest, user_set_changes_what_is_given) {
   EXPECT_EQ(json["addresses"], Json::array());
   EXPECT_EQ(json["subnets"], (Json{"192.168.7.0/24"}));
   EXPECT_EQ(json["reach_clients"], true);
+  EXPECT_EQ(json["reach_gateway"], "all");
   EXPECT_EQ(json["state"], "active");
   const auto manual = read_text_file(std::string(MASQUE_SOURCE_DIR) + "/docs/operating.md");
   for (const auto& [member, value] : json.items())
@@ -251,6 +252,7 @@ TEST_F(CliTest, user_set_changes_what_is_given) {
   ASSERT_EQ(run({"user", "list", "-c", toml()}), kExitDone);
   EXPECT_THAT(out, HasSubstr("anna  active"));
   EXPECT_EQ(run({"user", "set", "bob", "-c", toml(), "--reach-clients", "no"}), kExitFailed);
+  EXPECT_EQ(run({"user", "set", "anna", "-c", toml(), "--reach-gateway", "on"}), kExitUsage);
 }
 
 TEST_F(CliTest, lists_at_the_limit_and_past_it) {

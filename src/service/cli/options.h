@@ -19,6 +19,7 @@ struct InitOptions {
 struct PolicyOptions {
   std::vector<std::string> allow, address, route, subnet;
   std::string reach_clients;  // "yes", "no" or empty
+  std::string reach_gateway;  // of GatewayReach, or empty
 };
 
 struct UserAddOptions {

@@ -162,6 +162,11 @@ void Definition::add_policy(CLI::App* c, PolicyOptions& policy) {
                          "Whether the user may reach other clients")
                ->type_name("yes|no"),
            {"yes", "no"});
+  restrict(c->add_option("--reach-gateway", policy.reach_gateway,
+                         "What the user may reach of the gateway itself: of its addresses in the "
+                         "tunnel nothing, ping or everything, or all of its host")
+               ->type_name("no|ping|tunnel|all"),
+           {"no", "ping", "tunnel", "all"});
 }
 
 void Definition::add_user() {

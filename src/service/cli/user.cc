@@ -96,6 +96,8 @@ std::expected<void, int> apply(const CliContext& cli, const ServerConfig& config
   if (!options.reach_clients.empty()) {
     policy.reach_clients = options.reach_clients == "yes" ? ClientReach::Allow : ClientReach::Deny;
   }
+  policy.reach_gateway =
+      parse_gateway_reach(options.reach_gateway).value_or(policy.reach_gateway);  // checked before
   for (const auto& subnet : policy.site_subnets) {
     const auto pool =
         std::ranges::find_if(config.pools, [&](const IpPrefix& p) { return p.overlaps(subnet); });
@@ -205,7 +207,8 @@ Json user_json(const User& user) {
               {"addresses", to_json_array(user.policy.addresses)},
               {"routes", to_json_array(user.policy.routes)},
               {"subnets", to_json_array(user.policy.site_subnets)},
-              {"reach_clients", user.policy.reach_clients == ClientReach::Allow}};
+              {"reach_clients", user.policy.reach_clients == ClientReach::Allow},
+              {"reach_gateway", to_string(user.policy.reach_gateway)}};
   if (user.revoked) out["revoked"] = *user.revoked;
   return out;
 }
@@ -317,13 +320,15 @@ int command_user_list(const CliContext& cli, const UserListOptions& options) {
     return cli.answer(dump_json(list) + "\n");
   }
   std::vector<std::vector<std::string>> rows = {{"USER", "STATE", "CREATED", "TOKEN", "ADDRESSES",
-                                                 "ALLOWED", "ROUTES", "SUBNETS", "CLIENTS"}};
+                                                 "ALLOWED", "ROUTES", "SUBNETS", "CLIENTS",
+                                                 "GATEWAY"}};
   for (const auto& user : *users) {
     const bool reach = user.policy.reach_clients == ClientReach::Allow;
     rows.push_back({user.name, user.revoked ? "revoked" : "active", date(user.created),
                     user.token_hash.empty() ? "no" : "yes", joined(user.policy.addresses),
                     joined(user.policy.allowed), joined(user.policy.routes),
-                    joined(user.policy.site_subnets), reach ? "yes" : "no"});
+                    joined(user.policy.site_subnets), reach ? "yes" : "no",
+                    std::string(to_string(user.policy.reach_gateway))});
   }
   return cli.answer(text_table(rows));
 }

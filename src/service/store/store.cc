@@ -2,6 +2,7 @@
 #include "service/store/store.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cerrno>
 #include <filesystem>
@@ -16,9 +17,9 @@ namespace masque {
 namespace {
 
 constexpr int64_t kApplicationId = 0x4d565031;  // "MVP1": tells our files from other SQLite ones
-constexpr int64_t kSchemaVersion = 1;
+constexpr int64_t kSchemaVersion = 2;
 
-// Version 1. Later versions add steps to upgrade(); a released step never changes.
+// Version 1. Later versions add steps; a released step never changes.
 constexpr const char* kSchema1 = R"sql(
 CREATE TABLE users (
   name TEXT PRIMARY KEY,
@@ -42,8 +43,17 @@ CREATE TABLE leases (
 CREATE INDEX leases_identity ON leases(identity);
 )sql";
 
+// Version 2: what a user may reach of the gateway.
+constexpr const char* kSchema2 = R"sql(
+ALTER TABLE users ADD COLUMN reach_gateway TEXT NOT NULL DEFAULT 'tunnel';
+)sql";
+
+constexpr std::array kSteps = {kSchema1, kSchema2};
+static_assert(kSteps.size() == kSchemaVersion);
+
 constexpr std::string_view kUserColumns =
-    "SELECT name, fingerprint, token_hash, created, revoked, reach_clients FROM users";
+    "SELECT name, fingerprint, token_hash, created, revoked, reach_clients, reach_gateway FROM "
+    "users";
 
 StoreError corrupt_row(const Database& database, std::string_view what) {
   return {StoreError::Kind::Corrupt,
@@ -66,12 +76,15 @@ StoreResult<void> configure(Database& database) {
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
 }
 
-StoreResult<void> create_schema(Database& database) {
+// Makes the tables, or brings those of an earlier version up to date.
+StoreResult<void> upgrade(Database& database) {
   TRY(auto transaction, Transaction::begin(database));
   // Another process may have been first while this one waited for the lock.
   TRY(const int64_t version, database.number("PRAGMA user_version"));
-  if (version != 0) return {};
-  TRY_VOID(database.execute(kSchema1));
+  if (version >= kSchemaVersion) return {};
+  for (auto step = static_cast<size_t>(version); step < kSteps.size(); ++step) {
+    TRY_VOID(database.execute(kSteps[step]));
+  }
   TRY_VOID(database.execute(std::format("PRAGMA application_id = {}", kApplicationId).c_str()));
   TRY_VOID(database.execute(std::format("PRAGMA user_version = {}", kSchemaVersion).c_str()));
   return transaction.commit();
@@ -127,6 +140,10 @@ StoreResult<User> read_user(Database& database, const Statement& row) {
             .policy = {}};
   if (!is_user_name(user.name)) return std::unexpected(corrupt_row(database, "name of a user"));
   user.policy.reach_clients = row.number(5) == 1 ? ClientReach::Allow : ClientReach::Deny;
+  const auto reach_gateway = parse_gateway_reach(row.text(6));
+  if (!reach_gateway)
+    return std::unexpected(corrupt_row(database, std::format("policy of user {}", user.name)));
+  user.policy.reach_gateway = *reach_gateway;
   TRY(user.policy.allowed, read_prefixes(database, user.name, "allow"));
   TRY(user.policy.addresses, read_prefixes(database, user.name, "address"));
   TRY(user.policy.routes, read_prefixes(database, user.name, "route"));
@@ -177,8 +194,10 @@ StoreResult<void> write_policy(Database& database, std::string_view user,
                                const UserPolicy& policy) {
   TRY_VOID(check_conflicts(database, user, policy));
   TRY_VOID(database.prepare("DELETE FROM user_prefixes WHERE user = ?").bind(user).run());
-  auto reach = database.prepare("UPDATE users SET reach_clients = ? WHERE name = ?");
-  TRY_VOID(reach.bind(int64_t{policy.reach_clients == ClientReach::Allow}).bind(user).run());
+  auto reach =
+      database.prepare("UPDATE users SET reach_clients = ?, reach_gateway = ? WHERE name = ?");
+  reach.bind(int64_t{policy.reach_clients == ClientReach::Allow});
+  TRY_VOID(reach.bind(to_string(policy.reach_gateway)).bind(user).run());
   TRY_VOID(insert_prefixes(database, user, "allow", policy.allowed));
   TRY_VOID(insert_prefixes(database, user, "address", policy.addresses));
   TRY_VOID(insert_prefixes(database, user, "route", policy.routes));
@@ -235,7 +254,7 @@ StoreResult<std::unique_ptr<Store>> Store::open(const std::string& path, Open mo
   TRY(auto database, Database::open(path, busy_timeout));
   TRY_VOID(check_schema(*database));
   TRY_VOID(configure(*database));
-  TRY_VOID(create_schema(*database));
+  TRY_VOID(upgrade(*database));
   return std::unique_ptr<Store>(new Store(std::make_unique<Connection>(std::move(database))));
 }
 

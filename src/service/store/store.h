@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "core/ip/address.h"
+#include "core/server/policy.h"
 
 namespace masque {
 
@@ -50,6 +51,7 @@ struct UserPolicy {
   std::vector<IpPrefix> routes;     // advertised to this user; empty: the server's advertise_routes
   std::vector<IpPrefix> site_subnets;  // the user may advertise these (site-to-site)
   ClientReach reach_clients = ClientReach::Deny;
+  GatewayReach reach_gateway = GatewayReach::Tunnel;
   friend bool operator==(const UserPolicy&, const UserPolicy&) = default;
 };
 

@@ -72,7 +72,8 @@ TEST_F(StoreTest, keeps_users_and_their_policy) {
                           .addresses = {prefix("10.8.0.9/32")},
                           .routes = {prefix("10.1.0.0/16")},
                           .site_subnets = {prefix("192.168.7.0/24")},
-                          .reach_clients = ClientReach::Allow};
+                          .reach_clients = ClientReach::Allow,
+                          .reach_gateway = GatewayReach::Ping};
   {
     const auto store = open();
     ASSERT_TRUE(store->add_user(user("anna", "aa")));
@@ -129,6 +130,24 @@ TEST_F(StoreTest, names_are_safe_everywhere) {
   }
   EXPECT_TRUE(is_user_name(std::string(kUserNameBytesMax, 'a')));
   EXPECT_FALSE(is_user_name(std::string(kUserNameBytesMax + 1, 'a')));
+}
+
+TEST_F(StoreTest, the_first_schema_is_brought_up_to_date) {
+  ASSERT_TRUE(open()->add_user(user("anna", "aa")));
+  meddle(path, "ALTER TABLE users DROP COLUMN reach_gateway; PRAGMA user_version = 1;");
+  for (int times = 0; times < 2; ++times) {
+    const auto store = open(Store::Open::Existing);
+    ASSERT_TRUE(store);
+    const auto anna = store->user("anna");
+    ASSERT_TRUE(anna) << anna.error().text;
+    EXPECT_EQ(anna->policy.reach_gateway, GatewayReach::Tunnel);
+  }
+  UserPolicy policy;
+  policy.reach_gateway = GatewayReach::All;
+  ASSERT_TRUE(open()->set_policy("anna", policy));
+  EXPECT_EQ(open()->user("anna")->policy.reach_gateway, GatewayReach::All);
+  meddle(path, "UPDATE users SET reach_gateway = 'everything'");
+  EXPECT_EQ(open()->user("anna").error().kind, Kind::Corrupt) << "not taken for another value";
 }
 
 TEST_F(StoreTest, a_newer_schema_is_refused_and_untouched) {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "host/host_addresses.h"
 #include "host/interface_config.h"
 #include "host/network_monitor.h"
 #include "namespace.h"
@@ -325,6 +326,48 @@ TEST_F(Interface, the_monitor_reports_links_addresses_and_routes) {
   tun_.reset();
   ASSERT_TRUE(monitor->poll_events(events));
   EXPECT_TRUE(seen(Kind::LinkRemoved, [](const auto&) { return true; }));
+}
+
+// All that the kernel takes for the host, but for the tunnel's own.
+// proves: Z5
+TEST_F(Interface, the_hosts_own_addresses_are_known_and_followed) {
+  TunnelInterface tunnel = start();
+  apply(tunnel, plain_state());
+  auto host = HostAddresses::create(tunnel.index());
+  ASSERT_TRUE(host) << host.error().message();
+  const auto has = [&](const char* text) {
+    return std::ranges::contains(host->prefixes(), prefix(text));
+  };
+  // Until the kernel has told all of a change.
+  const auto follows = [&](const char* text, bool wanted) {
+    for (int attempt = 0; attempt < 200 && has(text) != wanted; ++attempt) {
+      if (sys::poll_one(host->fd(), POLLIN, 10).value_or(false)) EXPECT_TRUE(host->refresh());
+    }
+    return has(text) == wanted;
+  };
+  EXPECT_TRUE(has("192.0.2.2/32"));
+  EXPECT_TRUE(has("2001:db8:1::2/128"));
+  EXPECT_TRUE(has("127.0.0.0/8"));
+  EXPECT_FALSE(has("10.8.0.2/32")) << "the tunnel's own";
+  EXPECT_FALSE(has("2001:db8:8::2/128"));
+  ASSERT_EQ(std::system("ip address add 172.20.0.2/24 brd + dev wan0 && "
+                        "ip address add 2001:db8:20::2/64 dev wan0 nodad && "
+                        "ip route add local 203.0.113.0/24 dev lo"),
+            0);
+  for (const char* text :
+       {"172.20.0.2/32", "172.20.0.255/32", "2001:db8:20::2/128", "203.0.113.0/24"}) {
+    EXPECT_TRUE(follows(text, true)) << text;
+  }
+  // A router also has the anycast address of each of its networks (RFC 4291 2.6.1).
+  ASSERT_TRUE(sys::write_file("/proc/sys/net/ipv6/conf/all/forwarding", "1"));
+  EXPECT_TRUE(follows("2001:db8:20::/128", true));
+  ASSERT_EQ(std::system("ip address del 172.20.0.2/24 dev wan0 && "
+                        "ip address del 2001:db8:20::2/64 dev wan0"),
+            0);
+  for (const char* text : {"172.20.0.2/32", "172.20.0.255/32", "2001:db8:20::2/128"}) {
+    EXPECT_TRUE(follows(text, false)) << text;
+  }
+  EXPECT_TRUE(has("203.0.113.0/24"));
 }
 
 TEST_F(Interface, adding_twice_and_removing_what_is_gone_succeed) {

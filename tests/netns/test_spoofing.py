@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets that a client must not send, and that never arrive (faults.md C1, C10 to C12).
+"""Packets that a client must not send, and that never arrive (faults.md C1, C10 to C12). Our own
+client keeps most of them back; what the gateway does with them is test_enforcement.py.
 
     client2 ══ tunnel ══╮
                      gateway ── inner (all that arrives is recorded)

@@ -39,6 +39,18 @@ ClientPolicy policy_of(const User& user) {
   return out;
 }
 
+// The certificate's names and addresses, and those that the configuration gives to clients.
+std::vector<std::string> authorities_of(const ServerConfig& config) {
+  std::vector<std::string> out;
+  if (!config.server_name.empty()) out.push_back(config.server_name);
+  if (!config.listen.address.is_any()) out.push_back(config.listen.address.to_string());
+  if (const auto certificate = read_certificate(config.certificate.pem)) {
+    out.insert(out.end(), certificate->dns_names.begin(), certificate->dns_names.end());
+    out.insert(out.end(), certificate->addresses.begin(), certificate->addresses.end());
+  }
+  return out;
+}
+
 }  // namespace
 
 std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config,
@@ -59,6 +71,7 @@ std::unique_ptr<const PolicySnapshot> build_policy(const ServerConfig& config,
   if (!mutant("builder.host.remove")) out->gateway_addresses = host;
   if (!config.listen.address.is_any() && !mutant("builder.listen.remove"))
     out->gateway_addresses.push_back(IpPrefix::host(config.listen.address));
+  if (!mutant("builder.authorities.remove")) out->authorities = authorities_of(config);
   return out;
 }
 

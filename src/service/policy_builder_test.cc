@@ -106,5 +106,23 @@ TEST(PolicyBuilder, the_hosts_addresses_are_the_gateways) {
   EXPECT_EQ(build_policy(anywhere, users, host)->gateway_addresses, host);
 }
 
+// RFC 9110 7.4: what the certificate is valid for, and what clients are told to dial.
+TEST(PolicyBuilder, authorities_are_the_names_of_certificate_and_configuration) {
+  ServerConfig named = config();
+  named.server_name = "vpn.example";
+  EXPECT_EQ(policy_of(user("anna"), named)->authorities,
+            (std::vector<std::string>{"vpn.example", "192.0.2.1"}));
+  named.listen = *SocketAddress::parse("[::]:4433");
+  const auto ca = make_ca("CA");
+  ASSERT_TRUE(ca);
+  const auto certificate =
+      make_server_certificate(*ca, {"vpn.example", "*.vpn.example", "203.0.113.9", "2001:db8::9"});
+  ASSERT_TRUE(certificate) << certificate.error();
+  named.certificate.pem = certificate->certificate_pem;
+  EXPECT_EQ(policy_of(user("anna"), named)->authorities,
+            (std::vector<std::string>{"vpn.example", "vpn.example", "*.vpn.example", "203.0.113.9",
+                                      "2001:db8::9"}));
+}
+
 }  // namespace
 }  // namespace masque

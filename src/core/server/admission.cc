@@ -29,13 +29,39 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
   return std::ranges::equal(a, b, [](char x, char y) { return lower(x) == lower(y); });
 }
 
-// "host", "[v6]" of "host:port", "[v6]:port".
-std::string_view without_port(std::string_view authority) {
-  const size_t colon = authority.rfind(':');
-  if (colon == std::string_view::npos) return authority;
-  const size_t bracket = authority.rfind(']');
-  if (bracket != std::string_view::npos && colon < bracket) return authority;
-  return authority.substr(0, colon);
+// "host" of "host" and "host:port", "v6" of "[v6]" and "[v6]:port".
+std::string_view host_of(std::string_view authority) {
+  if (authority.starts_with('[')) {
+    const size_t bracket = authority.find(']');
+    return bracket == std::string_view::npos ? authority : authority.substr(1, bracket - 1);
+  }
+  return authority.substr(0, authority.find(':'));
+}
+
+// RFC 9525 6.3: "*." stands for one label, and stands first.
+bool is_named_by(std::string_view host, std::string_view pattern) {
+  if (pattern.starts_with("*.") && !mutant("authority.wildcard.remove")) {
+    const size_t dot = host.find('.');
+    return dot != std::string_view::npos && dot > 0 &&
+           equal_ignoring_case(host.substr(dot), pattern.substr(1));
+  }
+  return equal_ignoring_case(host, pattern);
+}
+
+// RFC 9110 7.4: a request for an origin that our certificate is not valid for is rejected. Ports do
+// not count, for there may be a NAT in front; nor does how an address is written.
+bool is_our_authority(std::string_view authority, const std::vector<std::string>& ours,
+                      const std::optional<IpAddress>& local) {
+  if (ours.empty() || mutant("authority.remove")) return true;
+  const std::string_view host = host_of(authority);
+  if (const auto address = IpAddress::parse(host)) {
+    return local == *address || std::ranges::any_of(ours, [&](const std::string& text) {
+             const auto own = IpAddress::parse(text);
+             return own && *own == *address;
+           });
+  }
+  return std::ranges::any_of(
+      ours, [&](const std::string& pattern) { return is_named_by(host, pattern); });
 }
 
 // RFC 6750 2.1, the scheme is case-insensitive (RFC 9110 11.1). nullopt: no bearer token.
@@ -74,15 +100,21 @@ Admission::Admission(Options options, UriTemplate uri_template)
 
 std::expected<Admitted, Refusal> Admission::check(const HeaderFields& fields,
                                                   const PeerCertificate& certificate,
-                                                  const PolicySnapshot& policy) const {
+                                                  const PolicySnapshot& policy,
+                                                  const std::optional<IpAddress>& local) const {
   if (auto refusal = check_form(fields)) return std::unexpected(std::move(*refusal));
+  if (!is_our_authority(*find_field(fields, ":authority"), policy.authorities, local)) {
+    return std::unexpected(Refusal{.status = 421,
+                                   .error = ProxyError::HttpRequestError,
+                                   .details = ":authority is not served here"});
+  }
   TRY(const Scope scope, check_scope(*find_field(fields, ":path")));
   TRY(Admitted admitted, authenticate(fields, certificate, policy));
   admitted.scope = scope;
   return admitted;
 }
 
-std::optional<Refusal> Admission::check_form(const HeaderFields& fields) const {
+std::optional<Refusal> Admission::check_form(const HeaderFields& fields) {
   const auto method = find_field(fields, ":method");
   const auto protocol = find_field(fields, ":protocol");
   const auto path = find_field(fields, ":path");
@@ -107,20 +139,7 @@ std::optional<Refusal> Admission::check_form(const HeaderFields& fields) const {
     if (find_field(fields, name) && !mutant("request.content.remove"))
       return malformed(std::format("{} on a capsule stream", name));
   }
-  if (!is_our_authority(*authority) && !mutant("authority.remove")) {
-    return Refusal{.status = 421,
-                   .error = ProxyError::HttpRequestError,
-                   .details = ":authority is not served here"};
-  }
   return std::nullopt;
-}
-
-bool Admission::is_our_authority(std::string_view authority) const {
-  if (options_.authorities.empty()) return true;
-  return std::ranges::any_of(options_.authorities, [&](const std::string& ours) {
-    return equal_ignoring_case(authority, ours) ||
-           equal_ignoring_case(without_port(authority), ours);
-  });
 }
 
 std::expected<Scope, Refusal> Admission::check_scope(std::string_view path) const {

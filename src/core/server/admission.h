@@ -50,19 +50,20 @@ class Admission {
  public:
   enum class Authentication : uint8_t { Certificate, CertificateOrToken, Token };
   struct Options {
-    std::vector<std::string> authorities;  // empty: any
     Authentication authentication = Authentication::Certificate;
     TokenHash (*hash_token)(Bytes token) = nullptr;
   };
 
   Admission(Options options, UriTemplate uri_template);
 
+  // `local`: the address of ours that the client has dialled, if it is known.
   std::expected<Admitted, Refusal> check(const HeaderFields& fields,
                                          const PeerCertificate& certificate,
-                                         const PolicySnapshot& policy) const;
+                                         const PolicySnapshot& policy,
+                                         const std::optional<IpAddress>& local = {}) const;
 
  private:
-  std::optional<Refusal> check_form(const HeaderFields& fields) const;
+  static std::optional<Refusal> check_form(const HeaderFields& fields);
   std::expected<Scope, Refusal> check_scope(std::string_view path) const;
   std::expected<Admitted, Refusal> authenticate(const HeaderFields& fields,
                                                 const PeerCertificate& certificate,
@@ -71,8 +72,6 @@ class Admission {
                                                   const PolicySnapshot& policy) const;
   std::expected<Admitted, Refusal> by_token(std::string_view token,
                                             const PolicySnapshot& policy) const;
-  bool is_our_authority(std::string_view authority) const;
-
   Options options_;
   UriTemplate template_;
 };

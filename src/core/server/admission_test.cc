@@ -21,11 +21,8 @@ UriTemplate default_template() {
 }
 
 Admission make_admission(
-    Admission::Authentication authentication = Admission::Authentication::Certificate,
-    std::vector<std::string> authorities = {}) {
-  return Admission({.authorities = std::move(authorities),
-                    .authentication = authentication,
-                    .hash_token = &fake_hash},
+    Admission::Authentication authentication = Admission::Authentication::Certificate) {
+  return Admission({.authentication = authentication, .hash_token = &fake_hash},
                    default_template());
 }
 
@@ -192,19 +189,31 @@ TEST(Admission, where_only_tokens_count_a_certificate_is_of_no_use) {
   EXPECT_EQ(admitted.error().status, 401u);
 }
 
-TEST(Admission, trap_2_the_authority_is_compared_with_and_without_port) {
-  const auto admission =
-      make_admission(Admission::Authentication::Certificate, {"vpn.example", "[2001:db8::1]:443"});
-  const auto status = [&](std::string authority) {
+TEST(Admission, rfc9110_7_4_requests_for_other_origins_are_misdirected) {
+  PolicySnapshot ours = policy();
+  ours.authorities = {"vpn.example", "*.vpn.example", "192.0.2.1", "2001:db8::1"};
+  const Admission admission = make_admission();
+  const auto status = [&](std::string authority, std::optional<IpAddress> local = {}) {
     const auto admitted = admission.check(with(request(), ":authority", std::move(authority)),
-                                          certificate("anna"), policy());
+                                          certificate("anna"), ours, local);
     return admitted ? 200 : admitted.error().status;
   };
-  EXPECT_EQ(status("vpn.example:4433"), 200u);
-  EXPECT_EQ(status("VPN.Example"), 200u);
-  EXPECT_EQ(status("[2001:db8::1]:443"), 200u);
-  EXPECT_EQ(status("[2001:db8::1]:444"), 421u);
-  EXPECT_EQ(status("other.example"), 421u);
+  for (const char* authority :
+       {"vpn.example", "vpn.example:4433", "VPN.Example:443", "a.vpn.example", "192.0.2.1:4433",
+        "192.0.2.1", "[2001:db8::1]:443", "[2001:DB8:0::0:1]"}) {
+    EXPECT_EQ(status(authority), 200u) << authority;
+  }
+  for (const char* authority :
+       {"other.example", "vpn.example.org", "xvpn.example", "a.b.vpn.example", ".vpn.example",
+        "192.0.2.2:4433", "[2001:db8::2]:443", "[2001:db8::1", "*.vpn.example.org", ":4433"}) {
+    EXPECT_EQ(status(authority), 421u) << authority;
+  }
+  // Whoever dials an address names it, also one that no certificate has.
+  EXPECT_EQ(status("198.51.100.7:4433", *IpAddress::parse("198.51.100.7")), 200u);
+  EXPECT_EQ(status("198.51.100.8:4433", *IpAddress::parse("198.51.100.7")), 421u);
+  EXPECT_EQ(status("other.example", *IpAddress::parse("198.51.100.7")), 421u);
+  ours.authorities.clear();
+  EXPECT_EQ(status("other.example"), 200u);
 }
 
 // proves: PS1, H19

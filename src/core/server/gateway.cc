@@ -57,8 +57,7 @@ std::string_view to_string(SessionEnd end) {
 Gateway::Impl::Impl(GatewayConfig config_in, Rng& rng,
                     std::unique_ptr<const PolicySnapshot> snapshot)
     : config(std::move(config_in)),
-      admission({.authorities = config.authorities,
-                 .authentication = to_admission(config.authentication),
+      admission({.authentication = to_admission(config.authentication),
                  .hash_token = config.hash_token},
                 make_template(config)),
       policy(std::move(snapshot)),

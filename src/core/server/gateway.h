@@ -51,8 +51,6 @@ namespace masque {
 
 struct GatewayConfig {
   std::string name = "masque-vpn";  // in Proxy-Status, RFC 9209
-  // Values of :authority that are ours, as clients write them; empty: any.
-  std::vector<std::string> authorities;
   std::string path_template = "/.well-known/masque/ip/{target}/{ipproto}/";
   enum class Authentication : uint8_t { Certificate, CertificateOrToken, Token };
   Authentication authentication = Authentication::Certificate;

@@ -49,7 +49,7 @@ void Gateway::Impl::on_request(HttpConnection& connection, StreamId stream,
   }
   if (ending != Ending::No) return reject(connection, stream);
   const PeerCertificate certificate = connection.peer_certificate();
-  auto admitted = admission.check(fields, certificate, *policy);
+  auto admitted = admission.check(fields, certificate, *policy, connection.local_address());
   if (!admitted) return refuse(connection, stream, admitted.error(), name_of(certificate));
   if (fin) return refuse_closed(connection, stream, admitted->identity);
   if (const auto refusal = shortage(connection)) {

@@ -65,6 +65,9 @@ struct PolicySnapshot {
   // Who trusts the host would trust a client that reaches it there (RFC 9298 7), so only
   // GatewayReach::All may.
   std::vector<IpPrefix> gateway_addresses;
+  // Hosts of :authority that are ours, as a certificate names them; empty: any. The address that a
+  // client has dialled is always one.
+  std::vector<std::string> authorities;
 
   // Null when the identity is unknown and unknown ones are refused. Disabled ones are returned.
   const ClientPolicy* find(std::string_view identity) const;

@@ -12,13 +12,11 @@ namespace {
 // Enough for any gateway, and far from the end of the arithmetic.
 constexpr uint8_t kIndexBitsMax = 48;
 
-// The address `index` blocks of `block_length` bits after `base`.
-IpAddress add_blocks(const IpAddress& base, uint64_t index, uint8_t block_length) {
+IpAddress add(const IpAddress& base, uint64_t index) {
   std::array<uint8_t, 16> bytes{};
   const Bytes in = base.bytes();
   std::copy(in.begin(), in.end(), bytes.begin());
-  const auto shift = static_cast<unsigned>(address_bits(base.version()) - block_length);
-  unsigned __int128 addend = static_cast<unsigned __int128>(index) << shift;
+  uint64_t addend = index;
   for (size_t i = in.size(); i-- > 0 && addend != 0;) {
     addend += bytes[i];
     bytes[i] = static_cast<uint8_t>(addend & 0xff);
@@ -38,25 +36,19 @@ unsigned __int128 to_number(const IpAddress& address) {
 
 AddressPool::AddressPool(Options options) : options_(std::move(options)) {
   for (const IpPrefix& prefix : options_.pools) {
-    pools_.push_back(make_pool(prefix, options_.ipv6_lease_length));
+    pools_.push_back(make_pool(prefix));
     const bool single = prefix.length() >= address_bits(prefix.version()) - 1;
     own_.push_back(single ? prefix.first() : *prefix.first().next());
   }
 }
 
-AddressPool::Pool AddressPool::make_pool(const IpPrefix& prefix, uint8_t ipv6_lease_length) {
+AddressPool::Pool AddressPool::make_pool(const IpPrefix& prefix) {
   Pool pool{.prefix = prefix};
-  if (prefix.version() == IpVersion::V4) {
-    pool.lease_length = 32;
-  } else {
-    pool.lease_length = ipv6_lease_length > prefix.length() ? ipv6_lease_length : uint8_t{128};
-  }
-  const unsigned bits = std::min<unsigned>(pool.lease_length - prefix.length(), kIndexBitsMax);
+  const unsigned bits =
+      std::min<unsigned>(address_bits(prefix.version()) - prefix.length(), kIndexBitsMax);
   const uint64_t end = (uint64_t{1} << bits) - 1;
-  const bool host_leases = pool.lease_length == address_bits(prefix.version());
-  if (!host_leases || end <= 1) {
-    // Of networks the first holds the gateway's address; of a /31 or /127 the gateway has the first
-    // address; of a /32 or /128 nothing is left.
+  if (end <= 1) {
+    // Of a /31 or /127 the gateway has the first address; of a /32 or /128 nothing is left.
     pool.first = 1;
     pool.last = end;
   } else {
@@ -71,15 +63,13 @@ AddressPool::Pool AddressPool::make_pool(const IpPrefix& prefix, uint8_t ipv6_le
 }
 
 IpPrefix AddressPool::lease_at(const Pool& pool, uint64_t index) {
-  return IpPrefix::containing(add_blocks(pool.prefix.first(), index, pool.lease_length),
-                              pool.lease_length);
+  return IpPrefix::host(add(pool.prefix.first(), index));
 }
 
 std::optional<uint64_t> AddressPool::index_in(const Pool& pool, const IpPrefix& prefix) {
-  if (prefix.length() != pool.lease_length || !pool.prefix.contains(prefix)) return std::nullopt;
-  const auto offset = to_number(prefix.first()) - to_number(pool.prefix.first());
-  const auto shift = static_cast<unsigned>(address_bits(prefix.version()) - pool.lease_length);
-  const auto index = offset >> shift;
+  if (prefix.length() != address_bits(prefix.version()) || !pool.prefix.contains(prefix))
+    return std::nullopt;
+  const auto index = to_number(prefix.first()) - to_number(pool.prefix.first());
   if (index < pool.first || index > pool.last) return std::nullopt;
   return static_cast<uint64_t>(index);
 }

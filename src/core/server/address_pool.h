@@ -7,8 +7,7 @@
 // lets others follow a client).
 //
 // The gateway owns the first address of each pool. Of an IPv4 pool larger than /31 the network and
-// the broadcast address are never given out. An IPv6 lease is one address, or a whole network when
-// the pool is larger than that.
+// the broadcast address are never given out. A lease is one address.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +33,6 @@ class AddressPool {
   struct Options {
     std::vector<IpPrefix> pools;
     LeaseKind kind = LeaseKind::Sticky;
-    uint8_t ipv6_lease_length = 128;
     Duration lease_time = 24h * 30;
   };
   explicit AddressPool(Options options);
@@ -73,7 +71,6 @@ class AddressPool {
  private:
   struct Pool {
     IpPrefix prefix;
-    uint8_t lease_length = 32;
     uint64_t first = 0;  // index of the first lease that may be given out
     uint64_t last = 0;   // and of the last one; first > last: none
     uint64_t next = 0;   // never given out from here on
@@ -84,7 +81,7 @@ class AddressPool {
     std::optional<Instant> absent_since;
   };
 
-  static Pool make_pool(const IpPrefix& prefix, uint8_t ipv6_lease_length);
+  static Pool make_pool(const IpPrefix& prefix);
   static IpPrefix lease_at(const Pool& pool, uint64_t index);
   static std::optional<uint64_t> index_in(const Pool& pool, const IpPrefix& prefix);
   std::optional<IpPrefix> take_free(IpVersion version);

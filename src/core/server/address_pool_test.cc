@@ -83,16 +83,6 @@ TEST(AddressPool, several_pools_are_used_one_after_the_other) {
   EXPECT_TRUE(pool.acquire(at(0s), "a", IpVersion::V6).empty());
 }
 
-TEST(AddressPool, an_ipv6_network_for_each_client) {
-  AddressPool pool({.pools = nets({"2001:db8::/56"}), .ipv6_lease_length = 64});
-  EXPECT_EQ(pool.capacity(IpVersion::V6), 255u);
-  EXPECT_EQ(pool.acquire(at(0s), "anna", IpVersion::V6), nets({"2001:db8:0:1::/64"}));
-  EXPECT_EQ(pool.acquire(at(0s), "bert", IpVersion::V6), nets({"2001:db8:0:2::/64"}));
-  // A pool that is itself a /64 gives single addresses.
-  AddressPool small({.pools = nets({"2001:db8::/64"}), .ipv6_lease_length = 64});
-  EXPECT_EQ(small.acquire(at(0s), "anna", IpVersion::V6), nets({"2001:db8::2/128"}));
-}
-
 TEST(AddressPool, reserved_addresses_are_never_given_out_by_chance) {
   AddressPool pool({.pools = nets({"10.8.0.0/29"})});
   pool.set_reserved(nets({"10.8.0.2/32", "10.8.0.4/31"}));

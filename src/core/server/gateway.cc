@@ -57,15 +57,12 @@ std::string_view to_string(SessionEnd end) {
 Gateway::Impl::Impl(GatewayConfig config_in, Rng& rng,
                     std::unique_ptr<const PolicySnapshot> snapshot)
     : config(std::move(config_in)),
-      admission({.authentication = to_admission(config.authentication),
-                 .hash_token = config.hash_token},
-                make_template(config)),
+      admission(
+          {.authentication = to_admission(config.authentication), .hash_token = config.hash_token},
+          make_template(config)),
       policy(std::move(snapshot)),
       host_addresses(policy->gateway_addresses),
-      pool({.pools = config.pools,
-            .kind = config.lease_kind,
-            .ipv6_lease_length = config.ipv6_lease_length,
-            .lease_time = config.lease_time}),
+      pool({.pools = config.pools, .kind = config.lease_kind, .lease_time = config.lease_time}),
       flow_seed(rng.u64()) {
   std::vector<IpPrefix> own_prefixes;
   for (const IpAddress& address : pool.own_addresses())

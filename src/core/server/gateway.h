@@ -59,8 +59,7 @@ struct GatewayConfig {
 
   std::vector<IpPrefix> pools;  // the gateway itself takes the first address of each
   LeaseKind lease_kind = LeaseKind::Sticky;
-  uint8_t ipv6_lease_length = 128;  // 64 gives each client a network of its own
-  Duration lease_time = 24h * 30;   // how long an absent identity keeps its addresses
+  Duration lease_time = 24h * 30;  // how long an absent identity keeps its addresses
 
   uint32_t sessions_max = 10'000;
   uint32_t sessions_per_connection_max = 4;

@@ -7,12 +7,16 @@
 #include "base/log.h"
 #include "host/privileges.h"
 #include "service/exit_code.h"
+#include "service/policy_builder.h"
 #include "service/server_service.h"
 #include "service/startup.h"
 
 namespace masque {
 
 namespace {
+
+// The largest packet over an Ethernet path: what 1472 bytes of UDP payload carry.
+constexpr uint32_t kServerMtu = 1438;
 
 // What with_reloaded() takes over, and keys that a running server does not use.
 constexpr std::string_view kAppliedByReload[] = {
@@ -53,52 +57,71 @@ ServerConfig with_reloaded(ServerConfig running, ServerConfig next) {
 
 }  // namespace
 
+// What can fail comes before what is taken over: a refused reload leaves all as it was.
 std::expected<void, StartError> ServerService::reload() {
   auto loaded = load_server_config(config_.file);
   for (const ConfigError& error : loaded.errors)
     log_error("reload.refused", {{"error", error.message()}});
   if (!loaded.config) return start_failed(kExitConfiguration, loaded.errors.front().message());
+  const auto refused = [](StartError error) -> std::expected<void, StartError> {
+    log_error("reload.refused", {{"error", error.text}});
+    return std::unexpected(std::move(error));
+  };
   ServerConfig next = with_reloaded(config_, std::move(*loaded.config));
   auto tls = make_tls(next);
-  if (!tls) {
-    log_error("reload.refused", {{"error", tls.error().text}});
-    return std::unexpected(tls.error());
+  if (!tls) return refused(std::move(tls).error());
+  auto users = UserDirectory::read(*store_);
+  if (!users) return refused(start_failed(users.error()).error());
+  if (const auto applied = apply_host(next); !applied) {
+    if (const auto undone = apply_host(config_); !undone)
+      log_error("reload.not_undone", {{"error", explain(undone.error())}});
+    return refused(start_failed(applied.error()).error());
   }
   warn_of_restart(config_.values, next.values, kAppliedByReload);
   next.values = std::move(config_.values);
   config_ = std::move(next);
+  users_ = std::move(*users);
   set_log_level(config_.log.level);
   former_tls_.push_back(std::exchange(tls_, std::move(*tls)));
   worker_->set_tls(*tls_);
-  if (const auto read = read_users(); !read) return start_failed(read.error());
   apply_policy();
-  wanted_.mtu = interface_mtu();
-  for (const auto& applied : {apply_interface(), apply_forwarding(), apply_nat()}) {
-    if (applied) continue;
-    log_error("reload.refused", {{"error", explain(applied.error())}});
-    return start_failed(applied.error());
-  }
   log_info("server.reloaded", {{"file", config_.file}});
   return {};
 }
 
-Result<void, SysError> ServerService::apply_forwarding() {
-  if (config_.ip_forwarding == ServerConfig::IpForwarding::Leave) forwarding_.reset();
-  if (config_.ip_forwarding == ServerConfig::IpForwarding::Leave || forwarding_) return {};
+uint32_t ServerService::interface_mtu(const ServerConfig& config) {
+  return config.mtu != kMtuAutomatic ? config.mtu : kServerMtu;
+}
+
+std::string ServerService::forwarding_note(const ServerConfig& config) {
+  return config.control_socket + ".forwarding";
+}
+
+// What the kernel has of the configuration and a reload can change.
+Result<void, SysError> ServerService::apply_host(const ServerConfig& config) {
+  wanted_.mtu = interface_mtu(config);
+  TRY_VOID(apply_interface());
+  TRY_VOID(apply_forwarding(config));
+  return apply_nat(config);
+}
+
+Result<void, SysError> ServerService::apply_forwarding(const ServerConfig& config) {
+  if (config.ip_forwarding == ServerConfig::IpForwarding::Leave) forwarding_.reset();
+  if (config.ip_forwarding == ServerConfig::IpForwarding::Leave || forwarding_) return {};
   TRY(IpForwarding forwarding,
-      IpForwarding::enable({IpVersion::V4, IpVersion::V6}, config_.control_socket + ".forwarding"));
+      IpForwarding::enable({IpVersion::V4, IpVersion::V6}, forwarding_note(config)));
   forwarding_.emplace(std::move(forwarding));
   return {};
 }
 
-Result<void, SysError> ServerService::apply_nat() {
-  if (!config_.nat.enabled) {
+Result<void, SysError> ServerService::apply_nat(const ServerConfig& config) {
+  if (!config.nat.enabled) {
     nat_.reset();
     return {};
   }
   const NatOptions options{.tun_name = tun_->name(),
-                           .sources = config_.pools,
-                           .interfaces = config_.nat.interfaces,
+                           .sources = config.pools,
+                           .interfaces = config.nat.interfaces,
                            .clamp_mss = NatOptions::ClampMss::ToRouteMtu};
   if (nat_) return nat_->replace(options);
   TRY(Nat nat, Nat::create(options));

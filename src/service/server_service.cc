@@ -20,8 +20,6 @@ namespace masque {
 
 namespace {
 
-// The largest packet over an Ethernet path: what 1472 bytes of UDP payload carry.
-constexpr uint32_t kServerMtu = 1438;
 constexpr Duration kFlushTimeout = 2s;
 
 int64_t unix_seconds() {
@@ -122,9 +120,9 @@ std::expected<void, StartError> ServerService::open_interface() {
   interface_.emplace(std::move(made.interface));
   // What a killed run left behind goes also where this one wants nothing of the kind.
   Nat::remove_stale(tun_->name());
-  IpForwarding::recall(config_.control_socket + ".forwarding");
-  if (const auto done = apply_forwarding(); !done) return start_failed(done.error());
-  if (const auto done = apply_nat(); !done) return start_failed(done.error());
+  IpForwarding::recall(forwarding_note(config_));
+  if (const auto done = apply_forwarding(config_); !done) return start_failed(done.error());
+  if (const auto done = apply_nat(config_); !done) return start_failed(done.error());
   return watch_host_addresses();
 }
 
@@ -226,7 +224,7 @@ std::expected<void, StartError> ServerService::start_gateway() {
     }
   }
 
-  wanted_.mtu = interface_mtu();
+  wanted_.mtu = interface_mtu(config_);
   const std::vector<IpAddress> own = gateway_->own_addresses();
   for (size_t i = 0; i < own.size() && i < config_.pools.size(); ++i) {
     wanted_.addresses.push_back({.address = own[i], .length = config_.pools[i].length()});
@@ -248,10 +246,6 @@ std::expected<void, StartError> ServerService::start_gateway() {
   worker_->set_on_tun_lost([this](const SysError& error) { on_tun_lost(error); });
   if (const auto running = worker_->start(); !running) return start_failed(running.error());
   return {};
-}
-
-uint32_t ServerService::interface_mtu() const {
-  return config_.mtu != kMtuAutomatic ? config_.mtu : kServerMtu;
 }
 
 Result<void, SysError> ServerService::apply_interface() {

@@ -51,9 +51,11 @@ class ServerService {
   std::expected<void, StartError> watch_host_addresses();
   void on_host_addresses();
   Result<void, SysError> apply_interface();
-  Result<void, SysError> apply_forwarding();
-  Result<void, SysError> apply_nat();
-  uint32_t interface_mtu() const;
+  Result<void, SysError> apply_forwarding(const ServerConfig& config);
+  Result<void, SysError> apply_nat(const ServerConfig& config);
+  Result<void, SysError> apply_host(const ServerConfig& config);
+  static uint32_t interface_mtu(const ServerConfig& config);
+  static std::string forwarding_note(const ServerConfig& config);
   std::unique_ptr<const PolicySnapshot> policy() const;
   void apply_policy();
   StoreResult<void> read_users();

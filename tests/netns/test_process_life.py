@@ -223,6 +223,46 @@ def test_a_reload_applies_nat_forwarding_and_mtu(net):
     assert net.client_ns.ping(INNER[4]).ok
 
 
+OWNER = """
+import subprocess, time
+nft = subprocess.Popen(["nft", "-i"], stdin=subprocess.PIPE, text=True)
+print("add table inet masque_vpn_%s { flags owner; }", file=nft.stdin, flush=True)
+time.sleep(1000)"""
+
+
+def test_a_reload_that_the_kernel_refuses_changes_nothing(net):
+    """NAT comes last, and another program owns the table: the MTU, forwarding, routes and users that
+    were new beside it are not in force either."""
+    gateway = net.gateway
+    gateway.configure("nat", enabled=False)
+    gateway.run("reload")
+    whole = gateway.config.read_text()
+    before = network_state(net.gateway_ns), gateway.status()["routes"]
+    owner = net.gateway_ns.start(["python3", "-c", OWNER % GATEWAY_TUN], name="owner")
+    wait_for(lambda: "masque_vpn" in net.gateway_ns.run(["nft", "list", "tables"]), 10, "the table")
+    gateway.configure("nat", enabled=True)
+    gateway.configure("network", ip_forwarding=False)
+    gateway.configure("", mtu=1300, advertise_routes=["10.8.0.0/24"], log_level="debug")
+    since = len(gateway.process.err())
+    assert gateway.try_run("reload").returncode != 0
+    log = gateway.process.err()[since:]
+    assert "reload.refused" in log and "reload.not_undone" not in log, log
+    assert "server.reloaded" not in log and "reload.needs_restart" not in log, log
+    owner.kill()
+    wait_for(lambda: "masque_vpn" not in net.gateway_ns.run(["nft", "list", "tables"]), 10,
+             "the table to go with its owner")
+    assert (network_state(net.gateway_ns), gateway.status()["routes"]) == before
+    assert link_mtu(net.gateway_ns, GATEWAY_TUN) != 1300
+    assert net.client_ns.ping(INNER[4]).ok
+    gateway.run("reload")
+    assert link_mtu(net.gateway_ns, GATEWAY_TUN) == 1300
+    assert gateway.status()["routes"] == ["10.8.0.0/24"]
+    gateway.config.write_text(whole)
+    gateway.configure("nat", enabled=True)
+    gateway.run("reload")
+    same_as_before(net)
+
+
 def test_a_reload_names_what_waits_for_a_restart(net):
     for program, changes in ((net.gateway, [("limits", "max_clients", 7),
                                             ("quic", "idle_timeout", "50s"),

@@ -6,6 +6,13 @@
 #include <utility>
 
 namespace masque {
+namespace {
+
+bool means_no_ipv6(const SysError& error) {
+  return error.code == EAFNOSUPPORT || error.code == EOPNOTSUPP;
+}
+
+}  // namespace
 
 Result<HostAddresses, SysError> HostAddresses::create(uint32_t except_interface) {
   // The monitor first: what changes after the first reading is told.
@@ -31,8 +38,7 @@ Result<bool, SysError> HostAddresses::read() {
   std::vector<IpPrefix> found;
   for (const IpVersion version : {IpVersion::V4, IpVersion::V6}) {
     auto routes = netlink_.routes(version, kLocalTable);
-    // A kernel without IPv6.
-    if (!routes && version == IpVersion::V6 && routes.error().code == EAFNOSUPPORT) continue;
+    if (!routes && version == IpVersion::V6 && means_no_ipv6(routes.error())) continue;
     if (!routes) return std::unexpected(std::move(routes).error());
     for (const Route& route : *routes) {
       if (route.interface != except_) found.push_back(route.destination);

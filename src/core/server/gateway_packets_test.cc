@@ -188,7 +188,9 @@ TEST(GatewayPackets, faults_c4_each_level_of_reach_opens_what_it_says) {
       // Refused by a policy, and said so: 3/13, or 1/1 of ICMPv6.
       const bool v4 = std::string_view(source).find(':') == std::string_view::npos;
       const auto prohibited = v4 ? std::pair(3, 13) : std::pair(1, 1);
-      if (!passed && protocol == 17) EXPECT_EQ(icmp_of(w.packets(anna).at(0)), prohibited);
+      if (!passed && protocol == 17) {
+        EXPECT_EQ(icmp_of(w.packets(anna).at(0)), prohibited);
+      }
       return passed;
     };
     const auto name = to_string(test.reach);

@@ -341,7 +341,9 @@ TEST_F(Interface, the_hosts_own_addresses_are_known_and_followed) {
   // Until the kernel has told all of a change.
   const auto follows = [&](const char* text, bool wanted) {
     for (int attempt = 0; attempt < 200 && has(text) != wanted; ++attempt) {
-      if (sys::poll_one(host->fd(), POLLIN, 10).value_or(false)) EXPECT_TRUE(host->refresh());
+      if (sys::poll_one(host->fd(), POLLIN, 10).value_or(false)) {
+        EXPECT_TRUE(host->refresh());
+      }
     }
     return has(text) == wanted;
   };

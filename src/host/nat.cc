@@ -67,7 +67,10 @@ std::string nat_ruleset(const NatOptions& options) {
 
 Result<Nat, SysError> Nat::create(const NatOptions& options) {
   Nat nat(nat_table_name(options.tun_name));
-  TRY_VOID(nat.replace(options));
+  if (auto made = nat.replace(options); !made) {
+    nat.table_.clear();  // one transaction: there is nothing of ours to be removed
+    return std::unexpected(std::move(made).error());
+  }
   return nat;
 }
 

@@ -97,10 +97,13 @@ class Watch:
         counts = {reason: now[reason] - self.before.get(reason, 0) for reason in now}
         return {reason: count for reason, count in counts.items() if count}
 
-    def wait_drops(self, count: int) -> dict[str, int]:
-        wait_for(lambda: sum(self.drops().values()) >= count, 20,
-                 f"{count} packets to be dropped at the gateway")
-        return self.drops()
+    def wait_drops(self, count: int, *reasons: str) -> None:
+        """Until so many are dropped for these reasons; the interface's own chatter is for others."""
+        def dropped() -> int:
+            return sum(self.drops().get(reason, 0) for reason in reasons)
+
+        wait_for(lambda: dropped() >= count, 20, f"{count} packets to be dropped at the gateway")
+        assert dropped() == count, self.drops()
 
     def marks(self) -> dict[str, set[str]]:
         """Those of the marks sent that were seen at each place, after one that is allowed has been
@@ -130,8 +133,8 @@ def test_forged_sources_end_at_the_gateway(net, family):
     for target in (INNER[family], GATEWAY_INNER[family], address_of(net.bob, family)):
         for name, source in sources.items():
             watch.send(source, target, f"forged-{name}")
-    drops = watch.wait_drops(len(watch.sent))
-    assert set(drops) <= {"source_not_allowed", "source_invalid", "link_local"}, drops
+    # All but those from fe80::/10 and 169.254.0.0/16, which the kernel sends, too.
+    watch.wait_drops(len(watch.sent) - 3, "source_not_allowed", "source_invalid")
     assert watch.marks() == NOWHERE
 
 
@@ -140,8 +143,8 @@ def test_special_destinations_end_at_the_gateway(net):
     watch = Watch(net)
     for target in SPECIAL:
         watch.send(net.mallory[family_of(target)], target, f"special-{target}")
-    watch.wait_drops(len(watch.sent))
     assert watch.marks() == NOWHERE
+    assert sum(watch.drops().values()) >= len(SPECIAL)
 
 
 # proves: Z5
@@ -157,7 +160,7 @@ def test_the_gateways_host_is_reached_with_permission_only(net):
     watch = Watch(net)
     for target in targets:
         watch.send(net.mallory[family_of(target)], target, f"host-{target}")
-    assert watch.wait_drops(len(watch.sent)) == {"destination_denied": len(targets)}
+    watch.wait_drops(len(targets), "destination_denied")
     assert watch.marks() == NOWHERE
     answers.stop()
     # Administratively prohibited, from the gateway's address in the tunnel.
@@ -179,7 +182,7 @@ def test_the_gateways_host_is_reached_with_permission_only(net):
     watch = Watch(net)
     for target in (GATEWAY_OUTER[6], *later):
         watch.send(net.mallory[family_of(target)], target, f"host-{target}")
-    assert watch.wait_drops(1) == {"destination_denied": 1}
+    watch.wait_drops(1, "destination_denied")
     # What is somebody else's now passes again.
     assert watch.marks()["gateway"] == {f"host-{target}" for target in later}
 
@@ -206,7 +209,7 @@ def test_what_is_not_allowed_ends_at_the_gateway(net):
         watch.send(net.mallory[family_of(target)], target, f"denied-{target}")
     for family in FAMILIES:
         watch.send(net.mallory[family], INNER[family], f"allowed-{family}")
-    assert watch.wait_drops(2) == {"destination_denied": 2}
+    watch.wait_drops(2, "destination_denied")
     assert watch.marks() == {**NOWHERE, "gateway": {"allowed-4", "allowed-6"},
                              "inner": {"allowed-4", "allowed-6"}}
     net.gateway.run("user", "set", "mallory", "--allow", "none")
@@ -224,7 +227,7 @@ def test_other_clients_are_reached_with_both_permissions_only(net):
         seen = watch.marks()
         assert not seen["gateway"] and not seen["inner"]
         if not seen["bob"]:
-            assert watch.drops() == {"client_to_client": 2}
+            watch.wait_drops(2, "client_to_client")
         return seen["bob"]
 
     assert marks_at_bob() == set()

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <format>
+#include <utility>
 
 #include "base/log.h"
 #include "host/clock.h"
@@ -258,6 +259,17 @@ Result<void, SysError> ServerService::apply_interface() {
   return {};
 }
 
+// Each time the kernel's whole table is read: once for all that a turn changes.
+void ServerService::apply_interface_soon() {
+  if (std::exchange(applies_soon_, true)) return;
+  loop_->post([this] {
+    applies_soon_ = false;
+    if (const auto applied = apply_interface(); !applied) {
+      log_error("interface.failed", {{"error", applied.error().message()}});
+    }
+  });
+}
+
 std::expected<void, StartError> ServerService::open_control() {
   auto control =
       ControlServer::create(*loop_, {.path = config_.control_socket, .mode = 0660, .group = {}},
@@ -337,9 +349,7 @@ void ServerService::on_event(GatewayEvent event) {
   } else if (const auto* routes = std::get_if<KernelRoutesChanged>(&event)) {
     for (const IpPrefix& route : routes->removed) std::erase(wanted_.routes, route);
     wanted_.routes.insert(wanted_.routes.end(), routes->added.begin(), routes->added.end());
-    if (const auto applied = apply_interface(); !applied) {
-      log_error("interface.failed", {{"error", applied.error().message()}});
-    }
+    apply_interface_soon();
   } else if (const auto* resolve = std::get_if<ResolveName>(&event)) {
     const uint64_t ticket = resolve->ticket;
     resolver_->resolve(resolve->name, 0, 5s, [this, ticket](Resolver::Answer answer) {

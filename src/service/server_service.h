@@ -51,6 +51,7 @@ class ServerService {
   std::expected<void, StartError> watch_host_addresses();
   void on_host_addresses();
   Result<void, SysError> apply_interface();
+  void apply_interface_soon();
   Result<void, SysError> apply_forwarding(const ServerConfig& config);
   Result<void, SysError> apply_nat(const ServerConfig& config);
   Result<void, SysError> apply_host(const ServerConfig& config);
@@ -91,6 +92,7 @@ class ServerService {
   std::optional<TunnelInterface> interface_;
   InterfaceState wanted_;
   std::optional<HostAddresses> host_addresses_;
+  bool applies_soon_ = false;
   std::optional<IpForwarding> forwarding_;
   std::optional<Nat> nat_;
   std::vector<UdpSocket> sockets_;

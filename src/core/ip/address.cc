@@ -259,13 +259,13 @@ std::string IpPrefix::to_string() const {
   return std::format("{}/{}", address_.to_string(), length_);
 }
 
-std::vector<IpPrefix> to_prefixes(const IpRange& range) {
+std::vector<IpPrefix> to_prefixes(const IpRange& range, size_t count_max) {
   const IpVersion version = range.version();
   MASQUE_ASSERT(range.first <= range.last && range.last.version() == version);
   std::vector<IpPrefix> out;
   Number first = to_number(range.first);
   const Number last = to_number(range.last);
-  while (true) {
+  while (out.size() < count_max) {
     // The largest block that is aligned at `first` and does not pass `last`.
     unsigned length = address_bits(version);
     while (length > 0) {
@@ -275,9 +275,10 @@ std::vector<IpPrefix> to_prefixes(const IpRange& range) {
     }
     out.push_back(IpPrefix::containing(to_address(version, first), static_cast<uint8_t>(length)));
     const Number mask = host_mask(version, length);
-    if (last - first == mask) return out;
+    if (last - first == mask) break;
     first += mask + 1;
   }
+  return out;
 }
 
 std::vector<IpRange> to_ranges(std::vector<IpPrefix> prefixes) {

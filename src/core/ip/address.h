@@ -109,8 +109,9 @@ struct IpRange {
   friend auto operator<=>(const IpRange&, const IpRange&) = default;
 };
 
-// The smallest set of prefixes that covers exactly the range; at most 2*bits-2 of them.
-std::vector<IpPrefix> to_prefixes(const IpRange& range);
+// The smallest set of prefixes that covers exactly the range, at most 2*bits-2 of them; only the
+// first `count_max`, where a caller can use no more.
+std::vector<IpPrefix> to_prefixes(const IpRange& range, size_t count_max = SIZE_MAX);
 // Sorted, merged union of prefixes as ranges (adjacent ones joined).
 std::vector<IpRange> to_ranges(std::vector<IpPrefix> prefixes);
 

@@ -288,6 +288,67 @@ TEST(GatewayControl, a_policy_change_judges_site_routes_again) {
   EXPECT_EQ(w.events<KernelRoutesChanged>()[0].added, nets({"192.168.7.0/24"}));
 }
 
+// The list 192.168.(7 + odd).0/24: what it says differs from one call to the next.
+const char* flapping_list(int i) {
+  return i % 2 == 0 ? "03 0a 04 c0a80700 c0a807ff 00" : "03 0a 04 c0a80800 c0a808ff 00";
+}
+
+TEST(GatewayControl, lists_of_routes_are_put_in_force_at_a_limited_rate_and_the_newest_wins) {
+  GatewayWorld w({}, site_policy());
+  auto& anna = w.open("anna");
+  for (int i = 0; i < 100; ++i) w.send(anna, flapping_list(i));
+  EXPECT_EQ(w.events<KernelRoutesChanged>().size(), 8u);
+  EXPECT_EQ(w.gateway.sessions()[0].site_subnets, nets({"192.168.8.0/24"}));
+  w.send(anna, flapping_list(100));
+  EXPECT_TRUE(w.events<KernelRoutesChanged>().empty());
+
+  // Nothing more comes from the client: a timer brings its last word.
+  ASSERT_TRUE(w.gateway.next_timeout());
+  EXPECT_EQ(*w.gateway.next_timeout(), test::at(1s));
+  w.turn(1s);
+  w.gateway.on_timeout(test::at(1s));
+  w.gateway.flush();
+  EXPECT_EQ(w.events<KernelRoutesChanged>().size(), 1u);
+  EXPECT_EQ(w.gateway.sessions()[0].site_subnets, nets({"192.168.7.0/24"}));
+
+  for (int i = 1; i < 100; ++i) w.send(anna, flapping_list(i));
+  w.turn(2s);
+  w.gateway.on_timeout(test::at(2s));
+  EXPECT_EQ(w.events<KernelRoutesChanged>().size(), 1u);
+  EXPECT_EQ(w.gateway.sessions()[0].site_subnets, nets({"192.168.8.0/24"}));
+}
+
+TEST(GatewayControl, a_policy_change_needs_not_wait_for_a_client_that_asks_too_much) {
+  GatewayWorld w({}, site_policy());
+  auto& anna = w.open("anna");
+  for (int i = 0; i < 9; ++i) w.send(anna, flapping_list(i));
+  w.events<KernelRoutesChanged>();
+  w.gateway.set_policy(std::make_unique<PolicySnapshot>(GatewayWorld::default_policy()));
+  EXPECT_EQ(w.events<KernelRoutesChanged>()[0].removed, nets({"192.168.8.0/24"}));
+  w.turn(1s);
+  w.gateway.on_timeout(test::at(1s));
+  w.gateway.flush();
+  EXPECT_TRUE(w.events<KernelRoutesChanged>().empty());
+  EXPECT_NE(w.gateway.next_timeout(), test::at(1s)) << "the timer is done with";
+}
+
+TEST(GatewayControl, requests_for_addresses_are_answered_together_after_a_burst) {
+  GatewayWorld w;
+  auto& anna = w.open("anna");
+  for (int id = 1; id <= 20; ++id) w.send(anna, std::format("02 07 {:02x} 04 00000000 20", id));
+  EXPECT_EQ(w.capsules(anna).assigns.size(), 1u + 8u);
+  w.turn(1s);
+  w.gateway.on_timeout(test::at(1s));
+  w.gateway.flush();
+  const auto log = w.capsules(anna);
+  ASSERT_EQ(log.assigns.size(), 1u + 9u);
+  // RFC 9484 4.7.2: every one is answered. Nine to twenty are the twelve that waited.
+  size_t answered = 0;
+  for (const AssignedAddress& entry : log.assigns.back().addresses)
+    answered += entry.request_id.value() >= 9 ? 1u : 0u;
+  EXPECT_EQ(answered, 12u);
+}
+
 TEST(GatewayControl, site_subnets_are_limited_and_have_one_owner) {
   PolicySnapshot policy = site_policy();
   policy.clients["bert"].own_subnets = nets({"192.168.7.0/24"});

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inside of Gateway, spread over gateway.cc (turns, timers, state), gateway_requests.cc
-// (admission to session end), gateway_control.cc (policy, live changes), gateway_packets.cc (the
-// packet path) and gateway_shutdown.cc (the planned end).
+// (admission to session end), gateway_capsules.cc (what clients ask for), gateway_control.cc
+// (policy, live changes), gateway_packets.cc (the packet path) and gateway_shutdown.cc (the planned
+// end).
 //
 // Sessions live in slots; the router, the timer heap and the connections name them by slot number.
 // A session's number goes out of all three when it ends, and only then is the slot used again.
@@ -45,6 +46,16 @@ struct Gateway::Impl {
     StreamId stream_;
   };
 
+  // What a client asked for by capsule and did not get yet (gateway_capsules.cc).
+  static constexpr Duration kAskedInterval = 1s;
+  static constexpr uint32_t kAskedBurst = 8;
+  struct Asked {
+    bool addresses = false;
+    bool routes = false;
+    TokenBucket bucket{{.per_second = 1s / kAskedInterval, .burst = kAskedBurst}};
+    std::optional<Instant> wait_until;
+  };
+
   struct Session {
     Session(Impl& gateway, HttpConnection& owner, StreamId id, Instant now, SessionOptions options)
         : connection(&owner),
@@ -68,6 +79,7 @@ struct Gateway::Impl {
     std::optional<IpAddress> outer;                        // of ours, that it is connected to
     std::vector<IpPrefix> addresses;                       // assigned and routed to it
     std::vector<IpPrefix> site_subnets;                    // advertised by it and routed to it
+    Asked asked;
     std::optional<std::vector<IpPrefix>> routes_override;  // set_session
     bool touched = false;                                  // is in touched_
   };
@@ -151,13 +163,17 @@ struct Gateway::Impl {
   // gateway_sessions.cc
   void process_events(Session& session);
   void on_session_aborted(Session& session);
-  void accept_site_routes(Session& session);
-  void set_site_subnets(Session& session, const std::vector<IpAddressRange>& ranges);
   void close_session(Session& session, SessionEnd end, std::string detail);
   void remove_session(Session& session, SessionEnd end, std::string detail);
   size_t close_identity(std::string_view identity, SessionEnd end, std::string_view detail);
 
   // gateway_control.cc
+  // gateway_capsules.cc
+  void do_what_was_asked(Session& session);
+  void accept_site_routes(Session& session);
+  bool add_site_subnet(Session& session, const IpPrefix& prefix);
+  void set_site_subnets(Session& session, const std::vector<IpAddressRange>& ranges);
+
   void set_policy(std::unique_ptr<const PolicySnapshot> policy);
   std::vector<IpAddressRange> routes_for(const Session& session) const;
   void advertise(Session& session);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The life of a session: its stream's data, its events, its subnets and its end (RFC 9484 4.1).
+// The life of a session: its stream's data, its events and its end (RFC 9484 4.1).
 #include <algorithm>
 #include <format>
-#include <iterator>
 #include <utility>
 
 #include "base/log.h"
@@ -82,12 +81,10 @@ void Gateway::Impl::process_events(Session& session) {
         ++totals.assignments_refused;
         break;
       case SessionEvent::AddressesRequested:
-        // RFC 9484 4.7.2: every request is answered, with the lease or with a denial.
-        session.tunnel.assign_addresses(session.addresses);
-        touch(session);
+        session.asked.addresses = true;
         break;
       case SessionEvent::RoutesAdvertised:
-        accept_site_routes(session);
+        session.asked.routes = true;
         break;
       case SessionEvent::Aborted:
         on_session_aborted(session);
@@ -104,6 +101,7 @@ void Gateway::Impl::process_events(Session& session) {
         break;
     }
   }
+  do_what_was_asked(session);
 }
 
 void Gateway::Impl::on_session_aborted(Session& session) {
@@ -125,46 +123,6 @@ void Gateway::Impl::on_session_aborted(Session& session) {
     case SessionAbort::Cause::ProbeUnanswered:
       return close_session(session, SessionEnd::MtuTooSmall, std::move(detail));
   }
-}
-
-void Gateway::Impl::accept_site_routes(Session& session) {
-  const auto& advertised = session.tunnel.advertised_by_peer();
-  auto permitted =
-      mutant("site.unchecked") ? advertised : permitted_site_routes(advertised, session.rules);
-  totals.routes_refused += advertised.size() - permitted.size();
-  set_site_subnets(session, permitted);
-}
-
-// Puts the client's subnets in force: routed to it and accepted as its sources.
-void Gateway::Impl::set_site_subnets(Session& session, const std::vector<IpAddressRange>& ranges) {
-  const std::vector<IpPrefix> before = std::exchange(session.site_subnets, {});
-  for (const IpPrefix& prefix : before) router.remove(prefix);
-  std::vector<IpAddressRange> accepted;
-  for (const IpAddressRange& entry : ranges) {
-    for (const IpPrefix& prefix : to_prefixes(entry.range)) {
-      const bool already =
-          std::ranges::find(session.site_subnets, prefix) != session.site_subnets.end();
-      const bool fits =
-          session.site_subnets.size() < config.site_subnets_max + (mutant("site.limit") ? 1 : 0);
-      if (!already && (!fits || !route(session, prefix))) {
-        ++totals.routes_refused;
-        continue;
-      }
-      if (!already) session.site_subnets.push_back(prefix);
-      accepted.push_back({.range = IpRange::of(prefix), .protocol = entry.protocol});
-    }
-  }
-  session.tunnel.accept_routes(std::move(accepted));
-  KernelRoutesChanged change;
-  std::ranges::copy_if(session.site_subnets, std::back_inserter(change.added),
-                       [&](const IpPrefix& p) {
-                         return std::ranges::find(before, p) == before.end() && !pool.contains(p);
-                       });
-  std::ranges::copy_if(before, std::back_inserter(change.removed), [&](const IpPrefix& p) {
-    return std::ranges::find(session.site_subnets, p) == session.site_subnets.end() &&
-           !pool.contains(p);
-  });
-  if (!change.added.empty() || !change.removed.empty()) emit(std::move(change));
 }
 
 void Gateway::Impl::close_session(Session& session, SessionEnd end, std::string detail) {

@@ -75,13 +75,13 @@ bool RangeSet::contains_v6(const IpAddress& address) const {
   return find_range(v6_, wide(address)) != nullptr;
 }
 
-bool RangeSet::covers(const IpPrefix& prefix) const {
-  if (prefix.version() == IpVersion::V4) {
-    const auto* range = find_range(v4_, prefix.first().v4_value());
-    return range != nullptr && prefix.last().v4_value() <= range->last;
+bool RangeSet::covers(const IpRange& range) const {
+  if (range.version() == IpVersion::V4) {
+    const auto* found = find_range(v4_, range.first.v4_value());
+    return found != nullptr && range.last.v4_value() <= found->last;
   }
-  const auto* range = find_range(v6_, wide(prefix.first()));
-  return range != nullptr && wide(prefix.last()) <= range->last;
+  const auto* found = find_range(v6_, wide(range.first));
+  return found != nullptr && wide(range.last) <= found->last;
 }
 
 }  // namespace masque

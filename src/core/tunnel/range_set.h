@@ -21,8 +21,9 @@ class RangeSet {
   bool contains(const IpAddress& address) const {
     return address.version() == IpVersion::V4 ? contains_v4(address) : contains_v6(address);
   }
-  // Every address of the prefix is in the set.
-  bool covers(const IpPrefix& prefix) const;
+  // Every address of the range, or of the prefix, is in the set.
+  bool covers(const IpRange& range) const;
+  bool covers(const IpPrefix& prefix) const { return covers(IpRange::of(prefix)); }
   bool empty() const { return v4_.empty() && v6_.empty(); }
   bool has(IpVersion version) const {
     return version == IpVersion::V4 ? !v4_.empty() : !v6_.empty();

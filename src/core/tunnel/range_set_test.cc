@@ -38,6 +38,20 @@ TEST(RangeSet, joins_adjacent_and_overlapping_prefixes) {
   EXPECT_FALSE(set.covers(net("fd00::/63")));
 }
 
+TEST(RangeSet, covers_ranges_that_are_no_prefixes) {
+  const RangeSet set(nets({"10.0.0.0/25", "10.0.0.128/25", "fd00::/64"}));
+  const auto covers = [&](std::string_view first, std::string_view last) {
+    return set.covers(IpRange{ip(first), ip(last)});
+  };
+  EXPECT_TRUE(covers("10.0.0.0", "10.0.0.255"));
+  EXPECT_TRUE(covers("10.0.0.127", "10.0.0.128"));
+  EXPECT_FALSE(covers("10.0.0.1", "10.0.1.0"));
+  EXPECT_FALSE(covers("9.255.255.255", "10.0.0.1"));
+  EXPECT_TRUE(covers("fd00::1", "fd00::ffff:ffff:ffff:ffff"));
+  EXPECT_FALSE(covers("fd00::1", "fd00:0:0:1::"));
+  EXPECT_FALSE(covers("fcff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fd00::1"));
+}
+
 TEST(RangeSet, whole_address_spaces) {
   const RangeSet set(nets({"0.0.0.0/0", "::/0"}));
   EXPECT_TRUE(set.contains(ip("0.0.0.0")));

@@ -64,6 +64,8 @@ struct GatewayConfig {
   uint32_t sessions_max = 10'000;
   uint32_t sessions_per_connection_max = 4;
   uint32_t resolves_pending_max = 64;  // requests that wait for a name
+  // Of one connection, and of one identity over all its connections.
+  uint32_t resolves_per_client_max = 4;
   Duration resolve_timeout = 10s;
   uint32_t site_subnets_max = 64;  // accepted from one client
   // Per session, while its connection is blocked: twice what one read of the TUN can bring, so that

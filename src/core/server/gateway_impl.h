@@ -145,6 +145,7 @@ struct Gateway::Impl {
               std::string_view identity);
   void refuse_closed(HttpConnection& connection, StreamId stream, std::string_view identity);
   std::optional<Refusal> shortage(HttpConnection& connection) const;
+  bool may_wait_for_name(const HttpConnection& connection, std::string_view identity) const;
   void wait_for_name(HttpConnection& connection, StreamId stream, Admitted admitted);
   auto find_pending(HttpConnection& connection, StreamId stream) {
     return std::ranges::find_if(pending, [&](const auto& entry) {
@@ -167,13 +168,13 @@ struct Gateway::Impl {
   void remove_session(Session& session, SessionEnd end, std::string detail);
   size_t close_identity(std::string_view identity, SessionEnd end, std::string_view detail);
 
-  // gateway_control.cc
   // gateway_capsules.cc
   void do_what_was_asked(Session& session);
   void accept_site_routes(Session& session);
   bool add_site_subnet(Session& session, const IpPrefix& prefix);
   void set_site_subnets(Session& session, const std::vector<IpAddressRange>& ranges);
 
+  // gateway_control.cc
   void set_policy(std::unique_ptr<const PolicySnapshot> policy);
   std::vector<IpAddressRange> routes_for(const Session& session) const;
   void advertise(Session& session);

@@ -104,8 +104,22 @@ std::optional<Refusal> Gateway::Impl::shortage(HttpConnection& connection) const
   return std::nullopt;
 }
 
+// Whether one more request may wait for its name. A client whose names never resolve takes no other
+// client's place.
+bool Gateway::Impl::may_wait_for_name(const HttpConnection& connection,
+                                      std::string_view identity) const {
+  if (pending.size() >= config.resolves_pending_max && !mutant("resolves.limit.remove"))
+    return false;
+  const auto of_client = [&](const auto& entry) {
+    const Pending& request = entry.second;
+    return (request.connection == &connection && !mutant("resolves.connection.remove")) ||
+           (request.admitted.identity == identity && !mutant("resolves.identity.remove"));
+  };
+  return std::ranges::count_if(pending, of_client) < config.resolves_per_client_max;
+}
+
 void Gateway::Impl::wait_for_name(HttpConnection& connection, StreamId stream, Admitted admitted) {
-  if (pending.size() >= config.resolves_pending_max && !mutant("resolves.limit.remove")) {
+  if (!may_wait_for_name(connection, admitted.identity)) {
     return refuse(connection, stream,
                   {.status = 503,
                    .error = ProxyError::ConnectionLimitReached,

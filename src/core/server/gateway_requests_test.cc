@@ -343,6 +343,39 @@ TEST(GatewayRequests, limits_on_sessions_names_and_requests) {
   EXPECT_EQ(open(two, 16, 9), "503");  // of the gateway
 }
 
+TEST(GatewayRequests, names_that_do_not_resolve_take_only_their_clients_places) {
+  GatewayConfig config;
+  config.authentication = GatewayConfig::Authentication::CertificateOrToken;
+  PolicySnapshot policy = GatewayWorld::default_policy();
+  for (int i = 0; i < 5; ++i) {
+    policy.clients[std::format("c{}", i)] = {};
+    policy.tokens.push_back({.hash = test::fake_hash(as_bytes(std::format("t{}", i))),
+                             .identity = std::format("c{}", i)});
+  }
+  GatewayWorld w(config, std::move(policy));
+  const char* kSlow = "/.well-known/masque/ip/slow.example/*/";
+  // One identity over many connections.
+  for (int i = 0; i < 40; ++i) {
+    auto& anna = w.open("anna", kSlow);
+    EXPECT_EQ(anna.status(kStream), i < 4 ? "" : "503") << i;
+  }
+  // Many identities over one connection.
+  auto& shared = w.connect("");
+  shared.certificate = {};
+  for (int i = 0; i < 5; ++i) {
+    HeaderFields fields = connect_ip(kSlow);
+    fields.push_back({"authorization", std::format("Bearer t{}", i)});
+    const StreamId stream(static_cast<uint64_t>(i) * 4);
+    w.gateway.on_request(shared, stream, fields, false);
+    EXPECT_EQ(shared.status(stream), i < 4 ? "" : "503") << i;
+  }
+  EXPECT_EQ(w.open("bert", kSlow).status(kStream), "");
+  // A place is free again when its connection is gone.
+  w.gateway.on_connection_gone(w.connections.front());
+  EXPECT_EQ(w.open("anna", kSlow).status(kStream), "");
+  EXPECT_EQ(w.open("anna", kSlow).status(kStream), "503");
+}
+
 TEST(GatewayRequests, faults_d10_rapid_requests_close_the_connection) {
   GatewayWorld w;
   auto& anna = w.connect("anna");

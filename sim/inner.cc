@@ -149,7 +149,7 @@ void PacketLedger::sent(Bytes packet, std::string_view from, Fate fate) {
                    .from = std::string(from),
                    .fate = fate};
   ++sent_;
-  world_.trace(TraceKind::InnerSent, key->first.first, packet.size());
+  world_.trace(TraceKind::InnerSent, key->first.first, packet.size(), 0, packet);
 }
 
 void PacketLedger::arrived(InnerNode& at, Bytes packet) {
@@ -166,7 +166,7 @@ void PacketLedger::arrived(InnerNode& at, Bytes packet) {
     return;
   }
   world_.trace(TraceKind::InnerDelivered, key->first.first, packet.size(),
-               static_cast<uint64_t>(key->first.second));
+               static_cast<uint64_t>(key->first.second), packet);
   auto found = entries_.find(key->first);
   if (found == entries_.end() && key->first.second == Role::Reply) {
     // The tunnel's own ends answer pings: the reply repeats the payload of a request that we know.

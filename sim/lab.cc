@@ -27,6 +27,7 @@ IpAddress Lab::address(std::string_view text) {
 }
 
 Lab::Lab(uint64_t seed, TlsFactory* real) : world(seed), seed_(seed), real_(real) {
+  if (real_ == nullptr) openssl_.emplace(seed);
   internet_ = std::make_unique<InnerNode>(world, ledger, "internet");
   internet_->set_addresses({prefix("198.51.100.10"), prefix("2001:db8:99::10")});
 }

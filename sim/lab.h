@@ -13,10 +13,12 @@
 
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/quic/null_tls.h"
 #include "sim/scripted.h"
+#include "sim/seeded_openssl.h"
 #include "sim/sim_client.h"
 #include "sim/sim_server.h"
 #include "sim/traffic.h"
@@ -111,6 +113,7 @@ class Lab {
 
   uint64_t seed_;
   TlsFactory* real_;
+  std::optional<SeededOpenSsl> openssl_;  // with null TLS
   std::unique_ptr<InnerNode> internet_;
   std::list<InnerNode> inner_;
   std::unique_ptr<SimServer> server_;

@@ -86,7 +86,7 @@ void Network::send(HostId from, const NetworkPath& path, Ecn ecn, Bytes bytes) {
                 .bytes = std::vector<uint8_t>(bytes.begin(), bytes.end()),
                 .sent_at = world_.now()};
   ++sent_;
-  world_.trace(TraceKind::Sent, from, bytes.size(), digest(path.remote));
+  world_.trace(TraceKind::Sent, from, bytes.size(), digest(path.remote), bytes);
   if (host.kind == Kind::Server) count_sent(packet);
   for (const Link::Delivery& delivery : host.up.on_packet(world_.now(), ip_size(packet))) {
     world_.at(delivery.at, [this, from, copy = packet, content = delivery.content]() mutable {
@@ -146,7 +146,7 @@ void Network::deliver(HostId id, Packet packet, Link::Delivery::Content content)
     packet.to = found->second;
   }
   ++delivered_;
-  world_.trace(TraceKind::Delivered, id, packet.bytes.size(), digest(packet.from));
+  world_.trace(TraceKind::Delivered, id, packet.bytes.size(), digest(packet.from), packet.bytes);
   host.host->on_udp({.local = packet.to, .remote = packet.from}, packet.ecn, packet.bytes);
 }
 

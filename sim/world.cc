@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/world.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <format>
 #include <memory>
 
@@ -13,6 +15,20 @@ namespace masque {
 namespace {
 
 constexpr size_t kViolationsKept = 10;
+
+// Eight bytes at a time: every byte on every wire goes through it.
+uint64_t digest(Bytes bytes) {
+  uint64_t hash = bytes.size();
+  while (!bytes.empty()) {
+    const size_t count = std::min<size_t>(bytes.size(), 8);
+    uint64_t word = 0;
+    std::memcpy(&word, bytes.data(), count);
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+    hash ^= hash >> 29;
+    bytes = bytes.subspan(count);
+  }
+  return hash;
+}
 
 }  // namespace
 
@@ -69,17 +85,19 @@ bool World::run_until(const std::function<bool()>& condition, Duration limit_aft
   return false;
 }
 
-void World::trace(TraceKind kind, uint64_t a, uint64_t b, uint64_t c) {
-  for (const uint64_t value : {to_ns(now_), static_cast<uint64_t>(kind), a, b, c}) {
+void World::trace(TraceKind kind, uint64_t a, uint64_t b, uint64_t c, Bytes content) {
+  const uint64_t d = digest(content);
+  for (const uint64_t value : {to_ns(now_), static_cast<uint64_t>(kind), a, b, c, d}) {
     hash_ = (hash_ ^ value) * 0x9e3779b97f4a7c15;
     hash_ ^= hash_ >> 31;
   }
   ++traced_;
   if (print_trace_) {
-    std::fprintf(stderr, "%.9f %u %llx %llu %llu\n",
+    std::fprintf(stderr, "%.9f %u %llx %llu %llu %016llx\n",
                  std::chrono::duration<double>(now_.time_since_epoch()).count(),
                  static_cast<unsigned>(kind), static_cast<unsigned long long>(a),
-                 static_cast<unsigned long long>(b), static_cast<unsigned long long>(c));
+                 static_cast<unsigned long long>(b), static_cast<unsigned long long>(c),
+                 static_cast<unsigned long long>(d));
   }
 }
 

@@ -2,7 +2,7 @@
 // The world of a simulation: one virtual clock, one queue of events, one generator that draws all
 // randomness, and the trace that proves that a run repeats. Nothing happens between two events.
 //
-// The trace is a 64-bit hash over (time, what, three numbers) of everything that was noted. Same
+// The trace is a 64-bit hash over (time, what, three numbers, bytes) of all that was noted. Same
 // seed, same hash: else something outside the seed has a say (a pointer's order, a clock, a real
 // generator).
 #pragma once
@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/rng.h"
 #include "base/time.h"
 
@@ -47,7 +48,7 @@ class World {
   // True as soon as the condition holds, which is asked after every event; false after `limit`.
   bool run_until(const std::function<bool()>& condition, Duration limit);
 
-  void trace(TraceKind kind, uint64_t a, uint64_t b = 0, uint64_t c = 0);
+  void trace(TraceKind kind, uint64_t a, uint64_t b = 0, uint64_t c = 0, Bytes content = {});
   uint64_t trace_hash() const { return hash_; }
   uint64_t trace_length() const { return traced_; }
 

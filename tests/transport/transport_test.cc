@@ -482,7 +482,6 @@ TEST(Transport, a_path_of_1200_bytes_gives_the_least_budget) {
   EXPECT_EQ(pair.client->packet_size_max(*stream), 1166u);
 }
 
-// proves: KR3
 TEST(Transport, a_slow_first_round_trip_does_not_hold_packets_back_for_long) {
   Pair pair;
   pair.one_way = 900ms;  // the first flight waits for a neighbour, a radio, a server to wake

@@ -298,6 +298,78 @@ SCENARIO(a_new_path_begins_anew, 3,
   lab.finish();
 }
 
+// proves: M10
+SCENARIO(a_new_path_searches_its_mtu_anew, 3,
+         "The NAT moves to a narrower path and back: what fits is found again each time") {
+  SimClient& client = client_behind_nat(lab);
+  lab.stream(lab.internet(), client.inner(), {.interval = 20ms, .packet_size = 1400});
+  lab.stream(client.inner(), lab.internet(), {.interval = 20ms, .packet_size = 600});
+  lab.run(3s);
+  const auto mtu = [&] { return lab.server().gateway()->sessions().at(0).mtu; };
+  const size_t wide = mtu();
+  ASSERT_GT(wide, 1400u);
+  // The client keeps its connection ID, for it does not know: so the library keeps the MTU too, and
+  // what is lost there starts the search.
+  lab.network.set_links(client.id(), {.mtu = 1400});
+  lab.network.rebind_address(client.id(), kOther);
+  size_t least = wide;
+  for (int i = 0; i < 200; ++i) {
+    lab.run(50ms);
+    least = std::min(least, mtu());
+  }
+  EXPECT_LE(least, 1172u) << "from the size that every path carries";
+  EXPECT_GT(mtu(), 1280u);
+  EXPECT_LT(mtu(), 1400u - 60u);
+  lab.network.set_links(client.id(), LinkOptions{});
+  lab.network.rebind_address(client.id(), kHome);
+  EXPECT_TRUE(lab.until([&] { return mtu() == wide; }, 60s));
+  EXPECT_EQ(client.dials(), 1u);
+  lab.finish();
+}
+
+// proves: M10
+SCENARIO(
+    a_new_path_validates_ecn_anew, 3,
+    "The NAT moves: a few packets are marked, the rest only when the client has told of them") {
+  if (!wire_is_plain(lab)) return;
+  SimClient& client = client_behind_nat(lab);
+  lab.stream(client.inner(), lab.internet(), {.interval = 20ms, .packet_size = 600});
+  lab.stream(lab.internet(), client.inner(), {.interval = 1ms, .packet_size = 100});
+  lab.run(2s);
+  WireTap tap(lab);
+  struct Marks {
+    size_t marked = 0, plain = 0;
+  };
+  // Of the gateway's datagrams with packets in them, to one address.
+  const auto marks = [&](const IpAddress& to) {
+    Marks out;
+    for (const WireDatagram& datagram : tap.seen()) {
+      if (datagram.from != kServer || datagram.to.address != to) continue;
+      if (!datagram.has(FrameType::Datagram)) continue;
+      ++(datagram.ecn == Ecn::NotEct ? out.plain : out.marked);
+    }
+    return out;
+  };
+  lab.run(500ms);
+  const Marks before = marks(kHome);
+  EXPECT_GT(before.marked, 100u);
+  EXPECT_EQ(before.plain, 0u) << "validated";
+  // Until the first acknowledgement from there: its packets and ours cross once.
+  lab.network.rebind_address(client.id(), kOther);
+  lab.run(500ms);
+  const Marks anew = marks(kOther);
+  EXPECT_GE(anew.marked, 1u);
+  EXPECT_GT(anew.plain, 0u) << "believed without asking";
+  lab.run(2s);
+  tap.forget();
+  lab.run(500ms);
+  const Marks after = marks(kOther);
+  EXPECT_GT(after.marked, 100u);
+  EXPECT_EQ(after.plain, 0u);
+  EXPECT_EQ(client.dials(), 1u);
+  lab.finish();
+}
+
 // proves: M1, M2
 SCENARIO(the_client_does_not_migrate, 3,
          "Whatever its network does: a connection stays at the address where it was dialled") {

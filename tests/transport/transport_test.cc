@@ -472,7 +472,7 @@ TEST(Transport, the_packet_budget_follows_the_path) {
   EXPECT_EQ(pair.send_packet(*pair.client, *stream, fits + "a"), SendResult::TooLarge);
 }
 
-// proves: M10, J1
+// proves: J1
 TEST(Transport, a_path_of_1200_bytes_gives_the_least_budget) {
   Pair pair;
   pair.drop = [](bool, Bytes bytes) { return bytes.size() > 1200; };

@@ -5,8 +5,10 @@
 //   packet -> TunnelClient -> Http3Connection -> QuicConnection -> wire -> QuicServerEndpoint
 //          -> Http3Connection -> Gateway -> sink                (and back)
 //
-// Our code allocates by operator new: none. The QUIC library has its own way, malloc by pools of
-// blocks; what it takes for a packet is written down here as a baseline, not as a promise.
+// Over null TLS and over OpenSSL with its packet protection. Our code allocates by operator new:
+// none. The libraries have their own way, malloc; what they take for a packet is written down here
+// as a baseline, not as a promise. The host's sockets and the TUN are host_allocation_test.cc and
+// tests/netns/host/allocation_test.cc.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,6 +21,7 @@
 #include "core/server/gateway.h"
 #include "property/allocation_counter.h"
 #include "sim/inner.h"
+#include "support/certificates.h"
 
 namespace masque {
 namespace {
@@ -114,15 +117,37 @@ std::unique_ptr<const PolicySnapshot> everybody() {
   return std::make_unique<const PolicySnapshot>(std::move(out));
 }
 
+enum class Crypto : uint8_t { Null, OpenSsl };
+
+struct Tls {
+  std::unique_ptr<TlsContext> client, server;
+};
+Tls make_tls(Crypto crypto, Rng& rng) {
+  if (crypto == Crypto::Null) {
+    return {
+        .client = make_null_tls({.role = NullTlsOptions::Role::Client, .identity = "anna"}, rng),
+        .server =
+            make_null_tls({.role = NullTlsOptions::Role::Server, .identity = "gateway"}, rng)};
+  }
+  const testing::TestCa ca;
+  const testing::Identity client = ca.client("anna"), server = ca.server("gateway");
+  return {.client = make_tls_client({.server_name = "gateway",
+                                     .ca_pem = ca.pem(),
+                                     .certificate_pem = client.certificate_pem,
+                                     .key_pem = client.key_pem})
+                        .value(),
+          .server = make_tls_server({.certificate_pem = server.certificate_pem,
+                                     .key_pem = server.key_pem,
+                                     .client_ca_pem = ca.pem()})
+                        .value()};
+}
+
 class Tunnel : private ConnectionFactory {
  public:
-  Tunnel()
-      : client_tls_(
-            make_null_tls({.role = NullTlsOptions::Role::Client, .identity = "anna"}, rng_)),
-        server_tls_(
-            make_null_tls({.role = NullTlsOptions::Role::Server, .identity = "gateway"}, rng_)),
+  explicit Tunnel(Crypto crypto)
+      : tls_(make_tls(crypto, rng_)),
         gateway_(gateway_config(), rng_, everybody()),
-        endpoint_({}, *server_tls_, rng_, *this) {
+        endpoint_({}, *tls_.server, rng_, *this) {
     TunnelClientConfig config;
     config.uri_template = "https://gateway/.well-known/masque/ip/{target}/{ipproto}/";
     client_ = std::move(TunnelClient::create(std::move(config), rng_).value());
@@ -180,7 +205,7 @@ class Tunnel : private ConnectionFactory {
                            .remote = {.address = IpAddress::v4(0xc0000201), .port = 443}};
     http_ = std::make_unique<Http3Connection>(
         Http3Connection::Role::Client,
-        QuicConnection::create_client(now_, {}, *client_tls_, rng_, {.path = path, .token = {}}),
+        QuicConnection::create_client(now_, {}, *tls_.client, rng_, {.path = path, .token = {}}),
         *client_);
     client_->begin_turn(now_, to_server_, client_sink);
     client_->on_dialed(*http_);
@@ -195,7 +220,7 @@ class Tunnel : private ConnectionFactory {
   Instant now_{1s};
   Way up_, down_;
   Wire to_server_{up_}, to_client_{down_};
-  std::unique_ptr<TlsContext> client_tls_, server_tls_;
+  Tls tls_;
   Gateway gateway_;
   QuicServerEndpoint endpoint_;
   std::unique_ptr<TunnelClient> client_;
@@ -207,8 +232,8 @@ class Tunnel : private ConnectionFactory {
 // 1.15); blocks for new pools and for what is lost come now and then.
 constexpr size_t kLibraryPerThousand = 20;
 
-void nothing_is_allocated(size_t lost_every) {
-  Tunnel tunnel;
+void nothing_is_allocated(size_t lost_every, Crypto crypto = Crypto::Null) {
+  Tunnel tunnel(crypto);
   for (int i = 0; i < 3000 && !tunnel.connected(); ++i) tunnel.step({}, {}, 0);
   ASSERT_TRUE(tunnel.connected());
   const IpAddress inside = tunnel.address();
@@ -243,6 +268,10 @@ void nothing_is_allocated(size_t lost_every) {
 }
 
 TEST(TunnelAllocation, our_code_allocates_nothing_for_a_packet) { nothing_is_allocated(0); }
+
+TEST(TunnelAllocation, our_code_allocates_nothing_for_a_packet_under_openssl) {
+  nothing_is_allocated(0, Crypto::OpenSsl);
+}
 
 // The queues fill and empty, packets are lost, acknowledgements have holes.
 TEST(TunnelAllocation, our_code_allocates_nothing_on_a_path_that_loses) {

@@ -21,6 +21,7 @@ import raw_http3 as raw
 from attack import Case, Outcome, ending
 from connect_ip import (AddressRange, CapsuleType, PrefixEntry, decode_varint, encode_capsule,
                         encode_prefixes, encode_ranges, encode_varint)
+from marks import control_of, mark_of
 
 CLIENT_LIMIT_S = 15.0
 REQUEST_LIMIT_S = 5.0
@@ -44,6 +45,8 @@ class Attack:
         self.request_stream: int | None = None
         self.control_stream = -1
         self.notes: dict[str, Any] = {}
+        self.mark = self.control = b""  # of the case's packets, for who captures them
+        self.unseen = False  # none with the mark may be captured, one with the control's was sent
 
     def settings(self, control: bytes = HONEST_SETTINGS) -> None:
         self.control_stream = self.conn.uni_stream(raw.CONTROL, control)
@@ -183,9 +186,11 @@ async def run_case(case: Case, listener: Listener, options: argparse.Namespace) 
     try:
         conn = await asyncio.wait_for(listener.waiting, CLIENT_LIMIT_S)
         attack = Attack(conn, options.inner)
+        attack.mark, attack.control = mark_of(case.name), control_of(case.name)
         await case.attack(attack)
         outcome = await attack.look()
-        line.update(outcome=outcome.text(), ok=case.expectation.holds(outcome))
+        line.update(outcome=outcome.text(), ok=case.expectation.holds(outcome),
+                    unseen=attack.unseen)
     except Exception as e:  # pylint: disable=broad-except
         line.update(outcome=f"{type(e).__name__}: {e}", trace=traceback.format_exc())
     finally:

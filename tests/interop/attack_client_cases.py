@@ -372,38 +372,44 @@ async def datagram_before_the_answer(a):
     await a.accept()
 
 
-def _packet_case(name, rule, make):
+def _packet_case(name, rule, make, unseen=True):
+    """make(proxy, client, mark) gives packets. unseen: none of them gets beyond the client, and one
+    behind them does (marks.py)."""
     async def attack(a):
         await a.tunnel()
         for version in (4, 6):
-            for packet in make(a.proxy[version], a.client[version]):
+            for packet in make(a.proxy[version], a.client[version], a.mark):
                 a.packet(packet)
+        a.packet(udp_packet(a.proxy[4], a.client[4], mark=a.control))
+        a.unseen = unseen
 
     TABLE.add(f"packet_{name}", rule, IGNORED, attack)
 
 
-def _special(address, v4, v6):
-    return ipaddress.ip_address(v4 if address.version == 4 else v6)
+def _to(v4, v6):
+    return lambda proxy, client, mark: [
+        udp_packet(proxy, ipaddress.ip_address(v4 if client.version == 4 else v6), mark=mark)]
 
 
 _packet_case("to_another_address", "9484 7.2: K2",
-             lambda proxy, client: [udp_packet(proxy, client + 5)])
-_packet_case("to_the_outer_address", "9484 7.2: K2",
-             lambda proxy, client: [udp_packet(proxy, _special(client, "192.0.2.2",
-                                                               "2001:db8:ff::2"))])
-_packet_case("to_loopback", "9484 7.2: K2",
-             lambda proxy, client: [udp_packet(proxy, _special(client, "127.0.0.1", "::1"))])
-_packet_case("from_loopback", "9484 11: Z2",
-             lambda proxy, client: [udp_packet(_special(client, "127.0.0.1", "::1"), client)])
-_packet_case("from_itself", "9484 11: Z2", lambda proxy, client: [udp_packet(client, client)])
-_packet_case("to_multicast", "9484 7.2: K6",
-             lambda proxy, client: [udp_packet(proxy, _special(client, "224.0.0.251", "ff02::fb"))])
-_packet_case("every_cut", "9484 7.2: K2",
-             lambda proxy, client: [udp_packet(proxy, client, size=8)[:size] for size in range(49)])
-_packet_case("every_version", "9484 7.2: K2", lambda proxy, client: [
-    bytes([version << 4 | 5]) + udp_packet(proxy, client)[1:] for version in range(16)
+             lambda proxy, client, mark: [udp_packet(proxy, client + 5, mark=mark)])
+_packet_case("to_the_outer_address", "9484 7.2: K2", _to("192.0.2.2", "2001:db8:ff::2"))
+_packet_case("to_loopback", "9484 7.2: K2", _to("127.0.0.1", "::1"))
+_packet_case("from_loopback", "9484 11: Z2", lambda proxy, client, mark: [
+    udp_packet(ipaddress.ip_address("127.0.0.1" if client.version == 4 else "::1"), client,
+               mark=mark)])
+_packet_case("from_itself", "9484 11: Z2",
+             lambda proxy, client, mark: [udp_packet(client, client, mark=mark)])
+_packet_case("to_multicast", "9484 7.2: K6", _to("224.0.0.251", "ff02::fb"))
+_packet_case("every_cut", "9484 7.2: K2", lambda proxy, client, mark: [
+    packet[:length] for packet in [udp_packet(proxy, client, size=8, mark=mark)]
+    for length in range(len(packet))])
+_packet_case("every_version", "9484 7.2: K2", lambda proxy, client, mark: [
+    bytes([version << 4 | 5]) + udp_packet(proxy, client, mark=mark)[1:] for version in range(16)
     if version != client.version])
-_packet_case("length_wrong", "9484 7.2: K2", lambda proxy, client: [
-    udp_packet(proxy, client, total_length=length) for length in (0, 7, 19, 21, 60_000)])
+_packet_case("length_wrong", "9484 7.2: K2", lambda proxy, client, mark: [
+    udp_packet(proxy, client, total_length=length, mark=mark)
+    for length in (0, 7, 19, 21, 60_000)])
+# A host takes what has arrived.
 _packet_case("hop_limit_0", "9484 7.2: K4",
-             lambda proxy, client: [udp_packet(proxy, client, ttl=0)])
+             lambda proxy, client, mark: [udp_packet(proxy, client, ttl=0, mark=mark)], unseen=False)

@@ -23,6 +23,7 @@ import raw_http3 as raw
 from attack import Case, Outcome, ending
 from connect_ip import (Address, CapsuleType, PrefixEntry, decode_prefixes, decode_varint,
                         encode_prefixes, encode_varint)
+from marks import control_of, mark_of
 
 CONNECT_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 5.0
@@ -44,6 +45,8 @@ class Attack:
         self.tunnel_stream: int | None = None
         self.control_stream = -1
         self.notes: dict[str, Any] = {}
+        self.mark = self.control = b""  # of the case's packets, for who captures them
+        self.unseen = False  # none with the mark may be captured, one with the control's was sent
         self.conn: raw.RawConnection
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -70,6 +73,13 @@ class Attack:
         if settings is not None:
             self.control_stream = self.conn.uni_stream(raw.CONTROL, settings)
             self.conn.transmit()
+
+    def of_another_client(self) -> "Attack":
+        """The same gateway with the other identity, for addresses that are not ours."""
+        other = argparse.Namespace(**vars(self.options))
+        other.cert, other.key = self.options.other_cert, self.options.other_key
+        assert other.cert and other.key, "no other identity"
+        return Attack(other)
 
     def close(self) -> None:
         """The other side knows at once; the closing period of RFC 9000 10.2 is not waited for."""
@@ -156,7 +166,7 @@ class Attack:
         texts = []
         for packet in self.packets():
             icmp = raw.icmp_of(packet)
-            if icmp and icmp[0] in (1, 2, 3, 4, 11, 12):
+            if icmp and raw.is_error(packet):
                 texts.append(f"v{packet[0] >> 4} {icmp[0]}/{icmp[1]}")
         return texts
 
@@ -209,6 +219,7 @@ class Attack:
 
 async def run_case(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     attack = Attack(options)
+    attack.mark, attack.control = mark_of(case.name), control_of(case.name)
     line: dict[str, Any] = {"case": case.name, "rule": case.rule,
                             "expected": case.expectation.text, "ok": False}
     try:
@@ -219,6 +230,7 @@ async def run_case(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         line.update(outcome=f"{type(e).__name__}: {e}", trace=traceback.format_exc())
     finally:
         attack.close()
+    line["unseen"] = attack.unseen
     return line
 
 
@@ -238,6 +250,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ca", help="PEM file that signs the gateway's certificate")
     parser.add_argument("--cert", help="PEM file, own certificate")
     parser.add_argument("--key", help="PEM file, own key")
+    parser.add_argument("--other-cert", help="PEM file, of another client than --cert")
+    parser.add_argument("--other-key", help="PEM file, its key")
     parser.add_argument("--token", help="bearer token to send")
     parser.add_argument("--inner", required=True, help="the gateway's inner addresses",
                         type=lambda text: [ipaddress.ip_address(word) for word in text.split(",")])

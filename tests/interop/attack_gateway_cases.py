@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What attack_gateway.py does: bad capsules, bad datagrams, bad requests, bad HTTP/3, bad packets.
-Each function is a case of that name; its decorator names the rule and what must come of it."""
-
-import ipaddress
-import struct
+"""What attack_gateway.py does: bad capsules, bad datagrams, bad requests, bad HTTP/3, bad packets
+(attack_gateway_packets.py). Each function is a case of that name; its decorator names the rule and what must come of it."""
 
 import raw_http3 as raw
 from attack import (ABORTED, CLEAN_END, IGNORED, LIMITED, MALFORMED, Table, answered,
                     connection_error, stream_error)
+from attack_gateway_packets import TABLE as PACKETS
 from bad_capsules import (BAD_CAPSULES, GOOD_CAPSULES, from_hex, many_assignments, many_requests,
                           many_routes)
-from connect_ip import (CapsuleType, decode_prefixes, encode_capsule, encode_varint)
-from raw_http3 import udp_packet
+from connect_ip import CapsuleType, decode_prefixes, encode_capsule, encode_varint
 
 TABLE = Table()
 TABLE.group = "capsules"
@@ -243,13 +240,20 @@ async def datagram_after_the_stream_ended(a):
     a.conn.transmit()
 
 
-@TABLE.case("9297 2: H1", IGNORED)
+@TABLE.case("9297 2: H1", answered(405, 404, 400))
 async def datagram_for_a_get(a):
+    """The answer is final and ends the request before there is anything to abort."""
     await a.connect()
     await a.tunnel()
     get = a.send_request(a.headers(method=b"GET", protocol=None, path=b"/", capsule_protocol=None))
-    a.conn.datagram(encode_varint(get // 4) + b"\0" + bytes(60))
-    a.conn.transmit()
+    for _ in range(3):
+        a.conn.datagram(encode_varint(get // 4) + b"\0" + bytes(60))
+        a.conn.transmit()
+        await a.conn.answers_pings(5)
+    stream = a.conn.stream(get)
+    assert stream.finished and stream.reset_code is None, f"the answer was cut: {stream.reset_code}"
+    assert await a.echo(), "the tunnel beside it is dead"
+    return get
 
 
 # --- requests
@@ -583,131 +587,4 @@ async def no_credentials(a):
         a.options.token = token
 
 
-# --- inner packets: dropped, perhaps with an ICMP error, and nothing worse
-TABLE.group = "packets"
-
-def _packet_case(name, rule, make, families=(4, 6)):
-    """make(source, destination) gives packets; destination is the gateway's inner address."""
-    for version in families:
-        async def attack(a, version=version):
-            await a.connect()
-            await a.tunnel()
-            for packet in make(a.addresses[version], a.gateway_addresses[version]):
-                a.packet(packet)
-            assert await a.echo(), "the tunnel is dead"
-            a.notes["icmp"] = a.icmp_errors()
-
-        TABLE.add(f"packet_{name}_v{version}", rule, IGNORED, attack)
-
-
-def _other(address):
-    return ipaddress.ip_address("203.0.113.77" if address.version == 4 else "2001:db8:bad::77")
-
-
-def _special(address, v4, v6):
-    return ipaddress.ip_address(v4 if address.version == 4 else v6)
-
-
-_packet_case("from_a_spoofed_source", "9484 11: Z2; C1",
-             lambda source, to: [raw.echo_request(_other(source), to)[0]])
-_packet_case("from_the_gateway_itself", "9484 11: Z2",
-             lambda source, to: [raw.echo_request(to, to)[0]])
-_packet_case("from_loopback", "9484 11: Z2",
-             lambda source, to: [udp_packet(_special(source, "127.0.0.1", "::1"), to)])
-_packet_case("from_nowhere", "9484 11: Z2",
-             lambda source, to: [udp_packet(_special(source, "0.0.0.0", "::"), to)])
-_packet_case("from_multicast", "9484 11: Z2",
-             lambda source, to: [udp_packet(_special(source, "224.0.0.1", "ff02::1"), to)])
-_packet_case("to_loopback", "9484 7.2: Z5",
-             lambda source, to: [udp_packet(source, _special(source, "127.0.0.1", "::1"))])
-_packet_case("to_no_route", "9484 7.2.1: E1",
-             lambda source, to: [udp_packet(source, _other(source))])
-_packet_case("to_link_local", "9484 7.2: K6",
-             lambda source, to: [udp_packet(source, _special(source, "169.254.9.9", "fe80::9"))])
-_packet_case("to_multicast", "9484 7.2: K6",
-             lambda source, to: [udp_packet(source, _special(source, "224.0.0.251", "ff02::fb"))])
-_packet_case("to_broadcast", "9484 7.2: K6",
-             lambda source, to: [udp_packet(source, ipaddress.ip_address("255.255.255.255"))], (4,))
-_packet_case("hop_limit_0", "9484 7.2: K4", lambda source, to: [udp_packet(source, to, ttl=0)])
-_packet_case("hop_limit_1_to_no_route", "9484 7.2: K4",
-             lambda source, to: [udp_packet(source, _other(source), ttl=1)])
-_packet_case("length_too_large", "9484 7.2: K2",
-             lambda source, to: [udp_packet(source, to, total_length=60_000)])
-_packet_case("length_too_small", "9484 7.2: K2",
-             lambda source, to: [udp_packet(source, to, total_length=7)])
-_packet_case("every_cut", "9484 7.2: K2", lambda source, to: [
-    udp_packet(source, to, size=8)[:length] for length in range(49)])
-_packet_case("every_version", "9484 7.2: K2", lambda source, to: [
-    bytes([version << 4 | 5]) + udp_packet(source, to)[1:] for version in range(16)
-    if version != source.version])
-_packet_case("every_header_length", "9484 7.2: K2", lambda source, to: [
-    bytes([0x40 | words]) + udp_packet(source, to)[1:] for words in range(16)], (4,))
-_packet_case("bad_checksum", "9484 7.2: K2", lambda source, to: [
-    (packet := udp_packet(source, to))[:10] + b"\xde\xad" + packet[12:]], (4,))
-_packet_case("fragments_overlap", "9484 7.2", lambda source, to: [
-    (packet := udp_packet(source, to))[:6] + struct.pack("!H", offset) + packet[8:]
-    for offset in (0x2000, 0x2001, 0x3FFF, 0x1FFF)], (4,))
-_packet_case("header_chain_of_hop_by_hop", "9484 4.8: S10, Z4", lambda source, to: [
-    raw.ip_packet(source, to, 0, (b"\0\0" + bytes(6)) * 100 + b"\x3b\0" + bytes(6))], (6,))
-_packet_case("header_chain_runs_out", "9484 4.8: S10, Z4", lambda source, to: [
-    raw.ip_packet(source, to, kind, b"\x3c\xff" + bytes(6)) for kind in (0, 43, 44, 51, 60)], (6,))
-_packet_case("routing_header_0", "9484 11: Z4", lambda source, to: [
-    raw.ip_packet(source, to, 43, b"\x3b\x02\0\x01" + bytes(4) + _other(source).packed)], (6,))
-
-
-@TABLE.case("9484 11: Z2; C1", IGNORED)
-async def spoofed_echo_is_not_answered(a):
-    """Even where the answer would come back here: the source is the gateway's own pool."""
-    await a.connect()
-    await a.tunnel()
-    mine = a.addresses[4]
-    packet, sequence = raw.echo_request(mine + 1, a.gateway_addresses[4])
-    a.packet(packet)
-    assert await a.echo()
-    assert not any(raw.is_reply(one, sequence) for one in a.packets()), "a reply to a spoofed echo"
-
-
-@TABLE.case("9484 4.6: S9", IGNORED)
-async def tcp_to_the_gateway_in_a_scope_of_udp(a):
-    """Its own inner address is no part of the scope; without one it answers."""
-    for path, answered_by_tcp in ((a.uri.path, True),
-                                  ("/.well-known/masque/ip/10.9.0.77/17/", False)):
-        await a.connect()
-        a.uri = a.uri._replace(path=path)
-        await a.tunnel()
-        a.packet(raw.tcp_syn(a.addresses[4], a.gateway_addresses[4]))
-        assert await a.echo(), "the tunnel is dead"
-        by_tcp = any(packet[0] >> 4 == 4 and packet[9] == 6 for packet in a.packets())
-        assert by_tcp is answered_by_tcp, f"{path}: answered by TCP: {by_tcp}"
-        a.notes[path] = a.icmp_errors()
-        if answered_by_tcp:
-            a.close()
-
-
-@TABLE.case("9484 10.1: U1, U3", IGNORED)
-async def echo_of_1280_bytes_is_answered(a):
-    await a.connect()
-    await a.tunnel()
-    packet, sequence = raw.echo_request(a.addresses[6], a.gateway_addresses[6], size=1232)
-    assert len(packet) == 1280
-    for _ in range(5):
-        a.packet(packet)
-        if await a.conn.until(lambda: any(raw.is_reply(one, sequence) for one in a.packets()), 2):
-            return
-    raise AssertionError("an IPv6 packet of 1280 bytes is not answered")
-
-
-@TABLE.case("9484 7.2.1: E5", IGNORED)
-async def icmp_errors_are_limited(a):
-    """A flood of packets to nowhere does not come back as a flood of errors."""
-    await a.connect()
-    await a.tunnel()
-    for _ in range(20):
-        for _ in range(25):
-            a.conn.datagram(encode_varint(a.tunnel_stream // 4) + b"\0" +
-                            udp_packet(a.addresses[6], _other(a.addresses[6])))
-        a.conn.transmit()
-        await a.conn.answers_pings(3)
-    assert await a.echo(), "the tunnel is dead"
-    a.notes["errors"] = len(a.icmp_errors())
-    assert a.notes["errors"] <= 60, f"{a.notes['errors']} ICMP errors for 500 packets"
+TABLE.cases.update(PACKETS.cases)

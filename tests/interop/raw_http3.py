@@ -250,24 +250,33 @@ def ip_packet(source: Address, destination: Address, protocol: int, payload: byt
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
+def icmp_packet(source: Address, destination: Address, kind: int, code: int, body: bytes,
+                ttl: int = 64) -> bytes:
+    """body: all behind the checksum."""
+    head = struct.pack("!BBH", kind, code, 0)
+    if source.version == 4:
+        value = checksum(head + body)
+        return ip_packet(source, destination, 1, head[:2] + struct.pack("!H", value) + body, ttl)
+    pseudo = source.packed + destination.packed + struct.pack("!II", 4 + len(body), 58)
+    value = checksum(pseudo + head + body)
+    return ip_packet(source, destination, 58, head[:2] + struct.pack("!H", value) + body, ttl)
+
+
 def echo_request(source: str | Address, destination: str | Address, ttl: int = 64,
-                 size: int = 32) -> tuple[bytes, int]:
+                 size: int = 32, mark: bytes = b"") -> tuple[bytes, int]:
     """An ICMP echo request as a packet, and its sequence number."""
     source, destination = ipaddress.ip_address(source), ipaddress.ip_address(destination)
     sequence = next(_echo_sequence) & 0xFFFF
-    body = struct.pack("!HH", 0x6D76, sequence) + bytes(size)
-    if source.version == 4:
-        message = b"\x08\0" + struct.pack("!H", checksum(b"\x08\0\0\0" + body)) + body
-        return ip_packet(source, destination, 1, message, ttl), sequence
-    pseudo = source.packed + destination.packed + struct.pack("!II", 4 + len(body), 58)
-    message = b"\x80\0" + struct.pack("!H", checksum(pseudo + b"\x80\0\0\0" + body)) + body
-    return ip_packet(source, destination, 58, message, ttl), sequence
+    body = struct.pack("!HH", 0x6D76, sequence) + mark + bytes(size)
+    return icmp_packet(source, destination, 8 if source.version == 4 else 128, 0, body,
+                       ttl), sequence
 
 
 def udp_packet(source: Address, destination: Address, size: int = 40, ttl: int = 64,
-               total_length: int | None = None) -> bytes:
-    """To the discard port, without a UDP checksum."""
-    body = struct.pack("!HHHH", 4000, 9, 8 + size, 0) + bytes(size)
+               total_length: int | None = None, mark: bytes = b"") -> bytes:
+    """To the discard port, without a UDP checksum; IPv6 does not take that, but it is seen."""
+    payload = mark + bytes(size)
+    body = struct.pack("!HHHH", 4000, 9, 8 + len(payload), 0) + payload
     return ip_packet(source, destination, 17, body, ttl, total_length)
 
 
@@ -293,3 +302,15 @@ def icmp_of(packet: bytes) -> tuple[int, int, bytes] | None:
 def is_reply(packet: bytes, sequence: int) -> bool:
     icmp = icmp_of(packet)
     return icmp is not None and icmp[0] in (0, 129) and icmp[2][2:4] == struct.pack("!H", sequence)
+
+
+def is_error(packet: bytes) -> bool:
+    icmp = icmp_of(packet)
+    return icmp is not None and icmp[0] in ((3, 4, 11, 12) if packet[0] >> 4 == 4 else (1, 2, 3, 4))
+
+
+def protocol_quoted_by(error: bytes) -> int:
+    """Of the packet that an ICMP error is about."""
+    icmp = icmp_of(error)
+    assert icmp is not None
+    return icmp[2][4 + (9 if error[0] >> 4 == 4 else 6)]

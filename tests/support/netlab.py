@@ -325,10 +325,12 @@ class Namespace:
         return Ping(sent, received, times, done.stdout + done.stderr)
 
     def capture(self, path: str | os.PathLike[str], interface: str = "any",
-                expression: str = "") -> Process:
-        """tcpdump into a file, from the moment this returns until stop()."""
-        process = self.start(["tcpdump", "-n", "-U", "--immediate-mode", "-i", interface, "-w", path,
-                              *expression.split()], name="tcpdump")
+                expression: str = "", packet_bytes: int | None = None) -> Process:
+        """tcpdump into a file, from the moment this returns until stop(). With packet_bytes, how
+        much of each packet is wanted, a burst on "any" finds room: else there is some for 8."""
+        words = ["tcpdump", "-n", "-U", "--immediate-mode", "-i", interface, "-w", path]
+        words += ["-s", str(packet_bytes)] if packet_bytes else []
+        process = self.start([*words, *expression.split()], name="tcpdump")
         process.wait_line(r"listening on", 20)
         return process
 

@@ -96,3 +96,21 @@ def test_the_table_tells_the_proof():
     text = conformance.table(sections)
     assert "| A2 | MUST NOT | B | 1 | two | `a_test.cc: S.n`<br>library: ngtcp2 |" in text
     assert "| A1 | MUST | B | 1 | one | **not yet**: no test |" in text
+
+
+def test_what_deviates_is_not_shown_by_its_tests(tmp_path):
+    text = ROWS.replace('text = "one"', 'text = "one", deviates = "ADR 0001: not by default"')
+    sections = conformance.read_rows(text)
+    rows = sections[0][1]
+    conformance.join(sections, {"a_test.cc": "// proves: A1, A2\nTEST(S, n) {"})
+    made = conformance.table(sections)
+    assert "| MUST | 1 | 0 | 0 | 1 | 0 | 0 |" in made and "| MUST NOT | 1 | 1 | 0 | 0 | 0 | 0 |" in made
+    assert "| A1 | MUST | B | 1 | one | **deviates** (ADR 0001: not by default)<br>`a_test.cc: S.n` |" in made
+    assert not rows[0].is_open
+    # The decision is there to be read.
+    assert conformance.unfounded(rows, tmp_path) == [rows[0]]
+    (tmp_path / "docs/adr").mkdir(parents=True)
+    (tmp_path / "docs/adr/0001-why.md").touch()
+    assert conformance.unfounded(rows, tmp_path) == []
+    rows[0].deviates = "because"
+    assert conformance.unfounded(rows, tmp_path) == [rows[0]]

@@ -5,19 +5,18 @@
 
 #include <openssl/rand.h>
 
-#include <optional>
 #include <span>
+#include <utility>
 
 #include "base/assert.h"
-#include "base/rng.h"
 
 namespace masque {
 namespace {
 
-std::optional<SeededRng> generator;
+SeededOpenSsl* newest = nullptr;
 
 int draw(unsigned char* out, int count) {
-  generator->fill(std::span<uint8_t>(out, static_cast<size_t>(count)));
+  newest->rng().fill(std::span<uint8_t>(out, static_cast<size_t>(count)));
   return 1;
 }
 int is_ready() { return 1; }
@@ -31,15 +30,14 @@ const RAND_METHOD kMethod{.seed = nullptr,
 
 }  // namespace
 
-SeededOpenSsl::SeededOpenSsl(uint64_t seed) {
-  MASQUE_ASSERT(!generator.has_value());
-  generator.emplace(seed);
-  MASQUE_ASSERT(RAND_set_rand_method(&kMethod) == 1);
+SeededOpenSsl::SeededOpenSsl(uint64_t seed) : rng_(seed), outer_(std::exchange(newest, this)) {
+  if (outer_ == nullptr) MASQUE_ASSERT(RAND_set_rand_method(&kMethod) == 1);
 }
 
 SeededOpenSsl::~SeededOpenSsl() {
-  RAND_set_rand_method(nullptr);
-  generator.reset();
+  MASQUE_ASSERT(newest == this);
+  newest = outer_;
+  if (newest == nullptr) RAND_set_rand_method(nullptr);
 }
 
 }  // namespace masque

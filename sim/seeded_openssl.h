@@ -5,14 +5,23 @@
 
 #include <cstdint>
 
+#include "base/rng.h"
+
 namespace masque {
 
 class SeededOpenSsl {
  public:
-  explicit SeededOpenSsl(uint64_t seed);  // one at a time
+  // Of several, one within the life of the other, the newest is drawn from.
+  explicit SeededOpenSsl(uint64_t seed);
   ~SeededOpenSsl();
   SeededOpenSsl(const SeededOpenSsl&) = delete;
   SeededOpenSsl& operator=(const SeededOpenSsl&) = delete;
+
+  Rng& rng() { return rng_; }
+
+ private:
+  SeededRng rng_;
+  SeededOpenSsl* outer_;
 };
 
 }  // namespace masque

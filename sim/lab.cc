@@ -60,7 +60,7 @@ SimServer& Lab::add_server(ServerSetup setup) {
   if (setup.gateway.pools.empty())
     setup.gateway.pools = {prefix("10.8.0.0/24"), prefix("fd00:8::/64")};
   if (setup.policy.clients.empty() && !setup.policy.unknown_clients) {
-    setup.policy.unknown_clients = ClientPolicy{.reach_gateway = Permission::Allow};
+    setup.policy.unknown_clients = ClientPolicy{.reach_gateway = GatewayReach::Tunnel};
   }
   if (setup.policy.default_routes.empty()) {
     setup.policy.default_routes = {prefix("10.8.0.0/24"), prefix("198.51.100.0/24"),

@@ -45,7 +45,7 @@ class Attack:
         self.request_stream: int | None = None
         self.control_stream = -1
         self.notes: dict[str, Any] = {}
-        self.mark = self.control = b""  # of the case's packets, for who captures them
+        self.mark = self.control_mark = b""  # of the case's packets, for who captures them
         self.unseen = False  # none with the mark may be captured, one with the control's was sent
 
     def settings(self, control: bytes = HONEST_SETTINGS) -> None:
@@ -186,7 +186,7 @@ async def run_case(case: Case, listener: Listener, options: argparse.Namespace) 
     try:
         conn = await asyncio.wait_for(listener.waiting, CLIENT_LIMIT_S)
         attack = Attack(conn, options.inner)
-        attack.mark, attack.control = mark_of(case.name), control_of(case.name)
+        attack.mark, attack.control_mark = mark_of(case.name), control_of(case.name)
         await case.attack(attack)
         outcome = await attack.look()
         line.update(outcome=outcome.text(), ok=case.expectation.holds(outcome),

@@ -380,7 +380,7 @@ def _packet_case(name, rule, make, unseen=True):
         for version in (4, 6):
             for packet in make(a.proxy[version], a.client[version], a.mark):
                 a.packet(packet)
-        a.packet(udp_packet(a.proxy[4], a.client[4], mark=a.control))
+        a.packet(udp_packet(a.proxy[4], a.client[4], mark=a.control_mark))
         a.unseen = unseen
 
     TABLE.add(f"packet_{name}", rule, IGNORED, attack)

@@ -45,7 +45,7 @@ class Attack:
         self.tunnel_stream: int | None = None
         self.control_stream = -1
         self.notes: dict[str, Any] = {}
-        self.mark = self.control = b""  # of the case's packets, for who captures them
+        self.mark = self.control_mark = b""  # of the case's packets, for who captures them
         self.unseen = False  # none with the mark may be captured, one with the control's was sent
         self.conn: raw.RawConnection
         self._transport: asyncio.DatagramTransport | None = None
@@ -219,7 +219,7 @@ class Attack:
 
 async def run_case(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     attack = Attack(options)
-    attack.mark, attack.control = mark_of(case.name), control_of(case.name)
+    attack.mark, attack.control_mark = mark_of(case.name), control_of(case.name)
     line: dict[str, Any] = {"case": case.name, "rule": case.rule,
                             "expected": case.expectation.text, "ok": False}
     try:

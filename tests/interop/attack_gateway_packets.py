@@ -31,7 +31,7 @@ def _packet_case(name, rule, make, families=(4, 6), unseen=True):
 
 async def _finish(a, unseen=True):
     """The positive control, behind all packets of the case."""
-    a.packet(udp_packet(a.addresses[4], a.gateway_addresses[4], mark=a.control))
+    a.packet(udp_packet(a.addresses[4], a.gateway_addresses[4], mark=a.control_mark))
     assert await a.echo(), "the tunnel is dead"
     a.unseen = unseen
 

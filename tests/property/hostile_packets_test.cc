@@ -360,14 +360,21 @@ TEST(HostilePackets, replayed_repairs_do_not_look_like_loss) {
   p.sender.set_shares({.bulk = 1, .bulk_window = 8});
   SeededRng rng(8);
   std::vector<Packet> repairs;
+  uint64_t bytes = 0;
   for (int i = 0; i < 2000; ++i) {
-    p.arrive(p.wrap());
-    for (const Packet& repair : p.repairs()) p.arrive(repairs.emplace_back(repair));
+    const Packet source = p.wrap();
+    bytes += source.size();
+    p.arrive(source);
+    for (const Packet& repair : p.repairs()) {
+      bytes += repair.size();
+      p.arrive(repairs.emplace_back(repair));
+    }
     for (int k = 0; k < 3; ++k) p.arrive(repairs[rng.below(repairs.size())]);
     p.advance(1ms);
   }
   p.advance(300ms);
   EXPECT_EQ(p.delivered, count_up(2000));
+  EXPECT_EQ(p.receiver.figures().received_bytes, bytes);
   EXPECT_LE(p.receiver.figures().classes[static_cast<size_t>(TrafficClass::Bulk)].lost, 20u);
 }
 

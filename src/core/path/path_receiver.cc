@@ -117,8 +117,6 @@ void PathReceiver::measure(Instant now, const PathArrival& arrival, const PathHe
   if (arrival.ecn == Ecn::Ce) ++report_.congestion_marks;
   heard_since_report_ = true;
   if (!in_time(now, source.sequence)) return;
-  const bool overtaken = source.sequence < highest_;
-  lateness_.add(now, overtaken ? now - entry(source.sequence).known_at : Duration::zero());
   report_.echo_stamp = header.stamp;
   newest_at_ = now;
   delays_.add(now, source.delay);
@@ -146,7 +144,7 @@ void PathReceiver::on_repair(Instant now, const PathArrival& arrival, const Path
   }
   ++counters_.repairs;
   // Of so long ago that the symbols' numbers may mean others by now, or here already.
-  if (header.sequence + kOrderWindow <= highest_ && !mutant("path.repair.age.remove")) return;
+  if (header.sequence + kOrderWindow <= highest_) return;
   const bool is_new = parameters->code == ErasureCode::SlidingWindow
                           ? count_repair(header, *parameters)
                           : first_with(claimed);

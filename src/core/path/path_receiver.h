@@ -9,7 +9,7 @@
 //
 // All classes share one order, because QUIC above sees one packet number space: what overtakes
 // there looks like a loss. Each class has a code of its own. The hold follows what is measured:
-// how late packets come behind later ones (reordering), the time repairs take, and a round trip
+// the spread of delays (reordering), the time repairs take, and a round trip
 // when asking again is worth it.
 #pragma once
 
@@ -169,8 +169,6 @@ class PathReceiver {
     Late,    // too late for the order, and early enough for QUIC to take its back-off back
   };
   Asking asking(Instant now) const;
-  Duration reordering(Instant now);
-  Duration hold_margin() const;
   Duration request_wait(Instant now);
   Duration answer_wait(Instant now);
   bool is_missing(uint64_t sequence);
@@ -202,7 +200,6 @@ class PathReceiver {
 
   StampDifference stamp_difference_;
   WindowedRange<Duration> delays_{1s};
-  WindowedRange<Duration> lateness_{5s};  // behind later ones, of those that came by themselves
   WindowedRange<Duration> recovery_times_{2s};
   std::optional<Instant> coded_at_;  // the last coded source or repair
   Duration rtt_{};

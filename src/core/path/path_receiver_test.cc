@@ -150,34 +150,6 @@ TEST(PathReceiver, delays_stay_right_when_the_stamp_wraps) {
   }
 }
 
-// A queue that fills and empties moves delays by 20 ms and keeps the order: who waited so long for
-// each hole would pass every loss of it on late.
-TEST(PathReceiver, where_nothing_overtakes_a_hole_is_given_up_at_once) {
-  PathPair p;
-  for (int i = 0; i < 600; ++i) {
-    const Instant sent_at = p.now;
-    const Packet packet = p.wrap();
-    p.now += Duration(1ms) * (i % 40 < 20 ? i % 20 : 20 - i % 20);
-    p.arrive(packet);
-    p.now = sent_at + 1ms;  // the next leaves before this one is there
-  }
-  EXPECT_GT(p.receiver.delay_spread(p.now), 15ms);
-  EXPECT_LE(p.receiver.hold_limit(p.now), 5ms);
-}
-
-TEST(PathReceiver, where_packets_overtake_a_hole_is_waited_for_as_long_as_they_do) {
-  PathPair p;
-  for (int i = 0; i < 200; ++i) {
-    const Packet a = p.wrap(), b = p.wrap();
-    p.advance(30ms);  // both take so long at least
-    p.arrive(b);
-    p.advance(8ms);
-    p.arrive(a);
-  }
-  EXPECT_GE(p.receiver.hold_limit(p.now), 10ms);
-  EXPECT_LE(p.receiver.hold_limit(p.now), 16ms);
-}
-
 // ---- large jumps ------------------------------------------------------------------------------
 
 TEST(PathReceiver, a_gap_longer_than_the_order_begins_a_new_one) {

@@ -8,8 +8,6 @@ namespace masque {
 
 namespace {
 
-constexpr Duration kHoldMarginMin = 500us;
-constexpr uint64_t kOrderSeen = 250;       // sources, until the order of a path is known
 constexpr Duration kHoldFirst = 25ms;      // before anything is known of repairs
 constexpr Duration kCodedRecently = 2s;    // so long after the last repair others are expected
 constexpr Duration kRequestRttMax = 80ms;  // above it asking again takes longer than repairs
@@ -28,31 +26,16 @@ PathReceiver::Asking PathReceiver::asking(Instant now) const {
   return rtt_ <= kRequestRttMax ? Asking::InTime : Asking::Late;
 }
 
-// So long after a later one a packet still comes by itself. Delays differ, too, where queues keep
-// the order; until enough packets have shown that, they are the measure.
-Duration PathReceiver::reordering(Instant now) {
-  const Duration spread = delay_spread(now);
-  const Duration most = spread + spread / 4;
-  if (counters_.sources < kOrderSeen) return most;
-  const Duration seen = lateness_.high(now).value_or(Duration::zero());
-  return std::min(most, seen + seen / 4);
-}
-
-// Clocks and batches move so much; more than a part of the round trip is not worth it.
-Duration PathReceiver::hold_margin() const {
-  if (rtt_ == Duration::zero()) return kHoldMargin;
-  return std::clamp<Duration>(rtt_ / 8, kHoldMarginMin, kHoldMargin);
-}
-
-Duration PathReceiver::request_wait(Instant now) { return reordering(now) + hold_margin() / 2; }
+Duration PathReceiver::request_wait(Instant now) { return delay_spread(now) + kHoldMargin / 2; }
 
 Duration PathReceiver::hold_limit(Instant now) {
   const bool repairs = coded_at_ && now - *coded_at_ < kCodedRecently;
   const Duration recovery =
       repairs ? recovery_times_.high(now).value_or(kHoldFirst) : Duration::zero();
-  Duration limit = std::max(reordering(now), recovery + recovery / 4) + hold_margin();
+  const Duration spread = delay_spread(now);
+  Duration limit = std::max(spread + spread / 4, recovery + recovery / 4) + kHoldMargin;
   if (asking(now) == Asking::InTime) {
-    limit = std::max(limit, request_wait(now) + rtt_ + rtt_ / 4 + hold_margin());
+    limit = std::max(limit, request_wait(now) + rtt_ + rtt_ / 4 + kHoldMargin);
   }
   return std::min(limit, settings_.hold_max);
 }

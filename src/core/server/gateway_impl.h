@@ -76,9 +76,9 @@ struct Gateway::Impl {
     Scope scope;
     std::vector<IpAddress> resolved;  // of a scope that is a name
     ClientRules rules;
-    std::optional<IpAddress> outer;                        // of ours, that it is connected to
-    std::vector<IpPrefix> addresses;                       // assigned and routed to it
-    std::vector<IpPrefix> site_subnets;                    // advertised by it and routed to it
+    std::optional<IpAddress> outer;      // of ours, that it is connected to
+    std::vector<IpPrefix> addresses;     // assigned and routed to it
+    std::vector<IpPrefix> site_subnets;  // advertised by it and routed to it
     Asked asked;
     std::optional<std::vector<IpPrefix>> routes_override;  // set_session
     bool touched = false;                                  // is in touched_

@@ -9,7 +9,7 @@ import struct
 import raw_http3 as raw
 from attack import IGNORED, Table
 from connect_ip import encode_varint
-from raw_http3 import udp_packet
+from raw_http3 import every_cut, every_other_version, udp_packet
 
 TABLE = Table()
 TABLE.group = "packets"
@@ -79,12 +79,10 @@ _packet_case("length_too_large", "9484 7.2: K2", lambda source, to, mark: [
     udp_packet(source, to, total_length=60_000, mark=mark)])
 _packet_case("length_too_small", "9484 7.2: K2", lambda source, to, mark: [
     udp_packet(source, to, total_length=7, mark=mark)])
-_packet_case("every_cut", "9484 7.2: K2", lambda source, to, mark: [
-    packet[:length] for packet in [udp_packet(source, to, size=8, mark=mark)]
-    for length in range(len(packet))])
-_packet_case("every_version", "9484 7.2: K2", lambda source, to, mark: [
-    bytes([version << 4 | 5]) + udp_packet(source, to, mark=mark)[1:] for version in range(16)
-    if version != source.version])
+_packet_case("every_cut", "9484 7.2: K2", lambda source, to, mark: every_cut(
+    udp_packet(source, to, size=8, mark=mark)))
+_packet_case("every_version", "9484 7.2: K2", lambda source, to, mark: every_other_version(
+    udp_packet(source, to, mark=mark)))
 _packet_case("every_header_length", "9484 7.2: K2", lambda source, to, mark: [
     bytes([0x40 | words]) + udp_packet(source, to, mark=mark)[1:] for words in range(16)
     if words != 5], (4,))

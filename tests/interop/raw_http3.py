@@ -280,6 +280,15 @@ def udp_packet(source: Address, destination: Address, size: int = 40, ttl: int =
     return ip_packet(source, destination, 17, body, ttl, total_length)
 
 
+def every_cut(packet: bytes) -> list[bytes]:
+    return [packet[:length] for length in range(len(packet))]
+
+
+def every_other_version(packet: bytes) -> list[bytes]:
+    return [bytes([version << 4 | 5]) + packet[1:] for version in range(16)
+            if version != packet[0] >> 4]
+
+
 def tcp_syn(source: Address, destination: Address, port: int = 9, ttl: int = 64) -> bytes:
     """Opens a connection, which a host answers in any case: with SYN or with RST."""
     segment = struct.pack("!HHIIBBHHH", 4000, port, 1, 0, 5 << 4, 2, 1024, 0, 0)

@@ -17,17 +17,6 @@ namespace {
 constexpr int kWarmUpRounds = 100;
 constexpr int kCountedRounds = 2'000;
 
-// What a round costs once it is warm.
-template <class Round>
-void expect_no_allocation(Round&& round) {
-  for (int i = 0; i < kWarmUpRounds; ++i) round();
-  const size_t by_new = allocations_by_new(), by_malloc = allocations_by_malloc();
-  ASSERT_GT(by_new, 10u) << "the counter does not count";
-  for (int i = 0; i < kCountedRounds; ++i) round();
-  EXPECT_EQ(allocations_by_new() - by_new, 0u);
-  EXPECT_EQ(allocations_by_malloc() - by_malloc, 0u);
-}
-
 class SocketAllocation : public testing::TestWithParam<UdpOptions::Offload> {
  protected:
   UdpSocket make() {
@@ -44,7 +33,7 @@ TEST_P(SocketAllocation, datagrams_over_loopback) {
   TransmitBatch batch;
   ReceiveBatch received;
   uint64_t arrived = 0;
-  expect_no_allocation([&] {
+  expect_no_allocation(kWarmUpRounds, kCountedRounds, [&] {
     constexpr int kDatagrams = 20;
     for (int i = 0; i < kDatagrams; ++i) batch.commit(path, Ecn::Ect0, i == 7 ? 300 : 1200);
     SendCursor cursor;
@@ -81,7 +70,7 @@ TEST(CoalescerAllocation, packets_of_many_flows) {
   const auto flush = [&] {
     for (const CoalescedPacket& packet : coalescer.flush()) taken += packet.packets;
   };
-  expect_no_allocation([&] {
+  expect_no_allocation(kWarmUpRounds, kCountedRounds, [&] {
     for (const auto& packet : packets) {
       const auto view = parse_ip_packet(packet);
       ++given;

@@ -20,7 +20,7 @@ uint32_t check_of(PathProtection& protection, const BoundHeader& bound) {
   return protection.check(block);
 }
 
-// Sets or takes off: header in place, behind the prefix.
+// Puts it on or takes it off.
 void apply_mask(std::span<const uint8_t> mask, MutableBytes bytes) {
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(bytes[i] ^ mask[i]);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/path/path_receiver.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "base/mutant.h"
 #include "core/path/source_symbol.h"
@@ -68,15 +68,20 @@ void PathReceiver::on_source(Instant now, const PathArrival& arrival, const Path
   const uint64_t sequence = header.sequence;
   ++counters_.sources;
   const bool first = comes_first(sequence);
+  const bool tells_of_the_way = first && in_time(now, sequence);
   const uint32_t since_stamp = elapsed_stamp(now, header.stamp);
   const Source source{.sequence = sequence,
                       .traffic_class = class_of(header.kind),
-                      .delay = first && in_time(now, sequence)
-                                   ? stamp_difference_.unwrap(since_stamp)
-                                   : stamp_difference_.peek(since_stamp),
+                      .delay = tells_of_the_way ? stamp_difference_.unwrap(since_stamp)
+                                                : stamp_difference_.peek(since_stamp),
                       // The QUIC packet takes the place of what was before and of the header.
                       .quic_packet = packet.subspan(kPathHeaderSize)};
-  if (first) measure(now, arrival, header, source, packet.size());
+  if (first) {
+    requests_left_ = std::min(requests_left_ + kRequestShare, kRequestBurst);
+    count_received(arrival, packet.size());
+    heard_since_report_ = true;
+  }
+  if (tells_of_the_way) measure(now, header.stamp, source.delay);
 
   const uint8_t first_byte = packet[0];
   if (header.coded && first) {
@@ -110,18 +115,17 @@ bool PathReceiver::in_time(Instant now, uint64_t sequence) {
   return !its.requested && now < its.known_at + kSettleTime;
 }
 
-void PathReceiver::measure(Instant now, const PathArrival& arrival, const PathHeader& header,
-                           const Source& source, size_t size) {
-  requests_left_ = std::min(requests_left_ + kRequestShare, kRequestBurst);
+void PathReceiver::count_received(const PathArrival& arrival, size_t size) {
   report_.received_bytes += size;
   if (arrival.ecn == Ecn::Ce) ++report_.congestion_marks;
-  heard_since_report_ = true;
-  if (!in_time(now, source.sequence)) return;
-  report_.echo_stamp = header.stamp;
+}
+
+void PathReceiver::measure(Instant now, uint32_t stamp, Duration delay) {
+  report_.echo_stamp = stamp;
   newest_at_ = now;
-  delays_.add(now, source.delay);
-  report_delay_min_ = std::min(report_delay_min_.value_or(source.delay), source.delay);
-  report_delay_max_ = std::max(report_delay_max_.value_or(source.delay), source.delay);
+  delays_.add(now, delay);
+  report_delay_min_ = std::min(report_delay_min_.value_or(delay), delay);
+  report_delay_max_ = std::max(report_delay_max_.value_or(delay), delay);
 }
 
 void PathReceiver::on_repair(Instant now, const PathArrival& arrival, const PathHeader& header,
@@ -149,8 +153,7 @@ void PathReceiver::on_repair(Instant now, const PathArrival& arrival, const Path
                           ? count_repair(header, *parameters)
                           : first_with(claimed);
   if (!is_new && !mutant("path.repair.replay.remove")) return;
-  report_.received_bytes += packet.size();
-  if (arrival.ecn == Ecn::Ce) ++report_.congestion_marks;
+  count_received(arrival, packet.size());
   coded_at_ = now;
   if (header.sequence < highest_ + kJumpMax) hear_of(now, header.sequence);
   Code& its = code_with_decoder(parameters->traffic_class);

@@ -147,11 +147,13 @@ class PathReceiver {
                       QuicPacketSink& sink);
   bool comes_first(uint64_t sequence);
   bool in_time(Instant now, uint64_t sequence);
-  void measure(Instant now, const PathArrival& arrival, const PathHeader& header,
-               const Source& source, size_t size);
+  void count_received(const PathArrival& arrival, size_t size);
+  void measure(Instant now, uint32_t stamp, Duration delay);
   void hear_of(Instant now, uint64_t end);
   void hold(Instant now, const PathArrival& arrival, const Source& source);
   void deliver(Instant now, const PathArrival& arrival, const Source& source, QuicPacketSink& sink);
+  static void hand_on(Instant now, const PathArrival& arrival, const Source& source,
+                      QuicPacketSink& sink);
   void hand_on_copy(Instant now, const PathArrival& arrival, const Source& source,
                     QuicPacketSink& sink);
   void drain(Instant now, QuicPacketSink& sink);

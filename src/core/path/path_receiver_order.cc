@@ -87,15 +87,17 @@ void PathReceiver::hand_on_copy(Instant now, const PathArrival& arrival, const S
   if (its.state == State::Held &&
       std::ranges::equal(source.quic_packet, storage(its.slot).first(slots_[its.slot].size)))
     return;
-  sink.on_quic_packet(
-      now, arrival,
-      DatagramOrigin{.traffic_class = source.traffic_class, .relative_delay = source.delay},
-      source.quic_packet);
+  hand_on(now, arrival, source, sink);
 }
 
 void PathReceiver::deliver(Instant now, const PathArrival& arrival, const Source& source,
                            QuicPacketSink& sink) {
   ++counts_of(source.traffic_class).delivered;
+  hand_on(now, arrival, source, sink);
+}
+
+void PathReceiver::hand_on(Instant now, const PathArrival& arrival, const Source& source,
+                           QuicPacketSink& sink) {
   sink.on_quic_packet(
       now, arrival,
       DatagramOrigin{.traffic_class = source.traffic_class, .relative_delay = source.delay},

@@ -113,10 +113,13 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   on_round(now, limited, backlogged);
 }
 
-// Of few packets chance and jitter move many from one round to the next.
+// The share that chance and jitter move from one round to the next: of few packets much.
+double RateController::by_chance() const {
+  return 1 / std::sqrt(std::max(1.0, offered_bytes_ / kPacketSize));
+}
+
 bool RateController::arrives_less() const {
-  const double packets = std::max(1.0, offered_bytes_ / kPacketSize);
-  return arrived_ < offered_ * (kArrivesWhole - 1 / std::sqrt(packets));
+  return arrived_ < offered_ * (kArrivesWhole - by_chance());
 }
 
 // With as little above the known rate as makes a queue of the target's length until it is seen.
@@ -127,8 +130,7 @@ void RateController::begin_probe(Instant now) {
 }
 
 bool RateController::comes_from_queue() const {
-  const double packets = std::max(1.0, offered_bytes_ / kPacketSize);
-  return arrived_ > offered_ * (kComesFromQueue + 0.5 / std::sqrt(packets));
+  return arrived_ > offered_ * (kComesFromQueue + by_chance() / 2);
 }
 
 // A delay out of which nothing came was the path's own, and what was taken for the path's rate is

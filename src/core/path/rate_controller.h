@@ -72,6 +72,7 @@ class RateController {
   void on_round(Instant now, bool limited, bool backlogged);
   void on_drained(Instant now);
   void begin_probe(Instant now);
+  double by_chance() const;
   bool arrives_less() const;
   bool comes_from_queue() const;
   bool take_false_alarm(Instant now);

@@ -15,6 +15,23 @@ RateController::Sample sample(Duration queue, uint64_t bytes_per_second) {
           .span = 20ms};
 }
 
+// 20 ms of a sender that waits for the rate.
+struct FullRound {
+  RateController& controller;
+  Instant& now;
+  Duration rtt;
+
+  void operator()(Duration queue, uint64_t sent, uint64_t arrived, bool overloaded = false) const {
+    controller.on_sent(now, sent / 50);
+    auto next = sample(queue, arrived);
+    next.rtt = rtt;
+    next.limited = next.backlogged = true;
+    next.overloaded = overloaded;
+    controller.on_sample(now, next);
+    now += 20ms;
+  }
+};
+
 TEST(RateController, a_link_without_queue_is_not_limited) {
   RateController controller(15ms);
   for (Instant now{1s}; now < Instant{6s}; now += 20ms) {
@@ -157,16 +174,7 @@ TEST(RateController, a_drain_out_of_which_nothing_comes_was_a_false_alarm) {
   for (const bool known : {false, true}) {
     RateController controller(15ms);
     Instant now{1s};
-    const auto round = [&](Duration queue, uint64_t sent, uint64_t arrived,
-                           bool overloaded = false) {
-      controller.on_sent(now, sent / 50);
-      auto next = sample(queue, arrived);
-      next.rtt = 40ms;
-      next.limited = next.backlogged = true;
-      next.overloaded = overloaded;
-      controller.on_sample(now, next);
-      now += 20ms;
-    };
+    const FullRound round{.controller = controller, .now = now, .rtt = 40ms};
     const auto until = [&](RateController::State state, Duration queue, uint64_t bytes) {
       for (int i = 0; i < 400 && controller.state() != state; ++i) round(queue, bytes, bytes);
       return controller.state() == state;
@@ -203,15 +211,7 @@ TEST(RateController, a_drain_out_of_which_nothing_comes_was_a_false_alarm) {
 TEST(RateController, a_drain_lasts_as_long_as_more_arrives_than_is_sent) {
   RateController controller(15ms);
   Instant now{1s};
-  const auto round = [&](Duration queue, uint64_t sent, uint64_t arrived, bool overloaded = false) {
-    controller.on_sent(now, sent / 50);
-    auto next = sample(queue, arrived);
-    next.rtt = 80ms;
-    next.limited = next.backlogged = true;
-    next.overloaded = overloaded;
-    controller.on_sample(now, next);
-    now += 20ms;
-  };
+  const FullRound round{.controller = controller, .now = now, .rtt = 80ms};
   for (int i = 0; i < 50; ++i) round(2ms, 2'000'000, 2'000'000);
   round(150ms, 2'000'000, 2'000'000, true);
   for (int i = 0; i < 20; ++i) round(150ms - i * 5ms, 1'400'000, 2'000'000);

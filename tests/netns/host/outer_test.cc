@@ -68,6 +68,11 @@ class Outer : public NamespaceTest {
                .gateway = address("2001:db8:1::1"),
                .protocol = 4});
   }
+  // A gateway's end of the tunnel, and the pools behind it.
+  static InterfaceState pool_interface() {
+    return {.addresses = {interface_address("10.8.0.1/32"), interface_address("2001:db8:8::1/128")},
+            .routes = {prefix("10.8.0.0/24"), prefix("2001:db8:8::/64")}};
+  }
   static std::function<bool(Bytes)> udp_to(uint16_t port) {
     return [port](Bytes packet) {
       const size_t header = packet[0] >> 4 == 4 ? 20 : 40;
@@ -256,9 +261,7 @@ TEST_F(Outer, nat_hides_the_pool_and_answers_find_their_way_back) {
   TunDevice tun = make_tun("vpn0");
   auto tunnel = TunnelInterface::start({.name = "vpn0"});
   ASSERT_TRUE(tunnel);
-  ASSERT_TRUE(tunnel->apply(
-      {.addresses = {interface_address("10.8.0.1/32"), interface_address("2001:db8:8::1/128")},
-       .routes = {prefix("10.8.0.0/24"), prefix("2001:db8:8::/64")}}));
+  ASSERT_TRUE(tunnel->apply(pool_interface()));
   {
     const auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6});
     ASSERT_TRUE(forwarding) << forwarding.error().message();
@@ -303,9 +306,7 @@ TEST_F(Outer, nat_changes_the_source_on_the_named_interfaces_alone) {
   TunDevice tun = make_tun("vpn0");
   auto tunnel = TunnelInterface::start({.name = "vpn0"});
   ASSERT_TRUE(tunnel);
-  ASSERT_TRUE(tunnel->apply(
-      {.addresses = {interface_address("10.8.0.1/32"), interface_address("2001:db8:8::1/128")},
-       .routes = {prefix("10.8.0.0/24"), prefix("2001:db8:8::/64")}}));
+  ASSERT_TRUE(tunnel->apply(pool_interface()));
   const auto forwarding = IpForwarding::enable({IpVersion::V4, IpVersion::V6});
   ASSERT_TRUE(forwarding) << forwarding.error().message();
   NatOptions options{.tun_name = "vpn0",

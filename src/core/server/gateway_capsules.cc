@@ -34,7 +34,7 @@ void Gateway::Impl::do_what_was_asked(Session& session) {
     // RFC 9484 4.7.2: every request is answered, with the lease or with a denial.
     session.tunnel.assign_addresses(session.addresses);
   }
-  if (std::exchange(asked.routes, false)) accept_site_routes(session);
+  if (asked.routes) accept_site_routes(session);
   touch(session);
 }
 

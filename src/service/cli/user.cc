@@ -5,7 +5,9 @@
 #include <ctime>
 #include <filesystem>
 #include <format>
-#include <span>
+#include <initializer_list>
+#include <string_view>
+#include <vector>
 
 #include "core/capsule/capsule.h"
 #include "host/clock.h"
@@ -25,18 +27,14 @@ struct Server {
   std::unique_ptr<Store> store;
 };
 
-// What says where the users are and whom to tell: a user is revoked whatever else is wrong.
-constexpr std::string_view kOfUsers[] = {"state.database", "api_server.database_path",
-                                         "control.socket"};
-constexpr std::string_view kOfPolicies[] = {"state.database", "api_server.database_path",
-                                            "control.socket", "assign_cidr"};
-constexpr std::string_view kOfTokens[] = {"state.database", "api_server.database_path",
-                                          "control.socket", "auth.mode"};
-
-// Configuration, of which only the needed keys are sure, and database; the error is an exit code,
-// told.
+// Configuration and database; the error is an exit code, told. Of the configuration only what says
+// where the users are and whom to tell is sure, and the keys `also`: a user is revoked whatever
+// else is wrong.
 std::expected<Server, int> open_server(const CliContext& cli, const std::string& path,
-                                       std::span<const std::string_view> needed) {
+                                       std::initializer_list<std::string_view> also = {}) {
+  std::vector<std::string_view> needed = {"state.database", "api_server.database_path",
+                                          "control.socket"};
+  needed.insert(needed.end(), also);
   auto config = cli.server_config(path, needed);
   if (!config) return std::unexpected(kExitConfiguration);
   auto store = Store::open(config->database, Store::Open::Existing);
@@ -213,10 +211,6 @@ Json user_json(const User& user) {
   return out;
 }
 
-}  // namespace
-
-namespace {
-
 struct NewUser {
   User user;
   std::string profile;
@@ -310,7 +304,7 @@ int command_user_add(const CliContext& cli, const UserAddOptions& options) {
 }
 
 int command_user_list(const CliContext& cli, const UserListOptions& options) {
-  const auto server = open_server(cli, options.config, kOfUsers);
+  const auto server = open_server(cli, options.config);
   if (!server) return server.error();
   const auto users = server->store->users();
   if (!users) return cli.fail(users.error());
@@ -334,7 +328,7 @@ int command_user_list(const CliContext& cli, const UserListOptions& options) {
 }
 
 int command_user_revoke(const CliContext& cli, const UserRevokeOptions& options) {
-  const auto server = open_server(cli, options.config, kOfUsers);
+  const auto server = open_server(cli, options.config);
   if (!server) return server.error();
   if (const auto revoked = server->store->revoke_user(options.user, unix_now()); !revoked) {
     return cli.fail(revoked.error());
@@ -359,7 +353,7 @@ int command_user_revoke(const CliContext& cli, const UserRevokeOptions& options)
 }
 
 int command_user_set(const CliContext& cli, const UserSetOptions& options) {
-  const auto server = open_server(cli, options.config, kOfPolicies);
+  const auto server = open_server(cli, options.config, {"assign_cidr"});
   if (!server) return server.error();
   const auto user = server->store->user(options.user);
   if (!user) return cli.fail(user.error());
@@ -373,7 +367,7 @@ int command_user_set(const CliContext& cli, const UserSetOptions& options) {
 }
 
 int command_user_token(const CliContext& cli, const UserTokenOptions& options) {
-  const auto server = open_server(cli, options.config, kOfTokens);
+  const auto server = open_server(cli, options.config, {"auth.mode"});
   if (!server) return server.error();
   const auto user = server->store->user(options.user);
   if (!user) return cli.fail(user.error());

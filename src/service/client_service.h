@@ -24,6 +24,7 @@
 #include "host/interface_config.h"
 #include "host/notify.h"
 #include "host/resolver.h"
+#include "host/watchdog.h"
 #include "service/config/config.h"
 #include "service/control/protocol.h"
 #include "service/start_error.h"
@@ -64,6 +65,7 @@ class ClientService {
   bool was_connected_ = false;
   std::string last_error_;
   ServiceNotifier notifier_;
+  Watchdog watchdog_;
   std::ofstream key_log_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Resolver> resolver_;

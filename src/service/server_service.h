@@ -23,6 +23,7 @@
 #include "host/notify.h"
 #include "host/resolver.h"
 #include "host/server_worker.h"
+#include "host/watchdog.h"
 #include "service/config/config.h"
 #include "service/control/protocol.h"
 #include "service/start_error.h"
@@ -78,6 +79,7 @@ class ServerService {
   ServiceState state_ = ServiceState::Starting;
   int exit_code_ = 0;
   ServiceNotifier notifier_;
+  Watchdog watchdog_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<Store> store_;         // users, read again on change

@@ -25,6 +25,7 @@ TOLD_LIMIT_S = 10.0
 CONNECT_LIMIT_S = 40.0
 SILENCE_S = 2.0
 READY, RELOADING, STOPPING = "READY=1", "RELOADING=1", "STOPPING=1"
+WATCHDOG, WATCHDOG_S = "WATCHDOG=1", 2.0
 KINDS = (READY, RELOADING, STOPPING)
 
 
@@ -47,7 +48,7 @@ class Manager:
         return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def environment(self) -> dict[str, str]:
-        return {"NOTIFY_SOCKET": self.address}
+        return {"NOTIFY_SOCKET": self.address, "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))}
 
     def hear(self, process: Process, limit: float) -> str:
         """The next message of the process; "" when there is none within the time."""
@@ -107,6 +108,17 @@ def manager_of_either_kind(request, net, tmp_path):
             program.process.kill()
 
 
+def keep_alive(manager: Manager, process: Process) -> None:
+    """Signs of life come in time while the loop turns, and stop with it."""
+    for _ in range(3):
+        manager.wait(WATCHDOG, process)
+    process.signal(signal.SIGSTOP)
+    manager.rest(process)
+    assert not [message for message in manager.rest(process) if message]
+    process.signal(signal.SIGCONT)
+    manager.wait(WATCHDOG, process)
+
+
 def reload_and_stop(manager: Manager, program: Program, interface: str) -> None:
     """From the first READY=1 on it is the same for both ends."""
     process = program.process
@@ -135,6 +147,7 @@ def test_a_gateway_is_ready_when_it_listens(net, manager):
     gateway.reload()
     heard.wait(RELOADING, gateway.process)
     heard.wait(READY, gateway.process)
+    keep_alive(heard, gateway.process)
     assert link_mtu(net.gateway_ns, GATEWAY_TUN) == 1300
     reload_and_stop(heard, gateway, GATEWAY_TUN)
 
@@ -165,4 +178,5 @@ def test_a_client_is_ready_when_it_is_connected(net, manager):
     status = client.status()
     assert status["state"] == "connected"
     assert set(status["addresses"]) == set(net.client_ns.addresses(CLIENT_TUN))
+    keep_alive(heard, process)
     reload_and_stop(heard, client, CLIENT_TUN)

@@ -61,6 +61,13 @@ class LabError(RuntimeError):
 
 _whole_depth = 0
 _postponed: list[int] = []
+_ended_by: list[int] = []  # the signals that came
+
+
+def _go_on() -> None:
+    """Raises an interruption again: Python only prints what is raised in a finalizer."""
+    if _ended_by and _whole_depth == 0:
+        _interrupt(_ended_by[0], None)
 
 
 @contextlib.contextmanager
@@ -103,6 +110,7 @@ def wait_for(predicate: Callable[[], T], limit: float, what: str,
 def _run(argv: Sequence[str], limit: float, **options: Any) -> subprocess.CompletedProcess[str]:
     """To its end, or to ours: an interruption leaves no command behind that still makes things.
     One that does not end within `limit` seconds is killed, and has failed."""
+    _go_on()
     process = None
     try:
         with as_a_whole():
@@ -133,6 +141,7 @@ class Process:
 
     def __init__(self, name: str, argv: Sequence[str], directory: Path,
                  env: dict[str, str] | None = None, cwd: str | os.PathLike[str] | None = None):
+        _go_on()
         self.name = name
         self.stdout = directory / f"{name}.out"
         self.stderr = directory / f"{name}.err"
@@ -528,6 +537,7 @@ def _interrupt(number: int, _: object) -> None:
     if _whole_depth > 0:
         _postponed[:] = [number]
         return
+    _ended_by.append(number)
     # Not SystemExit, which pytest would take for the failure of one test.
     raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
 

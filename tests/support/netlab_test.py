@@ -85,6 +85,21 @@ def test_a_signal_leaves_nothing_behind(number):
     assert not namespaces_of(lab.pid)
 
 
+def test_a_signal_in_a_finalizer_ends_the_lab_too():
+    script = ("import os, signal, netlab\n"
+              "class Finalized:\n"
+              "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
+              "with netlab.Lab('finalizer') as lab:\n"
+              "    namespace = lab.namespace('a')\n"
+              "    Finalized()\n"
+              "    namespace.run(['echo', 'went on'])\n"
+              "    print('went on')\n")
+    done = subprocess.run([sys.executable, "-c", script], cwd=SUPPORT, text=True, check=False,
+                          capture_output=True)
+    assert "Exception ignored" in done.stderr
+    assert done.returncode == -signal.SIGINT and done.stdout == ""
+
+
 def test_the_limit_holds():
     started = time.monotonic()
     with pytest.raises(LabError, match="a miracle"):

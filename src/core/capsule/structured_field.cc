@@ -200,18 +200,6 @@ void apply_parameter(std::string_view key, const BareItem& value, ProxyStatus& o
 
 }  // namespace
 
-CapsuleProtocol parse_capsule_protocol(std::string_view field) {
-  FieldParser in(field);
-  BareItem item;
-  in.skip_spaces();
-  if (!in.bare_item(item) || !in.parameters([](std::string_view, const BareItem&) {})) {
-    return CapsuleProtocol::Absent;
-  }
-  in.skip_spaces();
-  const bool is_true = item.type == BareItem::Type::Boolean && item.boolean;
-  return is_true && in.at_end() ? CapsuleProtocol::Present : CapsuleProtocol::Absent;
-}
-
 std::string_view to_token(ProxyError error) { return kErrors[static_cast<size_t>(error)].token; }
 
 std::optional<ProxyError> proxy_error_from_token(std::string_view token) {

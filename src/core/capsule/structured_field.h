@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two structured fields (RFC 8941) that CONNECT-IP needs: Capsule-Protocol (RFC 9297 3.4) and
-// Proxy-Status (RFC 9209).
+// Proxy-Status (RFC 9209), a structured field (RFC 8941). Capsule-Protocol (RFC 9297 3.4), the
+// other one of CONNECT-IP, is only written: whatever a peer puts there changes nothing.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,6 @@
 #include "base/result.h"
 
 namespace masque {
-
-enum class CapsuleProtocol : uint8_t { Absent, Present };
-// The Boolean item ?1, parameters ignored. Every other value, `?0` and lists included, is Absent.
-CapsuleProtocol parse_capsule_protocol(std::string_view field);
 
 // Error types of RFC 9209 2.3 with the status code each recommends.
 enum class ProxyError : uint8_t {

@@ -52,7 +52,7 @@ class Acceptance {
   void take_run(std::span<const IpAddressRange> run) {
     const IpAddressRange whole{.range = {run.front().range.first, run.back().range.last},
                                .protocol = run.front().protocol};
-    const auto prefixes = to_prefixes(whole.range);
+    const auto prefixes = expand(whole.range);
     if (std::ranges::none_of(prefixes, is_default_like)) {
       for (const IpAddressRange& entry : run) take(entry);
       return;
@@ -83,8 +83,18 @@ class Acceptance {
     if (out_.refused.size() < kRefusedReportMax) out_.refused.push_back(prefix);
   }
 
+  // Cut short where too much was looked at already: nothing more is taken then.
+  std::vector<IpPrefix> expand(const IpRange& range) {
+    auto prefixes =
+        to_prefixes(range, mutant("accept.examined.remove") ? SIZE_MAX : examined_left_);
+    examined_left_ -= std::min(examined_left_, prefixes.size());
+    return prefixes;
+  }
+
   void take(const IpAddressRange& entry) {
-    for (const IpPrefix& prefix : to_prefixes(entry.range)) {
+    const auto prefixes = expand(entry.range);
+    if (prefixes.empty()) refuse(IpPrefix::host(entry.range.first));
+    for (const IpPrefix& prefix : prefixes) {
       if (allowed(prefix)) {
         take(prefix, entry.protocol);
       } else {
@@ -110,7 +120,7 @@ class Acceptance {
   void take_narrower(std::span<const IpAddressRange> run) {
     std::vector<IpPrefix> narrower;
     for (const IpAddressRange& entry : run) {
-      const auto prefixes = to_prefixes(entry.range);
+      const auto prefixes = expand(entry.range);
       if (prefixes.size() == 1 && !is_default_like(prefixes.front()))
         narrower.push_back(prefixes.front());
     }
@@ -130,6 +140,7 @@ class Acceptance {
 
   const RouteAcceptance& rules_;
   RangeSet only_;
+  size_t examined_left_ = kExaminedPrefixesMax;
   AcceptedRoutes out_;
 };
 

@@ -13,6 +13,8 @@
 namespace masque {
 
 constexpr size_t kAcceptedPrefixesMax = 4096;
+// Of one list, refused ones included: a wide range that is no prefix has up to 254.
+constexpr size_t kExaminedPrefixesMax = 4 * kAcceptedPrefixesMax;
 constexpr size_t kRefusedReportMax = 64;
 
 struct RouteAcceptance {

@@ -111,6 +111,18 @@ TEST(RouteAcceptance, faults_c5_at_most_4096_prefixes) {
   EXPECT_EQ(accepted.refused.size(), kRefusedReportMax);
 }
 
+TEST(RouteAcceptance, faults_c5_wide_ranges_are_not_all_expanded) {
+  std::vector<IpAddressRange> ranges;
+  for (uint32_t i = 0; i < kAddressRangesMax; ++i) {
+    const IpPrefix net = IpPrefix::containing(IpAddress::v4(i << 20), 12);
+    ranges.push_back({.range = {*net.first().next(), *net.last().previous()}});
+  }
+  const auto accepted = accept_routes(ranges, {.only = nets({"10.0.0.0/32"})});
+  EXPECT_TRUE(accepted.prefixes.empty());
+  EXPECT_GE(accepted.refused_count, ranges.size());
+  EXPECT_LE(accepted.refused_count, kExaminedPrefixesMax + ranges.size());
+}
+
 TEST(RouteAcceptance, cutting_out_agrees_with_membership) {
   EXPECT_TRUE(rc::check([](uint8_t a, uint8_t b,
                            const std::vector<std::pair<uint8_t, uint8_t>>& holes) {

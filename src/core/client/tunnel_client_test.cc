@@ -353,6 +353,25 @@ TEST(TunnelClient, faults_c5_routes_that_the_configuration_does_not_take_are_rep
   EXPECT_TRUE(connection.streams[kStream].packets.empty());  // what is refused is not sent either
 }
 
+TEST(TunnelClient, faults_c5_many_lists_of_routes_change_the_host_seldom) {
+  World w;
+  auto& connection = w.connect();
+  w.events();
+  for (int i = 0; i < 100; ++i) {
+    w.feed(connection, "030a 04 0a010000 0a01ffff 00");
+    w.feed(connection, "030a 04 0a020000 0a02ffff 00");
+  }
+  EXPECT_LE(w.only<RoutesChanged>(w.events()).size(), 8u);
+  // The newest of them is not lost.
+  w.feed(connection, "030a 04 0a030000 0a03ffff 00");
+  ASSERT_TRUE(w.client->next_timeout());
+  EXPECT_LE(*w.client->next_timeout(), at(1s));
+  w.timeout(1s);
+  const auto routes = w.only<RoutesChanged>(w.events());
+  ASSERT_EQ(routes.size(), 1u);
+  EXPECT_EQ(routes[0].routes, nets({"10.3.0.0/16"}));
+}
+
 // proves: X, V6
 TEST(TunnelClient, faults_c5_a_gateway_that_breaks_the_protocol_is_left) {
   World w;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/mutant.h"
 #include "core/client/response.h"
 #include "core/client/tunnel_client_impl.h"
 #include "core/ip/packet.h"
@@ -315,6 +316,16 @@ void TunnelClient::Impl::on_routes() {
     std::erase_if(advertised, is_v6_range);
     std::ranges::copy_if(before, std::back_inserter(advertised), is_v6_range);
   }
+  take_routes_in_time();
+}
+
+void TunnelClient::Impl::take_routes_in_time() {
+  if (routes_wait_until && now < *routes_wait_until) return;
+  if (!routes_bucket.take(now) && !mutant("accept.rate.remove")) {
+    routes_wait_until = now + kRoutesInterval;
+    return;
+  }
+  routes_wait_until.reset();
   take_routes();
   become_up_when_ready();
 }

@@ -1,32 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/server/policy.h"
 
-#include <utility>
+#include <algorithm>
 
 #include "base/mutant.h"
 
 namespace masque {
 
 std::string_view to_string(GatewayReach reach) {
-  switch (reach) {
-    case GatewayReach::None:
-      return "no";
-    case GatewayReach::Ping:
-      return "ping";
-    case GatewayReach::Tunnel:
-      return "tunnel";
-    case GatewayReach::All:
-      return "all";
-  }
-  std::unreachable();
+  return kGatewayReachNames[static_cast<size_t>(reach)];
 }
 
 std::optional<GatewayReach> parse_gateway_reach(std::string_view text) {
-  for (const auto reach :
-       {GatewayReach::None, GatewayReach::Ping, GatewayReach::Tunnel, GatewayReach::All}) {
-    if (text == to_string(reach)) return reach;
-  }
-  return std::nullopt;
+  const auto found = std::ranges::find(kGatewayReachNames, text);
+  if (found == kGatewayReachNames.end()) return std::nullopt;
+  return static_cast<GatewayReach>(found - kGatewayReachNames.begin());
 }
 
 bool equal_constant_time(Bytes a, Bytes b) {

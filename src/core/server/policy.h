@@ -25,7 +25,8 @@ enum class GatewayReach : uint8_t {
   Tunnel,  // its inner addresses: ping, a DNS server, whatever listens there
   All,     // every address of the host that is routed into the tunnel
 };
-// As the operator writes it: no, ping, tunnel, all.
+// As the operator writes it.
+constexpr std::array<std::string_view, 4> kGatewayReachNames = {"no", "ping", "tunnel", "all"};
 std::string_view to_string(GatewayReach reach);
 std::optional<GatewayReach> parse_gateway_reach(std::string_view text);
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 
+#include "core/server/policy.h"
 #include "service/config/reader.h"
 #include "service/exit_code.h"
 #include "service/pki/certificate.h"
@@ -166,7 +167,7 @@ void Definition::add_policy(CLI::App* c, PolicyOptions& policy) {
                          "What the user may reach of the gateway itself: of its addresses in the "
                          "tunnel nothing, ping or everything, or all of its host")
                ->type_name("no|ping|tunnel|all"),
-           {"no", "ping", "tunnel", "all"});
+           {kGatewayReachNames.begin(), kGatewayReachNames.end()});
 }
 
 void Definition::add_user() {

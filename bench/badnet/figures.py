@@ -31,6 +31,7 @@ TABLES: dict[str, tuple[str, list[Column]]] = {
     "udp-5": ("UDP, 5 Mbit/s of 1200 bytes, both ways", _both(CALL)),
     "udp-30": ("UDP, 30 Mbit/s of 1200 bytes, both ways", _both(CALL)),
     "tcp-1": ("TCP, one CUBIC stream, one way after the other, Mbit/s received", _both(BULK)),
+    "tcp-1-bbr": ("TCP, one BBR stream, one way after the other, Mbit/s received", _both(BULK)),
     "tcp-4": ("TCP, four CUBIC streams, one way after the other, Mbit/s received", _both(BULK)),
     "voice-bulk-up": ("Voice beside one CUBIC stream up",
                       _both(CALL) + [("TCP up Mbit/s", "bulk_up_mean_mbit_per_s", 1)]),
@@ -81,7 +82,8 @@ def markdown(run: dict[str, Any]) -> str:
              f"{machine['kernel']}; load average before the start {machine['load_before']}, before each flow "
              f"{min(loads):.2f} to {max(loads):.2f} (the run itself is in it).",
              f"- The link is `masque-linkemu bridge --profile {run['profile']}`, seeds {seeds}; each flow of each "
-             f"tunnel has a link and a session of its own, {run['seconds']} s long, the tunnels taking turns. "
+             f"tunnel has a link and a session of its own, {run['seconds']} s long. Tunnels take turns in being first; "
+             "where a flow is light several run at the same time, as is said with it. "
              "The n-th packet of a direction meets the same loss in every run; handshakes shift who that is.",
              "- Figures are medians over the seeds. `up` is from the client to the server. Delays are one way, "
              "by one clock; jitter is that of RFC 3550, its mean over the flow. What came more than "
@@ -94,7 +96,7 @@ def markdown(run: dict[str, Any]) -> str:
     for flow in run["flows"]:
         title, columns = TABLES[flow]
         columns = columns + WIRE
-        lines += ["", f"## {title}", "",
+        lines += ["", f"## {title}", "", f"At the same time: {run['at_once'][flow]}.", "",
                   "| tunnel | " + " | ".join(column[0] for column in columns) + " |",
                   "|---|" + "---|" * len(columns)]
         lines += [_row(run, flow, peer, columns) for peer in run["peers"]]
@@ -113,6 +115,6 @@ def write(run: dict[str, Any], directory: Path) -> None:
                                      if "missing" not in run["peers"][peer]} for flow in run["flows"]},
                   "records": [{key: value for key, value in record.items() if key != "series"}
                               for record in run["records"]]}
-    (directory / "badnet.json").write_text(json.dumps(slim, indent=1) + "\n")
+    (directory / f"badnet-{run['profile']}.json").write_text(json.dumps(slim, indent=1) + "\n")
     text = markdown(run) + "".join(f"\n![{title}]({file})\n" for title, file in pictures)
-    (directory / "badnet.md").write_text(text)
+    (directory / f"badnet-{run['profile']}.md").write_text(text)

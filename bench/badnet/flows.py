@@ -126,9 +126,9 @@ def udp(plan: str) -> Callable[[Run], Result]:
 
 
 class Bulk:
-    """iperf3 with CUBIC; what is counted is what the receiver got."""
+    """iperf3; what is counted is what the receiver got."""
 
-    def __init__(self, run: Run, side: str, streams: int, seconds: int):
+    def __init__(self, run: Run, side: str, seconds: int, streams: int = 1, congestion: str = "cubic"):
         tunnel = run.tunnel
         self.side, self.seconds = side, seconds
         self.listening = tunnel.server.start(["iperf3", "--server", "--one-off", "--json"],
@@ -136,7 +136,7 @@ class Bulk:
         wait_for(lambda: tunnel.server.run(["ss", "-Hltn", "sport", "=", ":5201"]).strip(), 20,
                  "iperf3 to listen", [self.listening])
         self.sending = tunnel.client.start(
-            ["iperf3", "--client", tunnel.address, "--json", "--congestion", "cubic", "--parallel",
+            ["iperf3", "--client", tunnel.address, "--json", "--congestion", congestion, "--parallel",
              str(streams), "--time", str(seconds), *(["--reverse"] if side == "down" else [])],
             name="iperf3-client")
 
@@ -164,12 +164,12 @@ class Bulk:
                       {self.side: [(round(start, 1), round(rate, 2)) for start, rate, _ in seconds]})
 
 
-def tcp(streams: int) -> Callable[[Run], Result]:
+def tcp(streams: int, congestion: str = "cubic") -> Callable[[Run], Result]:
     """Up, then down: the other direction has nothing but acknowledgements."""
     def measure(run: Run) -> Result:
         result = Result()
         for side in SIDES:
-            part = Bulk(run, side, streams, run.seconds).finish()
+            part = Bulk(run, side, run.seconds, streams, congestion).finish()
             result.values |= part.values
             result.series |= part.series
         return result
@@ -180,7 +180,7 @@ def voice_beside_bulk(side: str) -> Callable[[Run], Result]:
     """A call while a file goes one way; the call is counted from when TCP has got going."""
     def measure(run: Run) -> Result:
         lead = min(3, run.seconds)
-        bulk = Bulk(run, side, 1, run.seconds + lead + 4)
+        bulk = Bulk(run, side, run.seconds + lead + 4)
         time.sleep(lead)
         result = UdpFlow(run, "voice").finish()
         result.values |= {f"bulk_{key}": value for key, value in bulk.finish().values.items()}
@@ -202,17 +202,26 @@ def page(run: Run) -> Result:
                    "load_max_ms": max(times)})
 
 
+@dataclass(frozen=True)
+class Flow:
+    measure: Callable[[Run], Result]
+    # Tunnels that are measured at the same time, each on a link of its own: as many as leave the
+    # processor idle for half of the time.
+    at_once: int
+
+
 # In the order of the report.
-FLOWS: dict[str, Callable[[Run], Result]] = {
-    "voice": udp("voice"),
-    "video": udp("video"),
-    "desktop": udp("desktop"),
-    "udp-5": udp("udp-5"),
-    "udp-30": udp("udp-30"),
-    "tcp-1": tcp(1),
-    "tcp-4": tcp(4),
-    "voice-bulk-up": voice_beside_bulk("up"),
-    "voice-bulk-down": voice_beside_bulk("down"),
-    "page": page,
+FLOWS: dict[str, Flow] = {
+    "voice": Flow(udp("voice"), 8),
+    "video": Flow(udp("video"), 4),
+    "desktop": Flow(udp("desktop"), 4),
+    "udp-5": Flow(udp("udp-5"), 4),
+    "udp-30": Flow(udp("udp-30"), 1),
+    "tcp-1": Flow(tcp(1), 2),
+    "tcp-1-bbr": Flow(tcp(1, "bbr"), 1),
+    "tcp-4": Flow(tcp(4), 2),
+    "voice-bulk-up": Flow(voice_beside_bulk("up"), 2),
+    "voice-bulk-down": Flow(voice_beside_bulk("down"), 2),
+    "page": Flow(page, 4),
 }
 QUICK_FLOWS = ("voice", "tcp-1", "page")

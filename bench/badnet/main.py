@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our tunnel beside others through the same bad link: calls, video, a remote desktop, TCP, UDP, a web
-page. Every tunnel meets each flow with the same seeds, on a link and in a session of its own, and they
-take turns. Writes badnet.json, badnet.md, badnet-delay.svg, badnet-cdf.svg, badnet-throughput.svg and
-badnet.png."""
+page. Every tunnel meets each flow with the same seeds, on a link and in a session of its own; few run at
+the same time, and which is first changes. Writes badnet-PROFILE.json, .md, .png, -delay.svg, -cdf.svg
+and -throughput.svg."""
 
 import argparse
 import datetime
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def measure(kind: type[Tunnel], flow: str, profile: str, seed: int, seconds: int
         connect(tunnel, link_started)
         ends = tunnel.processes() or ()
         cpu = sum(end.cpu_seconds() for end in ends)
-        result = FLOWS[flow](Run(tunnel, inner_client(tunnel), seed, seconds))
+        result = FLOWS[flow].measure(Run(tunnel, inner_client(tunnel), seed, seconds))
         result.values["ends_cpu_s"] = sum(end.cpu_seconds() for end in ends) - cpu
         tunnel.stop()
         link.signal(signal.SIGTERM)
@@ -141,24 +143,62 @@ def known_profile(name: str) -> bool:
     return name in (profile["name"] for profile in json.loads(done.stdout))
 
 
+def measure_into(told: Connection, kind: type[Tunnel], flow: str, seed: int,
+                 options: argparse.Namespace) -> None:
+    """In a process of its own: the record of one flow through one tunnel, or why there is none."""
+    record: dict[str, Any] = {"load_before": machine.load()}
+    try:
+        result = measure(kind, flow, options.profile, seed, options.seconds)
+        record |= {"values": result.values, "series": result.series}
+    except LabError as error:
+        say(f"{flow} through {kind.name} failed: {error}")
+        record["failed"] = str(error).splitlines()[0][:300]
+    except KeyboardInterrupt:
+        return
+    told.send(record)
+
+
+def measure_together(kinds: list[type[Tunnel]], flow: str, seed: int,
+                     options: argparse.Namespace) -> list[dict[str, Any]]:
+    running = []
+    try:
+        for kind in kinds:
+            hearing, telling = multiprocessing.Pipe(duplex=False)
+            process = multiprocessing.Process(target=measure_into,
+                                              args=(telling, kind, flow, seed, options))
+            process.start()
+            telling.close()
+            running.append((kind, hearing, process))
+        records = []
+        for kind, hearing, process in running:
+            try:
+                told = hearing.recv()
+            except EOFError:
+                told = {"load_before": machine.load(), "failed": "the measurement broke off"}
+            records.append({"flow": flow, "seed": seed, "peer": kind.name} | told)
+        return records
+    except BaseException:
+        for _, _, process in running:
+            process.terminate()
+        raise
+    finally:
+        for _, _, process in running:
+            process.join()
+
+
 def measure_all(kinds: list[type[Tunnel]], options: argparse.Namespace) -> list[dict[str, Any]]:
     """One record for each flow, seed and tunnel; one that failed says why."""
-    records = []
+    records: list[dict[str, Any]] = []
     total = len(kinds) * len(options.flows) * len(options.seeds)
     for s, seed in enumerate(options.seeds):
         for f, flow in enumerate(options.flows):
             turn = (s + f) % len(kinds)  # each tunnel is first as often as last
-            for kind in kinds[turn:] + kinds[:turn]:
-                say(f"{len(records) + 1} of {total}: {flow}, seed {seed}, {kind.name}")
-                record: dict[str, Any] = {"flow": flow, "seed": seed, "peer": kind.name,
-                                          "load_before": machine.load()}
-                try:
-                    result = measure(kind, flow, options.profile, seed, options.seconds)
-                    record |= {"values": result.values, "series": result.series}
-                except LabError as error:
-                    say(f"{flow} through {kind.name} failed: {error}")
-                    record["failed"] = str(error).splitlines()[0][:300]
-                records.append(record)
+            left = kinds[turn:] + kinds[:turn]
+            while left:
+                now, left = left[:FLOWS[flow].at_once], left[FLOWS[flow].at_once:]
+                say(f"{len(records) + 1} of {total}: {flow}, seed {seed}, "
+                    f"{', '.join(kind.name for kind in now)}")
+                records += measure_together(now, flow, seed, options)
     return records
 
 
@@ -180,13 +220,13 @@ def main() -> int:
            "command": " ".join(["./dev bench badnet", *sys.argv[1:]]), "commit": machine.commit(),
            "machine": machine.describe(load_before) | {"load_after": round(machine.load(), 2)},
            "profile": options.profile, "seeds": options.seeds, "seconds": options.seconds,
-           "flows": options.flows,
+           "flows": options.flows, "at_once": {flow: FLOWS[flow].at_once for flow in options.flows},
            "peers": {kind.name: {"missing": missing[kind.name]} if kind.name in missing else
                      {"version": kind.version} for kind in PEERS if kind.name in options.peers},
            "records": records}
     figures.write(run, options.output)
     print(figures.markdown(run))
-    say(f"written to {options.output}/badnet.*")
+    say(f"written to {options.output}/badnet-{options.profile}.*")
     return 1 if any("failed" in record for record in records) else 0
 
 

@@ -71,7 +71,7 @@ def draw(run: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
         figure, axis = pyplot.subplots(figsize=(7, 4))
         fill(axis, panel)
         figure.tight_layout()
-        file = f"badnet-{panel[0]}.svg"
+        file = f"badnet-{run['profile']}-{panel[0]}.svg"
         figure.savefig(directory / file, metadata={"Date": None, "Creator": None})
         pyplot.close(figure)
         pictures.append((panel[1], file))
@@ -80,6 +80,6 @@ def draw(run: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
         for axis, panel in zip(axes[0], panels):
             fill(axis, panel)
         figure.tight_layout()
-        figure.savefig(directory / "badnet.png", dpi=110, metadata={"Software": None})
+        figure.savefig(directory / f"badnet-{run['profile']}.png", dpi=110, metadata={"Software": None})
         pyplot.close(figure)
     return pictures

@@ -28,6 +28,8 @@ struct Options {
   std::string order;
   double down_megabit = 0;
   double small_up_per_second = 0;
+  double up_megabit = 0;
+  int idle = 0;
   double rate_megabit = 0;      // of the link instead of the profile's
   int queue_ms = 0;             // the same
   double new_rate_megabit = 0;  // of the link down, from new_rate_from on
@@ -78,6 +80,7 @@ class Run {
   SimClient* client_ = nullptr;
   Flow* bulk_ = nullptr;
   Flow* small_ = nullptr;
+  Flow* up_ = nullptr;
   Flow* voice_up_ = nullptr;
   Flow* voice_down_ = nullptr;
   std::vector<double> queue_ms_;  // of the bottleneck down
@@ -128,6 +131,11 @@ void Run::start_flows() {
     const auto interval = Duration(static_cast<int64_t>(kLarge * 8 / options_.down_megabit * 1000));
     bulk_ = &lab_.stream(lab_.internet(), client_->inner(),
                          {.interval = interval, .packet_size = kLarge});
+  }
+  if (options_.up_megabit > 0) {
+    const auto interval = Duration(static_cast<int64_t>(kLarge * 8 / options_.up_megabit * 1000));
+    up_ = &lab_.stream(client_->inner(), lab_.internet(),
+                       {.interval = interval, .packet_size = kLarge, .port = 5002});
   }
   if (options_.small_up_per_second > 0) {
     const auto interval = Duration(static_cast<int64_t>(1e9 / options_.small_up_per_second));
@@ -228,11 +236,18 @@ Json of_flow(const Flow& flow) {
 Json Run::measure() {
   Json out{{"seed", lab_.seed()}};
   if (!connect()) return out;
+  // An idle tunnel: a ping each way now and then.
+  const FlowOptions ping{.interval = 50ms, .packet_size = 84, .port = 5007};
+  for (Flow* flow : {&lab_.stream(client_->inner(), lab_.internet(), ping),
+                     &lab_.stream(lab_.internet(), client_->inner(), ping)}) {
+    lab_.run(options_.idle * 500ms);
+    flow->stop();
+  }
   start_flows();
   uint64_t overhead_from = 0;
   for (int second = 0; second < options_.seconds; ++second) {
     if (second == options_.from) {
-      for (Flow* flow : {bulk_, small_, voice_up_, voice_down_}) {
+      for (Flow* flow : {bulk_, small_, up_, voice_up_, voice_down_}) {
         if (flow != nullptr) flow->restart_figures();
       }
       queue_ms_.clear();
@@ -247,7 +262,7 @@ Json Run::measure() {
     if (options_.each_second) tell_second(second);
   }
   if (options_.each_second) std::fprintf(stderr, "%s", lab_.describe(*client_).c_str());
-  for (Flow* flow : {bulk_, small_, voice_up_, voice_down_}) {
+  for (Flow* flow : {bulk_, small_, up_, voice_up_, voice_down_}) {
     if (flow != nullptr) flow->stop();
   }
   const int judged = options_.seconds - options_.from;
@@ -263,6 +278,7 @@ Json Run::measure() {
     out["bulk"]["megabit"] = static_cast<double>(bulk_->figures().bytes_arrived) * 8e-6 / judged;
   }
   if (small_ != nullptr) out["small_up"] = of_flow(*small_);
+  if (up_ != nullptr) out["up"] = of_flow(*up_);
   if (voice_up_ != nullptr) {
     out["voice_up"] = of_flow(*voice_up_);
     out["voice_down"] = of_flow(*voice_down_);
@@ -289,7 +305,8 @@ void print_table(const Json& runs) {
                                    "/voice_up/delay_p99_ms",
                                    "/voice_down/loss_percent",
                                    "/voice_down/delay_p99_ms",
-                                   "/small_up/loss_percent"};
+                                   "/small_up/loss_percent",
+                                   "/up/loss_percent"};
   for (const char* figure : kFigures) {
     const Json::json_pointer where(figure);
     std::vector<double> values;
@@ -341,6 +358,8 @@ int run(int argc, char** argv) {
   app.add_option("--new-rate-from", options.new_rate_from, "second")->capture_default_str();
   app.add_option("--down", options.down_megabit, "datagrams of 1200 bytes down, Mbit/s");
   app.add_option("--small-up", options.small_up_per_second, "packets of 60 bytes up, per second");
+  app.add_option("--up", options.up_megabit, "datagrams of 1200 bytes up, Mbit/s");
+  app.add_option("--idle", options.idle, "seconds before all flows begin, with a ping each 50 ms");
   app.add_flag("--voice", options.voice, "a call beside it: 200 bytes every 20 ms, both ways");
   app.add_flag("!--no-shaper", options.shaper, "resilience.shaper = false");
   app.add_flag("--bbr", options.bbr, "QUIC runs BBR instead of CUBIC");

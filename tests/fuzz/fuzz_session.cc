@@ -48,6 +48,7 @@ struct Channel final : DatagramChannel {
     return SendResult::Sent;
   }
   size_t packet_size_max() const override { return limit; }
+  SendingPace pace() const override { return {}; }
   size_t limit = 1400;
   size_t room = 1000;
 };

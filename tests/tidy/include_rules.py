@@ -23,7 +23,7 @@ ARROWS = {
     "examples": ["base", "core", "host"],
 }
 # Headers that are seams between two layers: everybody in core may include them.
-SEAMS = {"core/tunnel/datagram_channel.h", "core/path/traffic_class.h"}
+SEAMS = {"core/tunnel/datagram_channel.h", "core/path/traffic_class.h", "core/path/sending_pace.h"}
 
 # Prefix of a header of an outside library -> where it may be included (.cc files and tests of there).
 LIBRARIES = {

@@ -655,6 +655,8 @@ size_t Http3Connection::packet_size_max(StreamId id) const {
   return frame - stream->prefix_size;
 }
 
+SendingPace Http3Connection::pace() const { return quic_->pace(); }
+
 std::optional<IpAddress> Http3Connection::local_address() const {
   const IpAddress address = quic_->path().local.address;
   return address.is_any() ? std::nullopt : std::optional(address);

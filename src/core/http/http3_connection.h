@@ -51,6 +51,7 @@ class Http3Connection final : public HttpConnection, public EndpointConnection {
   SendResult send_packet(Instant now, StreamId stream, const PacketSlices& packet,
                          TrafficClass traffic_class, TransmitBatch& batch) override;
   size_t packet_size_max(StreamId stream) const override;
+  SendingPace pace() const override;
   DatagramOrigin datagram_origin() const override { return quic_->datagram_origin(); }
   std::optional<PathOffer> offer_path_layer(const PathSettings& settings) override {
     return quic_->offer_path_layer(settings);

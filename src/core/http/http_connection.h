@@ -72,6 +72,7 @@ class HttpConnection {
   virtual SendResult send_packet(Instant now, StreamId stream, const PacketSlices& packet,
                                  TrafficClass traffic_class, TransmitBatch& batch) = 0;
   virtual size_t packet_size_max(StreamId stream) const = 0;
+  virtual SendingPace pace() const { return {}; }
   // Of the datagram that on_http_datagram is being called with; means nothing at other times.
   virtual DatagramOrigin datagram_origin() const { return {}; }
 

@@ -72,6 +72,8 @@ class PathLayer {
   size_t poll_transmit(Instant now, MutableBytes room);
   // False: the path is full, keep the packet. Real time is never refused.
   bool may_send(Instant now, TrafficClass traffic_class);
+  // The shaper does not know the path's rate yet, and does not limit bulk by one.
+  bool searching() const { return controller_.state() == RateController::State::Open; }
   // QUIC's own controller refused a packet.
   void on_blocked() { blocked_ = true; }
 

@@ -52,7 +52,7 @@ std::string PathOffer::to_field() const {
     if (!codes.empty()) codes += ' ';
     codes += to_string(code);
   }
-  return std::format("1;codes=\"{}\"{}", codes, wants_sparse_acks ? ";acks=\"sparse\"" : "");
+  return std::format("1;codes=\"{}\"", codes);
 }
 
 std::optional<PathOffer> PathOffer::parse(std::string_view field) {
@@ -63,9 +63,7 @@ std::optional<PathOffer> PathOffer::parse(std::string_view field) {
   PathOffer out;
   out.reads_xor = out.reads_reed_solomon = out.reads_sliding_window = false;
   while (const auto parameter = take_parameter(field)) {
-    if (parameter->name == "acks") {
-      out.wants_sparse_acks = parameter->value == "sparse";
-    } else if (parameter->name == "codes") {
+    if (parameter->name == "codes") {
       for (std::string_view rest = parameter->value; !rest.empty();) {
         const size_t end = std::min(rest.find(' '), rest.size());
         const auto code = parse_erasure_code(rest.substr(0, end));

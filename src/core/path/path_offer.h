@@ -3,11 +3,10 @@
 // gateway takes it up in its 200. A peer that does not know the field ignores it, and everything
 // stays plain RFC 9484.
 //
-//   path-layer: 1;codes="sliding-window reed-solomon xor";acks="sparse"
+//   path-layer: 1;codes="sliding-window reed-solomon xor"
 //
-// An RFC 8941 item: the version, the codes that the sender of the field can read, and how it wants
-// to be acknowledged at the start (core/quic/ack_spacing.h). Keys and connection IDs follow from
-// the TLS connection.
+// An RFC 8941 item: the version and the codes that the sender of the field can read. Keys and
+// connection IDs follow from the TLS connection.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +22,6 @@ inline constexpr std::string_view kPathLayerField = "path-layer";
 
 struct PathOffer {
   bool reads_xor = true, reads_reed_solomon = true, reads_sliding_window = true;
-  bool wants_sparse_acks = false;
 
   bool reads(ErasureCode code) const;
   std::string to_field() const;

@@ -8,9 +8,11 @@ namespace masque {
 
 namespace {
 
-constexpr Duration kHoldFirst = 25ms;      // before anything is known of repairs
-constexpr Duration kCodedRecently = 2s;    // so long after the last repair others are expected
-constexpr Duration kRequestRttMax = 80ms;  // above it asking again takes longer than repairs
+constexpr Duration kHoldFirst = 25ms;  // before anything is known of repairs
+constexpr Duration kHoldForRepairsMax = 120ms;
+constexpr Duration kCodedRecently = 2s;  // so long after the last repair others are expected
+// Above it the answer is too late for the order, and all that comes after a hole would wait for it.
+constexpr Duration kRequestRttMax = 250ms;
 
 }  // namespace
 
@@ -33,7 +35,9 @@ Duration PathReceiver::hold_limit(Instant now) {
   const Duration recovery =
       repairs ? recovery_times_.high(now).value_or(kHoldFirst) : Duration::zero();
   const Duration spread = delay_spread(now);
-  Duration limit = std::max(spread + spread / 4, recovery + recovery / 4) + kHoldMargin;
+  // Where a queue overflows both grow, and what is missing does not come.
+  Duration limit = std::min(std::max(spread + spread / 4, recovery + recovery / 4) + kHoldMargin,
+                            kHoldForRepairsMax);
   if (asking(now) == Asking::InTime) {
     limit = std::max(limit, request_wait(now) + rtt_ + rtt_ / 4 + kHoldMargin);
   }

@@ -143,7 +143,7 @@ TEST(PathRecovery, asks_again_and_gets_the_same_packet) {
 // that the packet was lost.
 TEST(PathRecovery, asks_for_what_was_passed_over_and_does_not_wait_for_it) {
   PathPair p;
-  lose(p, 1, 150ms);
+  lose(p, 1, 300ms);
   EXPECT_EQ(p.receiver.next_request(p.now), std::nullopt);  // it may be on its way
   p.advance(60ms);
   EXPECT_THAT(p.delivered, ::testing::ElementsAre(0, 2));

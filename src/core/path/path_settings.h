@@ -21,7 +21,9 @@ struct PathSettings {
   ErasureCode code = ErasureCode::SlidingWindow;
   // How much later than it was sent a bulk packet may be handed on because an earlier one is
   // missing.
-  Duration hold_max = 120ms;
+  // Long enough for what is asked for again on a path of 250 ms: a rare pause costs TCP less than a
+  // loss, which takes a third of its rate for seconds.
+  Duration hold_max = 400ms;
   // No real-time packet waits for others longer than until this much after the fastest one would
   // have come. The timed release above has the same bound (ReleaseOptions::allowance).
   Duration realtime_budget = 100ms;

@@ -30,9 +30,13 @@ constexpr int kDrainRounds = 2;
 constexpr int kDrainRoundsMax = 8;
 constexpr uint32_t kRoundsSure = 8;    // that a delay is a queue, although all arrives as fast
 constexpr int64_t kNoiseRounds = 200;  // noise is forgotten within as many
+constexpr int64_t kRoomGrowth = 32;    // by one part of so many with each probe that fits
 constexpr Duration kOpenAfter = 10s;
 constexpr double kBurstTime = 0.002;
 constexpr double kBurstMin = 12'000;
+
+// Of what was made at a higher rate no more is to be paid back.
+double debt_max(double rate) { return std::max(kBurstMin, rate * 0.05); }
 
 double ratio(Duration a, Duration b) {
   return static_cast<double>(a.count()) / static_cast<double>(b.count());
@@ -81,7 +85,10 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   limited_in_round_ |= sample.limited;
   backlogged_in_round_ &= sample.backlogged;
   if (sample.limited) limited_at_ = now;
+  queues_.add(now, queue_);
   if (sample.overloaded && state_ != State::Drain) {
+    room_ =
+        std::clamp(queues_.high(now).value_or(queue_) * 3 / 5, queue_target_ / 5, queue_target_);
     bandwidth_ = arrivals_.high(now).value_or(bandwidth_);
     enter(now, State::Drain);
     evidence_ = Evidence::Overflow;
@@ -122,10 +129,33 @@ bool RateController::arrives_less() const {
   return arrived_ < offered_ * (kArrivesWhole - by_chance());
 }
 
+// A queue of ours grows by as much as we send too much, in slow start half of the time and more;
+// the path's own delay walks far slower.
+bool RateController::rises(Instant now) {
+  return queue_ - queues_.low(now).value_or(queue_) > target() * 3 / 2;
+}
+
+// Half of what the drain was to take by now, at least.
+bool RateController::falls_as_drained(Instant now) const {
+  const auto drained = Duration(
+      static_cast<int64_t>(drain_excess_ * static_cast<double>((now - state_since_).count())));
+  return queue_at_drain_ - queue_ >= std::min(queue_at_drain_ - noise_, drained) / 2;
+}
+
+// What a probe would make of a full path is a queue as long as its excess; the path's own delay may
+// move by some of that.
+bool RateController::built_up() const {
+  constexpr double kShare = 0.4;
+  const auto expected =
+      Duration(static_cast<int64_t>(probe_excess_ * static_cast<double>(round().count()) * 1.5));
+  return queue_ - queue_at_probe_ >
+         std::max(target() / 2,
+                  Duration(static_cast<int64_t>(kShare * static_cast<double>(expected.count()))));
+}
+
 // With as little above the known rate as makes a queue of the target's length until it is seen.
 void RateController::begin_probe(Instant now) {
-  probe_excess_ =
-      std::clamp(ratio(queue_target_, round() * 3 / 2), kProbeExcessMin, kProbeExcessMax);
+  probe_excess_ = std::clamp(ratio(target(), round() * 3 / 2), kProbeExcessMin, kProbeExcessMax);
   enter(now, State::Probe);
 }
 
@@ -150,7 +180,7 @@ bool RateController::take_false_alarm(Instant now) {
 // As long as it was to take, and the queue is still there.
 void RateController::on_drained(Instant now) {
   const bool overflowed = evidence_ == Evidence::Overflow;
-  const bool falls = queue_ <= queue_at_drain_ - queue_target_ / 3;
+  const bool falls = queue_ <= queue_at_drain_ - target() / 3;
   if (!overflowed && falls && arrives_less()) {
     // It falls, and not far enough: others use the path too, or it has become slower.
     bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.5));
@@ -171,7 +201,7 @@ void RateController::on_drained(Instant now) {
 }
 
 void RateController::on_round(Instant now, bool limited, bool backlogged) {
-  if (state_ != State::Open && rounds_far_less_ >= 2 && queue_ > queue_target_) {
+  if (state_ != State::Open && rounds_far_less_ >= 2 && queue_ > target()) {
     // The path has become much slower, and what counts as its rate is from before.
     bandwidth_ = arrived_;
     rounds_far_less_ = 0;
@@ -181,19 +211,19 @@ void RateController::on_round(Instant now, bool limited, bool backlogged) {
   switch (state_) {
     case State::Open:
       bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);
-      if (backlogged && !grows_ &&
-          (rounds_over_ >= kRoundsSure || (rounds_over_ >= 2 && arrives_less()))) {
+      if (!backlogged) rounds_over_ = 0;
+      if (!grows_ && (rounds_over_ >= kRoundsSure || (rounds_over_ >= 2 && rises(now)))) {
         // Jitter makes arrivals come in lumps: one round may show too little.
         bandwidth_ = arrivals_.high(now).value_or(arrived_);
         enter(now, State::Drain);
       }
       break;
     case State::Drain:
-      if (comes_from_queue()) {
+      if (comes_from_queue() && falls_as_drained(now)) {
         queue_came_out_ = true;
         proven_ = arrived_;
       }
-      if (queue_ <= noise_ + queue_target_ / 3) {
+      if (queue_ <= noise_ + target() / 3) {
         if (!take_false_alarm(now)) enter(now, State::Cruise);
       } else if (now - state_since_ > kDrainRoundsMax * round() ||
                  (now - state_since_ > kDrainRounds * round() &&
@@ -214,13 +244,14 @@ void RateController::on_round(Instant now, bool limited, bool backlogged) {
       break;
     case State::Probe: {
       if (now - state_since_ < round() + round() / 2) break;
-      const bool built_up = queue_ > queue_at_probe_ + queue_target_ / 2;
-      if (built_up) {
+      const bool full = built_up();
+      if (full) {
         if (limited && arrived_ > bandwidth_ * 0.5) {
           bandwidth_ = std::max(arrived_, bandwidth_ * 0.9);
         }
       } else if (limited && offered_ > bandwidth_ * kUsed && arrived_ > offered_ * kArrivesPartly) {
         bandwidth_ *= 1 + probe_excess_ / 2;
+        room_ = std::min(room_ + room_ / kRoomGrowth, queue_target_);
         if (arrived_ > std::min(bandwidth_, offered_ * kArrivesAll)) {
           probe_excess_ = std::min(2 * probe_excess_, 1.0);
           probe_every_ = kProbeEveryMin;
@@ -229,7 +260,7 @@ void RateController::on_round(Instant now, bool limited, bool backlogged) {
         }
       }
       probe_every_ = std::min(probe_every_ * 3 / 2, kProbeEveryMax);
-      enter(now, built_up ? State::Drain : State::Cruise);
+      enter(now, full ? State::Drain : State::Cruise);
       break;
     }
   }
@@ -240,7 +271,7 @@ void RateController::refill(Instant now) {
   if (!limit) return;
   const double burst = std::max(kBurstMin, *limit * kBurstTime);
   const double passed = static_cast<double>((now - filled_at_).count()) * 1e-9;
-  bucket_ = std::min(burst, bucket_ + passed * *limit);
+  bucket_ = std::min(burst, std::max(bucket_, -debt_max(*limit)) + passed * *limit);
   filled_at_ = now;
 }
 
@@ -256,8 +287,7 @@ void RateController::on_sent(Instant now, size_t bytes) {
   refill(now);
   bucket_ -= static_cast<double>(bytes);
   // What is not to be refused (repairs, real time, acknowledgements) goes into debt, within limits.
-  const double debt = -std::max(kBurstMin, *rate() * 0.05);
-  bucket_ = std::max(bucket_, debt);
+  bucket_ = std::max(bucket_, -debt_max(*rate()));
 }
 
 Instant RateController::next_send(Instant now) const {

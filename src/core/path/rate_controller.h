@@ -21,7 +21,8 @@
 // then, or none is known.
 // Nor is a path slower because less arrives, where as little was sent: QUIC's controller may have
 // held back. While more arrives with each round nothing is full yet, whatever the delay says.
-// Overload: far more is lost than the link loses, so that a queue overflows.
+// Overload: far more is lost than the link loses, so that a queue overflows. One that has done so
+// with less than the target in it is kept shorter than that from then on.
 // Probe: as much above the known rate as makes a queue of the target's length in the round and a
 // half until its answer comes; twice as much each time that all of it arrives and no queue builds
 // up, so that a rate ten times higher is found in a second or two.
@@ -39,7 +40,8 @@ namespace masque {
 
 class RateController {
  public:
-  explicit RateController(Duration queue_target) : queue_target_(queue_target) {}
+  explicit RateController(Duration queue_target)
+      : queue_target_(queue_target), room_(queue_target) {}
 
   struct Sample {
     Duration rtt;             // of this report
@@ -74,10 +76,14 @@ class RateController {
   void begin_probe(Instant now);
   double by_chance() const;
   bool arrives_less() const;
+  bool rises(Instant now);
+  bool falls_as_drained(Instant now) const;
+  bool built_up() const;
   bool comes_from_queue() const;
   bool take_false_alarm(Instant now);
   void refill(Instant now);
-  Duration threshold() const { return queue_target_ + noise_; }
+  Duration target() const { return room_; }
+  Duration threshold() const { return target() + noise_; }
   Duration round() const { return std::clamp(rtt_, kRoundMin, kRoundMax); }
 
   static constexpr Duration kRoundMin = 40ms;
@@ -86,11 +92,13 @@ class RateController {
   static constexpr Duration kProbeEveryMax = 800ms;
 
   Duration queue_target_;
+  Duration room_;  // for a queue, where the bottleneck has overflowed with less than the target
   State state_ = State::Open;
   State drained_from_ = State::Open;
   Instant state_since_{};
   Duration rtt_ = 100ms;
   WindowedRange<Duration> base_{4s};
+  WindowedRange<Duration> queues_{400ms};
   Duration queue_{};
   Duration noise_{};  // of queue_ that was not ours
   Duration queue_at_drain_{};

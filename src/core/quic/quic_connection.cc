@@ -285,20 +285,8 @@ size_t QuicConnection::Impl::payload_limit() const {
   return mtu_guard.trusting() ? by_path : std::min(by_path, mtu_guard.limit());
 }
 
-bool QuicConnection::Impl::may_ask(Instant now) {
-  // Always true, and ends what waited.
-  if (!ack_spacing.active(now)) return ack_spacing.may_ask(now, {}, now);
-  ngtcp2_conn_info info;
-  ngtcp2_conn_get_conn_info(connection, &info);
-  const uint64_t expiry = ngtcp2_conn_get_expiry(connection);
-  return ack_spacing.may_ask(now, Duration(static_cast<int64_t>(info.smoothed_rtt)),
-                             expiry == kNever ? Instant::max() : instant_from_ns(expiry));
-}
-
 QuicConnection::Flushed QuicConnection::Impl::write_packets(Instant now, TransmitBatch& batch) {
-  const bool ask = may_ask(now);
-  const Flushed flushed =
-      write_waiting(now, batch, ask ? WhenNoStream::AskLibrary : WhenNoStream::Return);
+  const Flushed flushed = write_waiting(now, batch, WhenNoStream::AskLibrary);
   if (flushed == Flushed::All) end_burst(now);
   return flushed;
 }
@@ -369,7 +357,6 @@ void QuicConnection::Impl::commit(TransmitBatch& batch, size_t length, const ngt
     cached_path = from_ngtcp2(path_storage.path);
   }
   last_ecn = static_cast<Ecn>(info.ecn & 3);
-  ack_spacing.on_packet(now);
   if (!path_writes) repeat_later(now, batch.room().first(length));
   if (credit) credit->on_sent(length);
   batch.commit(cached_path, last_ecn, path_writes ? wrap(batch, length, now) : length);
@@ -461,7 +448,6 @@ std::optional<Instant> QuicConnection::next_timeout() const {
     case Impl::State::Open: {
       const uint64_t expiry = ngtcp2_conn_get_expiry(impl.connection);
       auto out = earlier(impl.next_probe(), impl.repeater.next_timeout());
-      out = earlier(out, impl.ack_spacing.next_timeout());
       if (impl.path_layer) {
         const auto sending = impl.path_writes && !impl.validating ? PathLayer::Sending::Allowed
                                                                   : PathLayer::Sending::Paused;
@@ -724,6 +710,14 @@ NetworkPath QuicConnection::path() const {
 }
 
 const std::string& QuicConnection::new_token() const { return impl_->new_token; }
+
+SendingPace QuicConnection::pace() const {
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info(impl_->connection, &info);
+  const bool slow_start = info.cwnd < info.ssthresh;
+  return {.round_trip = Duration(static_cast<int64_t>(info.smoothed_rtt)),
+          .searching = slow_start && (!impl_->path_layer || impl_->path_layer->searching())};
+}
 
 QuicStats QuicConnection::stats() const {
   ngtcp2_conn_info info;

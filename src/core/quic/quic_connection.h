@@ -190,6 +190,7 @@ class QuicConnection {
   // Client: the newest NEW_TOKEN of the server, for the next connection; empty: none came.
   const std::string& new_token() const;
   QuicStats stats() const;
+  SendingPace pace() const;
 
   struct Impl;
 

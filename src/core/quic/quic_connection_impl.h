@@ -6,7 +6,6 @@
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
 
-#include "core/quic/ack_spacing.h"
 #include "core/quic/address_credit.h"
 #include "core/quic/ngtcp2_address.h"
 #include "core/quic/packet_repeater.h"
@@ -55,7 +54,6 @@ struct QuicConnection::Impl final : public QuicPacketSink {
   Flushed write_packets(Instant now, TransmitBatch& batch);
   // Asked for a packet while there is nothing for it, ngtcp2 notes that the application sets the
   // pace, and the congestion window stops growing: not to be done while a datagram waits.
-  bool may_ask(Instant now);
   enum class WhenNoStream : uint8_t { AskLibrary, Return };
   Flushed write_waiting(Instant now, TransmitBatch& batch, WhenNoStream when_no_stream);
   void commit(TransmitBatch& batch, size_t length, const ngtcp2_pkt_info& info, Instant now);
@@ -109,7 +107,6 @@ struct QuicConnection::Impl final : public QuicPacketSink {
   PacketRepeater repeater;
   // Of a server, until it is known that the client's address is its own.
   std::optional<AddressCredit> credit;
-  AckSpacing ack_spacing;
   // Until the peer has proved its new address, all that goes there must be in the library\'s
   // account (RFC 9000 8.1, 9.3): nothing of ours is added.
   std::optional<NetworkPath> validating;

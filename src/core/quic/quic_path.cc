@@ -23,9 +23,7 @@ std::unique_ptr<PathProtection> protection_of(const TlsSession& tls, std::string
 
 std::optional<PathOffer> QuicConnection::offer_path_layer(const PathSettings& settings) {
   Impl& impl = *impl_;
-  const PathOffer offer{.wants_sparse_acks =
-                            impl.settings.congestion_control == CongestionControl::Cubic};
-  if (impl.path_layer) return offer;
+  if (impl.path_layer) return PathOffer{};
   if (settings.mode == ResilienceMode::Off || impl.state != Impl::State::Open) return std::nullopt;
   // Path packets carry an ID of the same length in its place.
   if (ngtcp2_conn_get_dcid(impl.connection)->datalen != kPathIdLength) return std::nullopt;
@@ -37,7 +35,7 @@ std::optional<PathOffer> QuicConnection::offer_path_layer(const PathSettings& se
   std::vector<ngtcp2_cid> ids(ngtcp2_conn_get_scid(impl.connection, nullptr));
   ngtcp2_conn_get_scid(impl.connection, ids.data());
   for (const ngtcp2_cid& id : ids) impl.add_path_id(from_ngtcp2(id));
-  return offer;
+  return PathOffer{};
 }
 
 bool QuicConnection::start_path_layer(const PathSettings& settings, const PathOffer& peer) {
@@ -47,7 +45,6 @@ bool QuicConnection::start_path_layer(const PathSettings& settings, const PathOf
   if (!peer.reads(code)) return false;
   impl.path_layer->use_code(code);
   impl.path_writes = true;
-  if (peer.wants_sparse_acks) impl.ack_spacing.begin(impl.called_at);
   impl.wake();
   return true;
 }

@@ -39,6 +39,7 @@ struct Gateway::Impl {
     SendResult send_packet(Instant now, const PacketSlices& packet,
                            TrafficClass traffic_class) override;
     size_t packet_size_max() const override { return connection_.packet_size_max(stream_); }
+    SendingPace pace() const override { return connection_.pace(); }
 
    private:
     Impl& gateway_;

@@ -162,8 +162,6 @@ class ConnectIpSession final : private CapsuleVisitor {
   // queue is short again: real time must not wait behind bulk in the TUN, and a queue that no AQM
   // sees must not grow there.
   bool wants_more() const { return !is_half_full() || reads_anyway_; }
-  // What CoDel holds bulk to; the interval is about the round-trip time.
-  void set_queue_target(Duration target, Duration interval) { queue_.set_target(target, interval); }
   // The channel's limit may have moved; call it once a turn. True when mtu() changed.
   bool update_mtu(Instant now, const DatagramChannel& channel);
   size_t mtu() const { return mtu_.limit(); }

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/time.h"
 #include "core/ip/packet_slices.h"
+#include "core/path/sending_pace.h"
 #include "core/path/traffic_class.h"
 
 namespace masque {
@@ -26,6 +27,7 @@ class DatagramChannel {
                                  TrafficClass traffic_class) = 0;
   // Largest IP packet that fits now: it moves with the path MTU of the live tunnel.
   virtual size_t packet_size_max() const = 0;
+  virtual SendingPace pace() const = 0;
 };
 
 }  // namespace masque

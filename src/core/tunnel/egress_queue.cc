@@ -14,6 +14,14 @@ EgressQueue::EgressQueue(const EgressQueueOptions& options)
       arena_(options.bytes_max),
       meta_(std::make_unique_for_overwrite<Meta[]>(arena_.handle_count())) {}
 
+void EgressQueue::set_pace(const SendingPace& pace) {
+  constexpr CodelOptions kLeast;
+  constexpr Duration kIntervalMax = 500ms;
+  const Duration interval = std::clamp(pace.round_trip * 3 / 2, kLeast.interval, kIntervalMax);
+  options_.codel = {.target = std::max(kLeast.target, pace.round_trip / 6), .interval = interval};
+  if (pace.searching) options_.codel.target = Duration::max();
+}
+
 // --- lists ---
 
 void EgressQueue::append(Fifo& fifo, Handle packet) {

@@ -22,6 +22,7 @@
 #include <optional>
 
 #include "base/time.h"
+#include "core/path/sending_pace.h"
 #include "core/path/traffic_class.h"
 #include "core/tunnel/codel.h"
 #include "core/tunnel/packet_arena.h"
@@ -65,10 +66,10 @@ class EgressQueue {
   std::optional<Waiting> front(Instant now);
   void pop();
 
-  // `interval` should be about the round-trip time, `target` 5 to 15 % of it.
-  void set_target(Duration target, Duration interval) {
-    options_.codel = {.target = target, .interval = interval};
-  }
+  // CoDel's interval is to be about the round-trip time of the flows, which is the tunnel's and
+  // something more, its target 5 to 10 % of that. While the rate is not found yet it says nothing:
+  // TCP that it stops in its slow start needs ten seconds and more on a long path.
+  void set_pace(const SendingPace& pace);
 
   bool empty() const { return count_ == 0; }
   bool has_realtime() const { return realtime_.head != kNone; }

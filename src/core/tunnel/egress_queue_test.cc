@@ -184,7 +184,7 @@ struct Aimd {
 TEST(EgressQueue, codel_holds_a_tcp_flow_at_its_target) {
   for (const Duration rtt : {20ms, 50ms, 100ms}) {
     Bottleneck b;
-    b.queue.set_target(std::max<Duration>(kTarget, rtt / 10), std::max<Duration>(kInterval, rtt));
+    b.queue.set_pace({.round_trip = rtt});
     Aimd tcp{.window = 1000};                               // slow start went far beyond
     std::deque<std::pair<Instant, bool>> acknowledgements;  // and whether a signal came with it
     double in_flight = 0;

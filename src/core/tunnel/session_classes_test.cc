@@ -140,9 +140,10 @@ TEST(SessionClasses, a_queue_that_stays_long_is_read_into_until_it_is_short) {
   EXPECT_FALSE(p.session.wants_more());
 }
 
-TEST(SessionClasses, a_standing_queue_is_counted_as_managed) {
+// 500 packets at once, of which one goes in each millisecond.
+uint64_t managed(SendingPace pace) {
   Proxy p({.queue_bytes_max = 2 * 1024 * 1024, .queue_delay_max = 1h});
-  p.session.set_queue_target(10ms, 50ms);
+  p.channel.sending_pace = pace;
   p.channel.blocked = true;
   for (int i = 0; i < 500; ++i) p.send(marked(0, 1400));
   p.channel.blocked = false;
@@ -150,9 +151,19 @@ TEST(SessionClasses, a_standing_queue_is_counted_as_managed) {
     p.channel.limit_packets = 1;
     p.session.flush(at(t), p.channel, p.back);
   }
-  EXPECT_GT(p.session.counters().dropped(DropReason::QueueManaged), 5u);
   EXPECT_EQ(p.session.counters().dropped(DropReason::QueueManaged),
             p.session.queue_counters().codel_dropped);
+  return p.session.counters().dropped(DropReason::QueueManaged);
+}
+
+TEST(SessionClasses, a_standing_queue_is_managed_at_the_pace_of_the_tunnel) {
+  EXPECT_GE(managed({.round_trip = 20ms}), 5u);
+  EXPECT_GT(managed({.round_trip = 200ms}), 0u);
+  EXPECT_LT(managed({.round_trip = 200ms}), managed({.round_trip = 20ms}));
+}
+
+TEST(SessionClasses, what_waits_while_the_rate_is_looked_for_is_no_standing_queue) {
+  EXPECT_EQ(managed({.round_trip = 20ms, .searching = true}), 0u);
 }
 
 // --- in ---

@@ -328,6 +328,7 @@ SessionFigures ConnectIpSession::figures() const {
 
 void ConnectIpSession::flush(Instant now, DatagramChannel& channel, WayBack& back) {
   if (queue_.empty()) return;
+  queue_.set_pace(channel.pace());
   while (const auto waiting = queue_.front(now)) {
     const PacketSlices packet{.head = waiting->packet, .body = {}};
     const SendResult result = channel.send_packet(now, packet, waiting->traffic_class);

@@ -120,6 +120,8 @@ struct FakeChannel final : DatagramChannel {
     return SendResult::Sent;
   }
   size_t packet_size_max() const override { return limit; }
+  SendingPace pace() const override { return sending_pace; }
+  SendingPace sending_pace;
 
   std::vector<Packet> sent;
   std::vector<TrafficClass> classes;  // of each sent

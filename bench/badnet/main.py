@@ -161,10 +161,11 @@ def measure_into(told: Connection, kind: type[Tunnel], flow: str, seed: int,
 def measure_together(kinds: list[type[Tunnel]], flow: str, seed: int,
                      options: argparse.Namespace) -> list[dict[str, Any]]:
     running = []
+    forks = multiprocessing.get_context("fork")  # what prepare() found out goes along
     try:
         for kind in kinds:
-            hearing, telling = multiprocessing.Pipe(duplex=False)
-            process = multiprocessing.Process(target=measure_into,
+            hearing, telling = forks.Pipe(duplex=False)
+            process = forks.Process(target=measure_into,
                                               args=(telling, kind, flow, seed, options))
             process.start()
             telling.close()

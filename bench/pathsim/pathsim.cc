@@ -29,7 +29,7 @@ struct Options {
   double down_megabit = 0;
   double small_up_per_second = 0;
   double up_megabit = 0;
-  int idle = 0;
+  int idle = 0;                 // seconds before the flows
   double rate_megabit = 0;      // of the link instead of the profile's
   int queue_ms = 0;             // the same
   double new_rate_megabit = 0;  // of the link down, from new_rate_from on
@@ -127,15 +127,15 @@ bool Run::connect() {
 
 void Run::start_flows() {
   constexpr size_t kLarge = 1200;
+  const auto large = [](double megabit) {
+    return FlowOptions{.interval = Duration(static_cast<int64_t>(kLarge * 8 / megabit * 1000)),
+                       .packet_size = kLarge};
+  };
   if (options_.down_megabit > 0) {
-    const auto interval = Duration(static_cast<int64_t>(kLarge * 8 / options_.down_megabit * 1000));
-    bulk_ = &lab_.stream(lab_.internet(), client_->inner(),
-                         {.interval = interval, .packet_size = kLarge});
+    bulk_ = &lab_.stream(lab_.internet(), client_->inner(), large(options_.down_megabit));
   }
   if (options_.up_megabit > 0) {
-    const auto interval = Duration(static_cast<int64_t>(kLarge * 8 / options_.up_megabit * 1000));
-    up_ = &lab_.stream(client_->inner(), lab_.internet(),
-                       {.interval = interval, .packet_size = kLarge, .port = 5002});
+    up_ = &lab_.stream(client_->inner(), lab_.internet(), large(options_.up_megabit));
   }
   if (options_.small_up_per_second > 0) {
     const auto interval = Duration(static_cast<int64_t>(1e9 / options_.small_up_per_second));

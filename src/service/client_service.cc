@@ -52,9 +52,7 @@ std::expected<void, StartError> ClientService::start() {
   notifier_ = ServiceNotifier::from_environment();
   TRY(ServiceLoop made, make_service_loop([this](int number) { on_signal(number); }));
   loop_ = std::move(made.loop);
-  auto watchdog = Watchdog::start(*loop_, notifier_);
-  if (!watchdog) return start_failed(watchdog.error());
-  watchdog_ = std::move(*watchdog);
+  TRY(watchdog_, start_watchdog(*loop_, notifier_));
   resolver_ = std::move(made.resolver);
   TRY_VOID(make_tls());
   TRY_VOID(open_control());

@@ -57,9 +57,7 @@ std::expected<void, StartError> ServerService::start() {
   notifier_ = ServiceNotifier::from_environment();
   TRY(ServiceLoop made, make_service_loop([this](int number) { on_signal(number); }));
   loop_ = std::move(made.loop);
-  auto watchdog = Watchdog::start(*loop_, notifier_);
-  if (!watchdog) return start_failed(watchdog.error());
-  watchdog_ = std::move(*watchdog);
+  TRY(watchdog_, start_watchdog(*loop_, notifier_));
   resolver_ = std::move(made.resolver);
   TRY(tls_, make_tls(config_));
   // The control socket comes early: it refuses a second instance before anything is touched. Files

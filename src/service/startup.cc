@@ -24,6 +24,12 @@ std::expected<ServiceLoop, StartError> make_service_loop(std::function<void(int)
   return ServiceLoop{.loop = std::move(*loop), .resolver = std::move(*resolver)};
 }
 
+std::expected<Watchdog, StartError> start_watchdog(EventLoop& loop, ServiceNotifier& notifier) {
+  auto watchdog = Watchdog::start(loop, notifier);
+  if (!watchdog) return start_failed(watchdog.error());
+  return std::move(*watchdog);
+}
+
 std::expected<ServiceInterface, StartError> make_service_interface(
     const std::string& name, uint32_t mark, const std::string& control_socket) {
   auto tun = TunDevice::open({.name = name});

@@ -16,6 +16,7 @@
 #include "host/interface_config.h"
 #include "host/resolver.h"
 #include "host/tun_device.h"
+#include "host/watchdog.h"
 #include "service/config/values.h"
 #include "service/start_error.h"
 
@@ -31,6 +32,8 @@ std::expected<ServiceLoop, StartError> make_service_loop(std::function<void(int)
 // Warns of the keys that a reload changes and only a restart applies: all but `applied`.
 void warn_of_restart(const ConfigValues& running, const ConfigValues& next,
                      std::span<const std::string_view> applied);
+
+std::expected<Watchdog, StartError> start_watchdog(EventLoop& loop, ServiceNotifier& notifier);
 
 struct ServiceInterface {
   TunDevice tun;

@@ -27,7 +27,6 @@ bool is_token(std::string_view text) {
 struct BareItem {
   enum class Type : uint8_t { Boolean, Number, String, Token, ByteSequence };
   Type type = Type::Boolean;
-  bool boolean = true;
   int64_t number = 0;  // of a decimal: its whole part
   std::string text;    // String without escapes, Token
 };
@@ -93,7 +92,6 @@ class FieldParser {
   bool boolean(BareItem& out) {
     if (!rest_.starts_with("?0") && !rest_.starts_with("?1")) return false;
     out.type = BareItem::Type::Boolean;
-    out.boolean = rest_[1] == '1';
     rest_.remove_prefix(2);
     return true;
   }

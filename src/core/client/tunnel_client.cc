@@ -208,7 +208,7 @@ bool TunnelClient::wants_more() const {
 std::optional<Instant> TunnelClient::next_timeout() const {
   auto next = earlier(impl_->reconnector.next_timeout(),
                       earlier(impl_->answer_deadline, impl_->routes_deadline));
-  next = earlier(next, impl_->routes_wait_until);
+  next = earlier(next, impl_->routes_throttle.next_timeout());
   next = earlier(next, impl_->fallback.next_timeout());
   if (impl_->tunnel) next = earlier(next, impl_->tunnel->session.next_timeout());
   return next;
@@ -230,7 +230,8 @@ void TunnelClient::on_timeout(Instant now) {
     impl_->tunnel->session.on_timeout(now, impl_->tunnel->channel, handler);
     impl_->process_events();
   }
-  if (impl_->routes_wait_until && now >= *impl_->routes_wait_until) impl_->take_routes_in_time();
+  if (const auto due = impl_->routes_throttle.next_timeout(); due && now >= *due)
+    impl_->take_routes_in_time();
   if (impl_->routes_deadline && now >= *impl_->routes_deadline) {
     impl_->become_up_when_ready();
     impl_->routes_deadline.reset();  // the addresses may have been withdrawn meanwhile

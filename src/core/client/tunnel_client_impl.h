@@ -15,7 +15,7 @@
 #include "core/client/ipv6_fallback.h"
 #include "core/client/reconnector.h"
 #include "core/client/tunnel_client.h"
-#include "core/ip/icmp_limiter.h"
+#include "core/ip/throttle.h"
 #include "core/tunnel/connect_ip_session.h"
 
 namespace masque {
@@ -138,12 +138,7 @@ struct TunnelClient::Impl {
   std::vector<IpPrefix> addresses;
   std::vector<IpAddressRange> advertised;  // by the gateway; without IPv6, what was there before
   std::vector<IpPrefix> routes;            // of these the accepted ones
-  // Each list may cost the host kernel routes: kRoutesBurst of them at once, then one each
-  // kRoutesInterval. What comes meanwhile is not lost: the newest list supersedes the others.
-  static constexpr Duration kRoutesInterval = 1s;
-  static constexpr uint32_t kRoutesBurst = 8;
-  TokenBucket routes_bucket{{.per_second = 1s / kRoutesInterval, .burst = kRoutesBurst}};
-  std::optional<Instant> routes_wait_until;
+  Throttle routes_throttle;                // each list may cost the host kernel routes
   size_t mtu = 0;
   uint64_t attempt = 0;
   uint64_t reconnects = 0;

@@ -320,12 +320,7 @@ void TunnelClient::Impl::on_routes() {
 }
 
 void TunnelClient::Impl::take_routes_in_time() {
-  if (routes_wait_until && now < *routes_wait_until) return;
-  if (!routes_bucket.take(now) && !mutant("accept.rate.remove")) {
-    routes_wait_until = now + kRoutesInterval;
-    return;
-  }
-  routes_wait_until.reset();
+  if (!routes_throttle.may_act(now) && !mutant("accept.rate.remove")) return;
   take_routes();
   become_up_when_ready();
 }

@@ -20,9 +20,8 @@ struct PathSettings {
   ResilienceMode mode = ResilienceMode::Off;
   ErasureCode code = ErasureCode::SlidingWindow;
   // How much later than it was sent a bulk packet may be handed on because an earlier one is
-  // missing.
-  // Long enough for what is asked for again on a path of 250 ms: a rare pause costs TCP less than a
-  // loss, which takes a third of its rate for seconds.
+  // missing. Long enough for what is asked for again on a path of 250 ms: a rare pause costs TCP
+  // less than a loss, which takes a third of its rate for seconds.
   Duration hold_max = 400ms;
   // No real-time packet waits for others longer than until this much after the fastest one would
   // have come. The timed release above has the same bound (ReleaseOptions::allowance).

@@ -30,7 +30,7 @@ constexpr int kDrainRounds = 2;
 constexpr int kDrainRoundsMax = 8;
 constexpr uint32_t kRoundsSure = 8;    // that a delay is a queue, although all arrives as fast
 constexpr int64_t kNoiseRounds = 200;  // noise is forgotten within as many
-constexpr int64_t kRoomGrowth = 32;    // by one part of so many with each probe that fits
+constexpr int64_t kTargetGrowth = 32;  // by one part of so many with each probe that fits
 constexpr Duration kOpenAfter = 10s;
 constexpr double kBurstTime = 0.002;
 constexpr double kBurstMin = 12'000;
@@ -40,6 +40,10 @@ double debt_max(double rate) { return std::max(kBurstMin, rate * 0.05); }
 
 double ratio(Duration a, Duration b) {
   return static_cast<double>(a.count()) / static_cast<double>(b.count());
+}
+
+Duration share_of(Duration whole, double share) {
+  return Duration(static_cast<int64_t>(static_cast<double>(whole.count()) * share));
 }
 
 }  // namespace
@@ -87,7 +91,7 @@ void RateController::on_sample(Instant now, const Sample& sample) {
   if (sample.limited) limited_at_ = now;
   queues_.add(now, queue_);
   if (sample.overloaded && state_ != State::Drain) {
-    room_ =
+    target_ =
         std::clamp(queues_.high(now).value_or(queue_) * 3 / 5, queue_target_ / 5, queue_target_);
     bandwidth_ = arrivals_.high(now).value_or(bandwidth_);
     enter(now, State::Drain);
@@ -132,30 +136,26 @@ bool RateController::arrives_less() const {
 // A queue of ours grows by as much as we send too much, in slow start half of the time and more;
 // the path's own delay walks far slower.
 bool RateController::rises(Instant now) {
-  return queue_ - queues_.low(now).value_or(queue_) > target() * 3 / 2;
+  return queue_ - queues_.low(now).value_or(queue_) > target_ * 3 / 2;
 }
 
 // Half of what the drain was to take by now, at least.
 bool RateController::falls_as_drained(Instant now) const {
-  const auto drained = Duration(
-      static_cast<int64_t>(drain_excess_ * static_cast<double>((now - state_since_).count())));
+  const Duration drained = share_of(now - state_since_, drain_excess_);
   return queue_at_drain_ - queue_ >= std::min(queue_at_drain_ - noise_, drained) / 2;
 }
 
-// What a probe would make of a full path is a queue as long as its excess; the path's own delay may
-// move by some of that.
+// What a probe makes of a full path in its round and a half is a queue as long as its excess; the
+// path's own delay may move by some of that.
 bool RateController::built_up() const {
   constexpr double kShare = 0.4;
-  const auto expected =
-      Duration(static_cast<int64_t>(probe_excess_ * static_cast<double>(round().count()) * 1.5));
   return queue_ - queue_at_probe_ >
-         std::max(target() / 2,
-                  Duration(static_cast<int64_t>(kShare * static_cast<double>(expected.count()))));
+         std::max(target_ / 2, share_of(round() * 3 / 2, kShare * probe_excess_));
 }
 
 // With as little above the known rate as makes a queue of the target's length until it is seen.
 void RateController::begin_probe(Instant now) {
-  probe_excess_ = std::clamp(ratio(target(), round() * 3 / 2), kProbeExcessMin, kProbeExcessMax);
+  probe_excess_ = std::clamp(ratio(target_, round() * 3 / 2), kProbeExcessMin, kProbeExcessMax);
   enter(now, State::Probe);
 }
 
@@ -180,7 +180,7 @@ bool RateController::take_false_alarm(Instant now) {
 // As long as it was to take, and the queue is still there.
 void RateController::on_drained(Instant now) {
   const bool overflowed = evidence_ == Evidence::Overflow;
-  const bool falls = queue_ <= queue_at_drain_ - target() / 3;
+  const bool falls = queue_ <= queue_at_drain_ - target_ / 3;
   if (!overflowed && falls && arrives_less()) {
     // It falls, and not far enough: others use the path too, or it has become slower.
     bandwidth_ = std::min(bandwidth_, std::max(arrived_, bandwidth_ * 0.5));
@@ -201,7 +201,7 @@ void RateController::on_drained(Instant now) {
 }
 
 void RateController::on_round(Instant now, bool limited, bool backlogged) {
-  if (state_ != State::Open && rounds_far_less_ >= 2 && queue_ > target()) {
+  if (state_ != State::Open && rounds_far_less_ >= 2 && queue_ > target_) {
     // The path has become much slower, and what counts as its rate is from before.
     bandwidth_ = arrived_;
     rounds_far_less_ = 0;
@@ -223,7 +223,7 @@ void RateController::on_round(Instant now, bool limited, bool backlogged) {
         queue_came_out_ = true;
         proven_ = arrived_;
       }
-      if (queue_ <= noise_ + target() / 3) {
+      if (queue_ <= noise_ + target_ / 3) {
         if (!take_false_alarm(now)) enter(now, State::Cruise);
       } else if (now - state_since_ > kDrainRoundsMax * round() ||
                  (now - state_since_ > kDrainRounds * round() &&
@@ -251,7 +251,7 @@ void RateController::on_round(Instant now, bool limited, bool backlogged) {
         }
       } else if (limited && offered_ > bandwidth_ * kUsed && arrived_ > offered_ * kArrivesPartly) {
         bandwidth_ *= 1 + probe_excess_ / 2;
-        room_ = std::min(room_ + room_ / kRoomGrowth, queue_target_);
+        target_ = std::min(target_ + target_ / kTargetGrowth, queue_target_);
         if (arrived_ > std::min(bandwidth_, offered_ * kArrivesAll)) {
           probe_excess_ = std::min(2 * probe_excess_, 1.0);
           probe_every_ = kProbeEveryMin;

@@ -14,11 +14,11 @@
 // less than the path carries, and a delay that grows is not its doing.
 // Queue: the delay above the lowest of the last seconds, measured at the fastest packet of each
 // report, so that jitter does not count. Paths move that delay by tens of milliseconds too. So it
-// counts when it lasts for two rounds, and in Open, where none of it may be ours, only when also
-// less arrives than was sent a round trip before, or when it lasts for eight; and what is left of
-// it after a drain, when no more arrives than is sent, is the path's own (noise) from then on.
-// A drain out of which nothing came was a false alarm: what last came out of a queue is the rate
-// then, or none is known.
+// counts when it lasts for two rounds, and in Open, where none of it may be ours, only when it also
+// rises as fast as a queue of ours does, or when it lasts for eight; and what is left of it after a
+// drain, when no more arrives than is sent, is the path's own (noise) from then on.
+// A drain out of which nothing came, or without the delay falling with it, was a false alarm: what
+// last came out of a queue is the rate then, or none is known.
 // Nor is a path slower because less arrives, where as little was sent: QUIC's controller may have
 // held back. While more arrives with each round nothing is full yet, whatever the delay says.
 // Overload: far more is lost than the link loses, so that a queue overflows. One that has done so
@@ -41,7 +41,7 @@ namespace masque {
 class RateController {
  public:
   explicit RateController(Duration queue_target)
-      : queue_target_(queue_target), room_(queue_target) {}
+      : queue_target_(queue_target), target_(queue_target) {}
 
   struct Sample {
     Duration rtt;             // of this report
@@ -82,8 +82,7 @@ class RateController {
   bool comes_from_queue() const;
   bool take_false_alarm(Instant now);
   void refill(Instant now);
-  Duration target() const { return room_; }
-  Duration threshold() const { return target() + noise_; }
+  Duration threshold() const { return target_ + noise_; }
   Duration round() const { return std::clamp(rtt_, kRoundMin, kRoundMax); }
 
   static constexpr Duration kRoundMin = 40ms;
@@ -91,8 +90,8 @@ class RateController {
   static constexpr Duration kProbeEveryMin = 400ms;
   static constexpr Duration kProbeEveryMax = 800ms;
 
-  Duration queue_target_;
-  Duration room_;  // for a queue, where the bottleneck has overflowed with less than the target
+  Duration queue_target_;  // as it is configured
+  Duration target_;        // in force: less, where the bottleneck has overflowed with less
   State state_ = State::Open;
   State drained_from_ = State::Open;
   Instant state_since_{};

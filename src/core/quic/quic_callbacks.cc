@@ -192,7 +192,6 @@ void QuicConnection::Impl::offer_new_token(const ngtcp2_addr& remote) {
 
 ngtcp2_settings QuicConnection::Impl::ngtcp2_settings_for(Instant now,
                                                           const NetworkPath& path) const {
-  static constexpr size_t kAckByTimeOnly = 1000;
   // Descending, so that a good path is known after one round trip. All fit Ethernet and the usual
   // tunnels; 1314 is the least that carries a 1280-byte packet (protocol: RFC 9484 7.2 budget).
   static constexpr uint16_t kProbes[] = {1472, 1452, 1432, 1406, 1380, 1342, 1314, 1280, 1232};
@@ -217,6 +216,7 @@ ngtcp2_settings QuicConnection::Impl::ngtcp2_settings_for(Instant now,
   out.max_tx_udp_payload_size = std::min(settings.udp_payload_max, ethernet_max);
   out.pmtud_probes = kProbes;
   out.pmtud_probeslen = std::size(kProbes);
+  static constexpr size_t kAckByTimeOnly = 1000;
   // HyStart++ (RFC 9406) of the peer's CUBIC ends slow start when the shortest round trip of eight
   // acknowledgements grows from one round to the next. Where the delay of the path walks that
   // happens by chance: the less the fewer there are, and the further apart. Eight in a round trip

@@ -114,7 +114,8 @@ void Gateway::Impl::settle(Session& session) {
   session.tunnel.consume_stream_output(
       session.connection->send_stream_data_that_fits(session.stream, output));
   flush_queue(session);
-  deadlines.set(session.slot, earlier(session.tunnel.next_timeout(), session.asked.wait_until));
+  deadlines.set(session.slot,
+                earlier(session.tunnel.next_timeout(), session.asked.throttle.next_timeout()));
 }
 
 void Gateway::Impl::emit(GatewayEvent event) {

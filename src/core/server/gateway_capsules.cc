@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a client asks for by capsule: addresses (RFC 9484 4.7.2) and the subnets behind it (4.7.3).
 //
-// Each capsule may cost the gateway a reply or new kernel routes, so a client gets kAskedBurst of
-// them at once and then one each kAskedInterval. What comes meanwhile is not lost: the newest list
-// supersedes the ones before it, and all requests are answered together.
+// Each capsule may cost the gateway a reply or new kernel routes, so they are throttled. What comes
+// meanwhile is not lost: the newest list supersedes the ones before it, and all requests are
+// answered together.
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -22,14 +22,8 @@ constexpr size_t kSitePrefixesMax = kAddressRangesMax;
 
 void Gateway::Impl::do_what_was_asked(Session& session) {
   Asked& asked = session.asked;
-  if (!asked.addresses && !asked.routes) return asked.wait_until.reset();
-  if (asked.wait_until && called_at < *asked.wait_until) return;
-  if (!asked.bucket.take(called_at) && !mutant("asked.rate.remove")) {
-    asked.wait_until = called_at + kAskedInterval;
-    touch(session);
-    return;
-  }
-  asked.wait_until.reset();
+  if (!asked.addresses && !asked.routes) return asked.throttle.forget();
+  if (!asked.throttle.may_act(called_at) && !mutant("asked.rate.remove")) return touch(session);
   if (std::exchange(asked.addresses, false)) {
     // RFC 9484 4.7.2: every request is answered, with the lease or with a denial.
     session.tunnel.assign_addresses(session.addresses);

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/mutant.h"
-#include "core/ip/icmp_limiter.h"
+#include "core/ip/throttle.h"
 #include "core/quic/deadline_heap.h"
 #include "core/server/address_pool.h"
 #include "core/server/admission.h"
@@ -48,13 +48,10 @@ struct Gateway::Impl {
   };
 
   // What a client asked for by capsule and did not get yet (gateway_capsules.cc).
-  static constexpr Duration kAskedInterval = 1s;
-  static constexpr uint32_t kAskedBurst = 8;
   struct Asked {
     bool addresses = false;
     bool routes = false;
-    TokenBucket bucket{{.per_second = 1s / kAskedInterval, .burst = kAskedBurst}};
-    std::optional<Instant> wait_until;
+    Throttle throttle;
   };
 
   struct Session {

@@ -67,8 +67,8 @@ class EgressQueue {
   void pop();
 
   // CoDel's interval is to be about the round-trip time of the flows, which is the tunnel's and
-  // something more, its target 5 to 10 % of that. While the rate is not found yet it says nothing:
-  // TCP that it stops in its slow start needs ten seconds and more on a long path.
+  // something more, its target is a ninth of that on long paths. While the rate is not found yet it
+  // says nothing: TCP that it stops in its slow start needs ten seconds and more on a long path.
   void set_pace(const SendingPace& pace);
 
   bool empty() const { return count_ == 0; }

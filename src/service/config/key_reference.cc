@@ -84,7 +84,7 @@ constexpr KeyReference kCommon[] = {
     {"resilience.mode", "\"off\"",
      "The path layer against loss, jitter and reordering (experimental), on both ends: for all, "
      "for calls, for bulk"},
-    {"resilience.max_added_delay_ms", "120 for bulk, 100 for real time",
+    {"resilience.max_added_delay_ms", "400 for bulk, of which 120 for repairs, 100 for real time",
      "The most that may be added to a packet's way"},
     {"resilience.code", "\"sliding-window\"", "Erasure code"},
     {"resilience.window", "255", "The most packets under one repair packet"},
